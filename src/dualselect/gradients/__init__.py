@@ -1,0 +1,8 @@
+"""Per-example gradients of the trainable parameters."""
+
+from dualselect.gradients.direction import GradientLayout, PerExampleGradients, cosines
+from dualselect.gradients.sequential import sequential_gradients
+from dualselect.gradients.taps import tapped_gradients
+
+
+__all__ = ["GradientLayout", "PerExampleGradients", "cosines", "sequential_gradients", "tapped_gradients"]

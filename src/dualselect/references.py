@@ -1,0 +1,253 @@
+"""The reference pool at work: scored in a first pass, its direction accumulated in a second.
+
+Memory does not grow with the pool: the first pass keeps a few numbers of each reference, the second recomputes the
+gradients of the selected ones only. Cost: (N + K) / N forward-backwards of the pool.
+
+Shapes: N references in the pool, K selected, B in a batch, P trainable parameters.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from dualselect.config import DualSelectConfig
+from dualselect.errors import DataError, GradientError
+from dualselect.gradients import GradientLayout, PerExampleGradients, cosines
+from dualselect.losses import response_cross_entropy, response_kl
+from dualselect.selection import Choice, choose_highest, reference_scores
+
+
+logger = logging.getLogger(__name__)
+
+Gradients = Callable[[nn.Module, Mapping[str, Any]], PerExampleGradients]
+"""From a model and a batch to the per-example gradients of the response cross-entropy."""
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What the selected references say, each of shape (P,).
+
+    Attributes:
+        correction: Weighted mean gradient of the safe responses; it corrects the update.
+        score: The same with the contrast subtracted, if there is one; it scores the task examples.
+    """
+
+    correction: Tensor
+    score: Tensor
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """One choice of references.
+
+    Attributes:
+        step: Optimizer steps done when it was made.
+        epoch: Epochs begun when it was made.
+        choice: Positions in the pool and weights of the selected references.
+        task_direction: What they were chosen against, shape (P,).
+        directions: Their directions at that moment.
+    """
+
+    step: int
+    epoch: int
+    choice: Choice
+    task_direction: Tensor
+    directions: Directions
+
+
+@dataclass(frozen=True)
+class PoolScores:
+    """What the first pass found, each of shape (N,), float64 on the CPU, in pool order."""
+
+    losses: Tensor
+    preservation_losses: Tensor
+    cosines: Tensor
+    scores: Tensor
+
+
+class ReferencePool:
+    """The tokenized safe responses, and how to score them.
+
+    Args:
+        rows: Tokenized references, `input_ids` and `labels`.
+        ids: Their N row ids, for messages.
+        contrast_rows: For each reference the tokenized response whose gradient is subtracted for scoring, or None.
+        collate: From a list of rows to a padded batch.
+        gradients: The gradient engine.
+        layout: The layout of the trainable parameters.
+        config: Settings.
+    """
+
+    def __init__(
+        self,
+        rows: Dataset,
+        ids: Sequence[str],
+        contrast_rows: Dataset | None,
+        collate: Callable[[list[Any]], Mapping[str, Any]],
+        gradients: Gradients,
+        layout: GradientLayout,
+        config: DualSelectConfig,
+    ) -> None:
+        self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
+        self._collate, self._gradients, self._layout, self._config = collate, gradients, layout, config
+        lengths = [len(row) for row in rows["input_ids"]]
+        # neighbours of like length need little padding; scores do not depend on the order
+        self._by_length = sorted(range(len(rows)), key=lambda position: (lengths[position], position))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def selected_count(self) -> int:
+        """K, the references kept at a refresh; all of a pool that is smaller."""
+        wanted = self._config.reference_top_k or math.ceil(self._config.reference_fraction * len(self) - 1e-9)
+        return min(wanted, len(self))
+
+    def start_losses(self, model: nn.Module) -> Tensor:
+        """Response cross-entropy of every reference under the model as it is, shape (N,), by forward passes only."""
+        losses = torch.zeros(len(self), dtype=torch.float64)
+        with without_dropout(model), torch.no_grad():
+            for positions in self._batches(self._by_length, "Reference losses at the start"):
+                losses[positions] = response_cross_entropy(model, self._batch(positions)).double().cpu()
+        self._refuse_non_finite(losses, "loss at the start of training")
+        return losses
+
+    def score(
+        self,
+        model: nn.Module,
+        task_direction: Tensor,
+        *,
+        start_losses: Tensor | None,
+        start_model: Callable[[], AbstractContextManager[Any]],
+    ) -> PoolScores:
+        """First pass: score every reference against the task direction.
+
+        Args:
+            model: The model as it is now.
+            task_direction: Shape (P,).
+            start_losses: Shape (N,), for `preservation_loss` excess.
+            start_model: Context under which `model` is the start model, for `preservation_loss` kl.
+
+        Raises:
+            GradientError: A loss or gradient is not finite; the message names the row.
+        """
+        found = torch.zeros(3, len(self), dtype=torch.float64)
+        with without_dropout(model):
+            for positions in self._batches(self._by_length, "Scoring references"):
+                batch = self._batch(positions)
+                safe = self._gradients(model, batch)
+                scored = safe.gradients - self._contrast(model, positions)
+                cosine = cosines(scored, task_direction)
+                kl = (
+                    response_kl(model, start_model, batch)
+                    if self._config.preservation_loss == "kl"
+                    else torch.zeros_like(safe.losses)
+                )
+                found[:, positions] = torch.stack([safe.losses, cosine, kl]).double().cpu()
+        losses, cosine, kl = found
+        self._refuse_non_finite(losses + cosine + kl, "loss or gradient")
+        preservation = {"ce": losses, "kl": kl}.get(self._config.preservation_loss)
+        if preservation is None:
+            assert start_losses is not None
+            preservation = losses - start_losses
+        scores = reference_scores(
+            preservation,
+            cosine,
+            loss_weight=self._config.reference_loss_weight,
+            conflict_weight=self._config.conflict_weight,
+        )
+        return PoolScores(losses, preservation, cosine, scores)
+
+    def choose(self, scores: Tensor) -> Choice:
+        """The K highest-scored references and their weights."""
+        soft = self._config.selection_mode == "soft"
+        return choose_highest(
+            scores, self.selected_count, temperature=self._config.reference_temperature if soft else None
+        )
+
+    def directions(self, model: nn.Module, choice: Choice) -> Directions:
+        """Second pass: the weighted mean gradient of the chosen references, one batch of gradients in memory."""
+        correction, score = self._layout.zeros(), self._layout.zeros()
+        kept = set(choice.kept)
+        with without_dropout(model):
+            for positions in self._batches([p for p in self._by_length if p in kept], "Reference direction"):
+                weights = choice.weights[positions].float().to(self._layout.device)
+                safe = self._gradients(model, self._batch(positions)).gradients
+                correction += weights @ safe
+                score += weights @ (safe - self._contrast(model, positions))
+        return Directions(correction, score)
+
+    def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
+        """A random part of a choice, without replacement, its weights renormalized."""
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randperm(len(choice.kept), generator=generator)[:count]
+        kept = sorted(choice.kept[position] for position in drawn.tolist())
+        weights = torch.zeros_like(choice.weights)
+        weights[kept] = choice.weights[kept] / choice.weights[kept].sum()
+        return Choice(kept, weights)
+
+    def _contrast(self, model: nn.Module, positions: list[int]) -> Tensor | float:
+        if self.contrast_rows is None:
+            return 0.0
+        return self._gradients(model, self._batch(positions, self.contrast_rows)).gradients
+
+    def _batch(self, positions: list[int], rows: Dataset | None = None) -> dict[str, Any]:
+        picked = (self.rows if rows is None else rows).select(positions)
+        batch = self._collate(list(picked.select_columns(["input_ids", "labels"])))
+        return {name: value.to(self._layout.device) for name, value in batch.items()}
+
+    def _batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
+        size = self._config.reference_micro_batch_size
+        with tqdm(total=len(positions), desc=what, unit="ref", leave=False, disable=self._config.disable_tqdm) as bar:
+            for start in range(0, len(positions), size):
+                batch = list(positions[start : start + size])
+                yield batch
+                bar.update(len(batch))
+
+    def _refuse_non_finite(self, values: Tensor, what: str) -> None:
+        bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+        if bad:
+            rows = ", ".join(self.ids[position] for position in bad[:5])
+            raise GradientError(
+                f"the {what} of {len(bad)} references is not finite (row ids: {rows}). Look at these rows; if they "
+                "are sound, train in bf16 or float32 or lower learning_rate."
+            )
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Turn dropout off, and leave on what training needs beside it: a checkpointed layer only is one in train mode."""
+    training = {module: module.training for module in model.modules()}
+    try:
+        for module in training:
+            module.training = isinstance(module, GradientCheckpointingLayer) and training[module]
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def check_pool(rows: Dataset, contrast: Dataset | None, wanted: int | None) -> None:
+    """Refuse a pool that cannot be used, and say when it is smaller than the number of references to keep.
+
+    Raises:
+        DataError: The pool is empty, or a reference has no contrast.
+    """
+    if not len(rows):
+        raise DataError("the reference pool is empty: pass a reference_dataset with at least one safe response")
+    if contrast is not None and len(contrast) != len(rows):
+        raise DataError(
+            f"{len(rows) - len(contrast)} of {len(rows)} references have no usable contrast response: raise max_length "
+            "or set reference_contrast: none"
+        )
+    if wanted and wanted > len(rows):
+        logger.warning("reference_top_k is %d, the pool has %d rows: all of them are kept", wanted, len(rows))

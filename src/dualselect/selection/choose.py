@@ -1,0 +1,97 @@
+"""From scores to the rows kept and their weights.
+
+Hard weights are equal; soft weights are the closed form of the entropy-regularized inner problem (arXiv 2606.09866,
+minimax view), softmax(+-score / temperature), renormalized over the rows kept. Equal scores keep the order of the
+rows, so that a choice never depends on chance. Scores must be finite: a NaN has no rank.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Rows kept out of n.
+
+    Attributes:
+        kept: Positions of the rows kept, ascending.
+        weights: Weight of each of the n rows, shape (n,), float64; 0 where dropped, adding up to 1 (0 if n is 0).
+    """
+
+    kept: list[int]
+    weights: Tensor
+
+
+def choose_highest(scores: Tensor, count: int, *, temperature: float | None = None) -> Choice:
+    """Keep the `count` highest scores, all of them when there are fewer.
+
+    Args:
+        scores: Shape (n,), finite; n may be 0.
+        count: 1 or more.
+        temperature: Above 0 for soft weights, softmax(score / temperature); None for equal ones.
+    """
+    return choose_lowest(-scores, count, temperature=temperature)
+
+
+def choose_lowest(scores: Tensor, count: int, *, temperature: float | None = None) -> Choice:
+    """Keep the `count` lowest scores, all of them when there are fewer.
+
+    Args:
+        scores: Shape (n,), finite; n may be 0.
+        count: 1 or more.
+        temperature: Above 0 for soft weights, softmax(-score / temperature); None for equal ones.
+    """
+    return _weigh(scores, _ascending(scores)[:count], temperature)
+
+
+def choose_by_tokens(scores: Tensor, tokens: Tensor, share: float, *, temperature: float | None = None) -> Choice:
+    """Keep the lowest-scored whole examples until their supervised tokens reach a share of all.
+
+    The example that crosses the line is kept, so at least one is.
+
+    Args:
+        scores: Shape (n,), finite.
+        tokens: Supervised tokens of each example, shape (n,), integers of 1 or more.
+        share: In (0, 1].
+        temperature: As for `choose_lowest`.
+    """
+    order = _ascending(scores)
+    before = tokens[order].cumsum(0) - tokens[order]
+    # in whole tokens a share such as 0.9 of 10 is 9, although 0.9 * 10 may be a hair above it in floating point
+    wanted = share * float(tokens.sum()) - 1e-9 * float(tokens.sum())
+    return _weigh(scores, order[before.double() < wanted], temperature)
+
+
+def choose_compatible(
+    scores: Tensor, cosines: Tensor, threshold: float, *, temperature: float | None = None
+) -> Choice:
+    """Keep the examples whose cosine to the references is at least `threshold`; all others conflict with them.
+
+    A step always learns something: when every example conflicts, the lowest-scored one is kept.
+
+    Args:
+        scores: Shape (n,), finite.
+        cosines: Shape (n,), in [-1, 1].
+        threshold: In [-1, 1].
+        temperature: As for `choose_lowest`.
+    """
+    kept = (cosines >= threshold).nonzero().flatten()
+    return _weigh(scores, kept if len(kept) else _ascending(scores)[:1], temperature)
+
+
+def _ascending(scores: Tensor) -> Tensor:
+    if not torch.isfinite(scores).all():
+        raise ValueError(f"scores must be finite to be ranked, got {scores.tolist()}")
+    return torch.sort(scores.double(), stable=True).indices
+
+
+def _weigh(scores: Tensor, kept: Tensor, temperature: float | None) -> Choice:
+    kept = kept.sort().values
+    weights = torch.zeros(len(scores), dtype=torch.float64)
+    if temperature is None:
+        weights[kept] = 1.0 / max(len(kept), 1)
+    else:
+        weights[kept] = torch.softmax(-scores.double()[kept] / temperature, dim=0)
+    return Choice(kept.tolist(), weights)

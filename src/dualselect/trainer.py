@@ -1,0 +1,432 @@
+"""`DualSelectTrainer`: TRL's SFT trainer with coupled task-reference selection in its training step.
+
+The step, in order: refresh the references when due; per-example gradients of each micro-batch; on the last
+micro-batch choose among all examples of the optimizer step, take their weighted mean gradient, correct it, and hand
+it over to clipping and the optimizer as usual.
+
+Shapes: n examples in an optimizer step, N references, P trainable parameters.
+"""
+
+import functools
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.utils import get_config_model_id
+
+from dualselect.config import DualSelectConfig
+from dualselect.correction import corrected
+from dualselect.errors import ConfigError, DataError, GradientError, ModelError
+from dualselect.gradients import GradientLayout, PerExampleGradients, cosines, sequential_gradients, tapped_gradients
+from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy
+from dualselect.preparation import PreparedRows, RowIndexCollator, contrast_rows, prepare_rows, refuse_overlap
+from dualselect.references import Directions, ReferencePool, Refresh, check_pool
+from dualselect.selection import Choice, choose_by_tokens, choose_compatible, choose_lowest, refresh_due, task_scores
+from dualselect.selection_log import SelectionLog
+from dualselect.state import LoopState, empty_state, load_state, save_state
+
+
+logger = logging.getLogger(__name__)
+
+
+class DualSelectTrainer(SFTTrainer):
+    """Fine-tune on the task examples that are compatible with the safe responses at stake.
+
+    Implements arXiv 2606.09866. Takes everything that `trl.SFTTrainer` takes; the differences:
+
+    Args:
+        model: Name, folder or model. Its trainable parameters must be linear layers (LoRA), unless
+            `gradient_engine` is `sequential`.
+        args: A `DualSelectConfig`; default settings when left out.
+        train_dataset: Task rows: `messages`, `prompt`/`completion`, `instruction`/`output`, `question`/`answer`, or
+            already tokenized (`input_ids`, `labels`). A column `id` names the rows in logs; otherwise a hash does.
+        reference_dataset: Safe responses, in any of the same formats.
+        **sft: Everything else of `SFTTrainer`: `eval_dataset`, `processing_class`, `peft_config`, `callbacks`, ...
+
+    Raises:
+        ConfigError: A setting that cannot be used.
+        DataError: Rows that cannot be used; the reference pool is empty; prompts stand in both data sets.
+        GradientError: A trainable parameter without per-example gradients; a loss or gradient that is not finite.
+        ResumeError: The checkpoint is of another run.
+    """
+
+    _tag_names = ["trl", "dualselect"]  # noqa: RUF012 - TRL's own attribute
+    _name = "DualSelect"
+    _paper = {  # noqa: RUF012 - TRL's own attribute
+        "title": "Two to Tango: Coupled Task-Reference Selection for Safe LLM Fine-tuning",
+        "id": "2606.09866",
+    }
+
+    args: DualSelectConfig
+    model: PreTrainedModel | PeftModel
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel | PeftModel,
+        args: DualSelectConfig | None = None,
+        *,
+        train_dataset: Dataset | None = None,
+        reference_dataset: Dataset | None = None,
+        **sft: Any,
+    ) -> None:
+        if args is None:
+            name = model if isinstance(model, str) else get_config_model_id(model.config)
+            args = DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
+        _check_arguments(args, train_dataset, reference_dataset, sft)
+        self._rows: dict[str, PreparedRows] = {}
+        super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
+        if self.aux_loss_enabled or self._is_vlm:
+            kind = "a vision-language model" if self._is_vlm else "a mixture of experts"
+            raise ModelError(f"{type(self.model).__name__} is {kind}: only dense text models are supported")
+        self._formatting_func = sft.get("formatting_func")
+        self.reference_dataset = self._prepare_dataset(
+            reference_dataset, self.processing_class, args, False, self._formatting_func, "reference"
+        )
+        refuse_overlap(self._rows["train"], self._rows["reference"], allow=args.allow_prompt_overlap)
+        self._layout = GradientLayout.of(self.model)
+        self.pool = self._reference_pool()
+        self.data_collator = RowIndexCollator(self.data_collator)
+        self.selection_log = SelectionLog(args.output_dir)
+        self._loop = empty_state(self._layout)
+        self._directions: Directions | None = None
+        self._pending: list[tuple[PerExampleGradients, Tensor, Tensor]] = []
+        self._token_statistics: dict[str, Any] = defaultdict(int)
+        self._verified = False
+
+    # Rows
+
+    def _prepare_dataset(  # noqa: PLR0913 - TRL's signature
+        self,
+        dataset: Any,
+        processing_class: Any,
+        args: Any,
+        packing: bool,
+        formatting_func: Callable[..., Any] | None,
+        dataset_name: str,
+    ) -> Any:
+        """Tokenize with an exact response boundary, keep row ids, count what is dropped and cut."""
+        of_trl = functools.partial(
+            super()._prepare_dataset,
+            processing_class=processing_class,
+            args=args,
+            packing=packing,
+            formatting_func=formatting_func,
+            dataset_name=dataset_name,
+        )
+        prepared = prepare_rows(
+            dataset,
+            self._tokenizer,
+            args,
+            name=dataset_name,
+            of_trl=of_trl,
+            keep_trl_labels=formatting_func is not None or args.assistant_only_loss or args.completion_only_loss is False,
+        )
+        self._rows[dataset_name] = prepared
+        return prepared.tokens
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if "row_index" not in self._signature_columns:
+            self._signature_columns += ["row_index"]
+
+    def _reference_pool(self) -> ReferencePool:
+        rows = self._rows["reference"]
+        contrast = contrast_rows(rows, self._tokenizer, self.args)
+        check_pool(rows.tokens, contrast, self.args.reference_top_k)
+        gradients = functools.partial(self._gradients, example_losses=response_cross_entropy)
+        ids = rows.ids_of(rows.tokens["row_index"])
+        return ReferencePool(rows.tokens, ids, contrast, self.data_collator, gradients, self._layout, self.args)
+
+    # The step
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """One micro-batch; on the last of an optimizer step, selection and correction into `.grad`.
+
+        Returns:
+            The weighted mean loss of the examples kept, on the last micro-batch; 0 before. Losses are means per
+            example, so `num_items_in_batch` has no part in it.
+        """
+        model.train()
+        if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers
+            self.optimizer.train()
+        inputs = self._prepare_inputs(inputs)
+        rows = inputs.pop("row_index")
+        with self.maybe_activation_offload_context, self.compute_loss_context_manager():
+            if not self._pending:
+                self._prepare_update(model)
+            found = self._gradients(model, inputs, example_losses=self._task_losses)
+        tokens = (inputs["labels"][:, 1:] != IGNORED_LABEL).sum(1)
+        self._pending.append((found, tokens, rows))
+        if not self.accelerator.sync_gradients:
+            return torch.zeros((), device=self.args.device)
+        return self._update(model)
+
+    def _gradients(
+        self, model: nn.Module, inputs: Mapping[str, Any], example_losses: Callable[..., Tensor]
+    ) -> PerExampleGradients:
+        if self.args.gradient_engine == "sequential":
+            return sequential_gradients(model, inputs, example_losses, self._layout)
+        verify, self._verified = not self._verified, True
+        return tapped_gradients(model, inputs, example_losses, self._layout, verify=verify)
+
+    def _task_losses(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+        outputs = model(**inputs, fused_lm_head=True)
+        self._token_statistics["supervised"] += outputs.label_mask.sum()
+        self._token_statistics["entropy"] += outputs.entropy.detach().sum()
+        self._token_statistics["correct"] += outputs.is_top1.sum()
+        self._token_statistics["tokens"] += inputs["attention_mask"].sum()
+        return mean_over_tokens(outputs)
+
+    def _prepare_update(self, model: nn.Module) -> None:
+        step = self.state.global_step
+        if self.args.preservation_loss == "excess" and self._loop.start_losses is None:
+            self._loop.start_losses = self.pool.start_losses(model)
+        if step < self.args.selection_warmup_steps:
+            return
+        if self._refresh_due():
+            self._refresh(model)
+        assert self._loop.refresh is not None
+        self._directions = self._loop.refresh.directions
+        if self.args.reference_gradient == "replay":
+            drawn = self.pool.draw(
+                self._loop.refresh.choice, self.args.reference_replay_size, seed=self.args.seed * 1_000_003 + step
+            )
+            self._directions = self.pool.directions(model, drawn)
+
+    def _refresh_due(self) -> bool:
+        last = self._loop.refresh
+        turned = None
+        if last is not None and self._loop.direction_steps:
+            turned = cosines(self._loop.task_direction[None], last.task_direction).item()
+        return refresh_due(
+            self.args.reference_refresh,
+            epochs_since=None if last is None else int(self.state.epoch or 0) - last.epoch,
+            steps_since=None if last is None else self.state.global_step - last.step,
+            every_steps=self.args.reference_refresh_steps,
+            direction_cosine=turned,
+            least_cosine=self.args.reference_refresh_cosine,
+        )
+
+    def _refresh(self, model: nn.Module) -> None:
+        direction = self._loop.task_direction
+        scores = self.pool.score(
+            model, direction, start_losses=self._loop.start_losses, start_model=self._start_model()
+        )
+        choice = self.pool.choose(scores.scores)
+        directions = self.pool.directions(model, choice)
+        self._loop.refresh = Refresh(
+            self.state.global_step, int(self.state.epoch or 0), choice, direction.clone(), directions
+        )
+        self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
+        rows = self._rows["reference"]
+        indices = self.pool.rows["row_index"]
+        self.selection_log.append(
+            "refresh",
+            self.state.global_step + 1,
+            ids=self.pool.ids,
+            **rows.labels_of(indices),
+            losses=scores.losses.tolist(),
+            preservation_losses=scores.preservation_losses.tolist(),
+            cosines=scores.cosines.tolist(),
+            scores=scores.scores.tolist(),
+            kept=[position in set(choice.kept) for position in range(len(indices))],
+            weights=choice.weights.tolist(),
+            task_direction_norm=direction.norm().item(),
+            reference_direction_norm=directions.correction.norm().item(),
+        )
+
+    def _start_model(self) -> Callable[[], AbstractContextManager[Any]]:
+        if self.args.preservation_loss == "kl" and not isinstance(self.model, PeftModel):
+            raise ConfigError(
+                "preservation_loss: kl compares with the model without its adapter, and this model has none. Pass a "
+                "peft_config, or use preservation_loss: excess."
+            )
+        return lambda: self.model.disable_adapter()
+
+    def _update(self, model: nn.Module) -> Tensor:
+        pending, self._pending = self._pending, []
+        numbers, rows = self._gathered(pending)
+        losses, found_cosines, norms, tokens = numbers
+        self._refuse_non_finite(losses, norms, rows)
+        warming_up = self._directions is None
+        scores = task_scores(
+            losses,
+            found_cosines,
+            loss_weight=self.args.task_loss_weight,
+            conflict_weight=self.args.conflict_weight,
+        )
+        choice = _everything(len(losses)) if warming_up else self._choose(scores, found_cosines, tokens)
+        weights = choice.weights.float().to(self._layout.device).split([len(found.losses) for found, *_ in pending])
+        task_gradient = self._layout.zeros()
+        for part, (found, *_) in zip(weights, pending, strict=True):
+            task_gradient += part @ found.gradients
+        self._loop.direction_sum = self._loop.direction_sum + task_gradient
+        self._loop.direction_steps += 1
+        self._loop.step = self.state.global_step + 1
+        update = task_gradient
+        if self._directions is not None:
+            update = corrected(
+                task_gradient,
+                self._directions.correction,
+                mode=self.args.correction,
+                rho=self.args.rho,
+                rho_mode=self.args.rho_mode,
+            )
+        self._layout.assign(model, update.clone() if update is task_gradient else update)
+        self._record(choice, rows, losses, found_cosines, scores, tokens, task_gradient, update)
+        return (choice.weights * losses).sum().float().to(self.args.device)
+
+    def _gathered(self, pending: list[tuple[PerExampleGradients, Tensor, Tensor]]) -> tuple[Tensor, list[int]]:
+        """The numbers of all examples of this optimizer step, in one transfer: the one place where they come together.
+
+        Returns:
+            Losses, cosines, gradient norms and supervised tokens, shape (4, n), float64 on the CPU; row indices.
+        """
+        direction = self._layout.zeros() if self._directions is None else self._directions.score
+        parts = [
+            torch.stack(
+                [
+                    found.losses,
+                    cosines(found.gradients, direction),
+                    torch.linalg.vector_norm(found.gradients, dim=1),
+                    tokens.float(),
+                ]
+            )
+            for found, tokens, _ in pending
+        ]
+        return torch.cat(parts, dim=1).double().cpu(), torch.cat([rows for *_, rows in pending]).tolist()
+
+    def _choose(self, scores: Tensor, found_cosines: Tensor, tokens: Tensor) -> Choice:
+        temperature = self.args.task_temperature if self.args.selection_mode == "soft" else None
+        if self.args.task_top_k is not None:
+            return choose_lowest(scores, self.args.task_top_k, temperature=temperature)
+        if self.args.task_token_share is None:
+            return choose_compatible(scores, found_cosines, 0.0, temperature=temperature)
+        return choose_by_tokens(scores, tokens, self.args.task_token_share, temperature=temperature)
+
+    def _refuse_non_finite(self, losses: Tensor, norms: Tensor, rows: list[int]) -> None:
+        bad = [row for row, number in zip(rows, (losses + norms).tolist(), strict=True) if number - number != 0]
+        if bad:
+            ids = ", ".join(self._rows["train"].ids_of(bad)[:5])
+            raise GradientError(
+                f"the loss or gradient of {len(bad)} task examples is not finite before step "
+                f"{self.state.global_step + 1} (row ids: {ids}); nothing was updated. Look at these rows; if they are "
+                "sound, lower learning_rate or train in float32, and resume from the last checkpoint."
+            )
+
+    # What is told
+
+    def _record(  # noqa: PLR0913 - one line of the log has this many facts
+        self,
+        choice: Choice,
+        rows: list[int],
+        losses: Tensor,
+        found_cosines: Tensor,
+        scores: Tensor,
+        tokens: Tensor,
+        task_gradient: Tensor,
+        update: Tensor,
+    ) -> None:
+        kept = choice.weights > 0
+        norms = {"task_gradient_norm": task_gradient.norm().item(), "update_norm": update.norm().item()}
+        train = self._rows["train"]
+        common = {"ids": train.ids_of(rows), **train.labels_of(rows), "losses": losses.tolist()}
+        metrics = self._metrics["train"]
+        if self._directions is None:
+            self.selection_log.append("warmup", self._loop.step, **common, **norms)
+            return
+        norms["reference_direction_norm"] = self._directions.correction.norm().item()
+        self.selection_log.append(
+            "step",
+            self._loop.step,
+            **common,
+            cosines=found_cosines.tolist(),
+            scores=scores.tolist(),
+            tokens=[int(count) for count in tokens.tolist()],
+            kept=kept.tolist(),
+            weights=choice.weights.tolist(),
+            **norms,
+        )
+        told = {
+            "task_cosine": found_cosines.mean(),
+            "kept_fraction": kept.double().mean(),
+            "kept_token_fraction": (tokens * kept).sum() / tokens.sum(),
+            **norms,
+        }
+        for name, value in told.items():
+            metrics[f"dualselect/{name}"].append(float(value))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as TRL does, with its token metrics, taken from the device once per log."""
+        seen = {name: float(value) for name, value in self._token_statistics.items()}
+        self._token_statistics.clear()
+        if seen.get("supervised"):
+            self._total_train_tokens += int(seen["tokens"])
+            self._metrics["train"]["entropy"] = [seen["entropy"] / seen["supervised"]]
+            self._metrics["train"]["mean_token_accuracy"] = [seen["correct"] / seen["supervised"]]
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        super().log(logs, start_time)
+
+    # Start, save, resume
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
+        if max_steps <= self.args.selection_warmup_steps:
+            raise ConfigError(
+                f"the run has {max_steps} optimizer steps and selection_warmup_steps is "
+                f"{self.args.selection_warmup_steps}: nothing would be selected. Lower selection_warmup_steps, or "
+                "train for longer."
+            )
+        self._loop, self._directions, self._pending = empty_state(self._layout), None, []
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        self.selection_log.cut_after(self._loop.step)
+        return prepared
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        save_state(self._loop, output_dir, self._layout, self._fingerprint())
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._loop = load_state(checkpoint, self._layout, self._fingerprint())
+
+    def _fingerprint(self) -> dict[str, Any]:
+        own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__)
+        changeable = {"allow_prompt_overlap", "reference_batch_size"}
+        return {
+            "task rows": self._rows["train"].fingerprint,
+            "reference rows": self._rows["reference"].fingerprint,
+            **{name: getattr(self.args, name) for name in sorted(own - changeable)},
+        }
+
+
+def _everything(count: int) -> Choice:
+    return Choice(list(range(count)), torch.full((count,), 1.0 / count, dtype=torch.float64))
+
+
+def _check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: Mapping[str, Any]) -> None:
+    if not isinstance(args, DualSelectConfig):
+        raise ConfigError(
+            f"args is a {type(args).__name__}: build it with DualSelectConfig, which takes the same settings and those "
+            "of the selection"
+        )
+    for name, dataset in (("train_dataset", train_dataset), ("reference_dataset", reference_dataset)):
+        if not isinstance(dataset, Dataset):
+            raise DataError(
+                f"{name} is {type(dataset).__name__}: pass a datasets.Dataset (rows are scored by number, so a stream "
+                "cannot be used); for files, dualselect.load_rows(path).dataset is one"
+            )
+        if not len(dataset):
+            raise DataError(f"{name} is empty: pass at least one row")
+    if sft.get("compute_loss_func") is not None:
+        raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")

