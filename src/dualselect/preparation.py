@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor
 
 from dualselect.config import DualSelectConfig
 from dualselect.data import as_conversations, check_overlap, compliance, tokenize
@@ -52,3 +51,141 @@ class PreparedRows:
         """A hash of the ids of the rows kept, in order."""
         kept = self.ids_of(self.tokens["row_index"])
         return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [] if self.conversations is None else list(self.conversations["kind"])
+
+    @property
+    def _categories(self) -> list[str]:
+        return [] if self.conversations is None else list(self.conversations["category"])
+
+
+def prepare_rows(
+    dataset: Any,
+    tokenizer: Any,
+    config: DualSelectConfig,
+    *,
+    name: str,
+    of_trl: Callable[[Any], Any],
+    keep_trl_labels: bool,
+) -> PreparedRows:
+    """Tokenize a data set with an exact response boundary, or by TRL where the rows are no conversations.
+
+    Args:
+        dataset: Rows in any known format, tokenized rows, or plain text.
+        tokenizer: The model's.
+        config: Settings.
+        name: What the messages call it.
+        of_trl: TRL's own preparation; for tokenized rows and plain text, and with `keep_trl_labels`.
+        keep_trl_labels: The user asked for other labels than the response: a formatting function, all assistant
+            turns, or the prompt too.
+
+    Raises:
+        DataError: No row is left, or the rows have no known format; the message says what was found.
+    """
+    indexed = dataset.add_column("row_index", list(range(len(dataset)))) if isinstance(dataset, Dataset) else dataset
+    plain = "input_ids" in dataset.column_names or config.dataset_text_field in dataset.column_names
+    if plain or keep_trl_labels or not isinstance(dataset, Dataset):
+        tokens = of_trl(indexed)
+        if isinstance(dataset, Dataset) and len(tokens) < len(dataset):
+            logger.warning("%s: %d rows without a supervised token were dropped", name, len(dataset) - len(tokens))
+        return PreparedRows(tokens, None, _given_ids(dataset))
+    conversations = as_conversations(dataset, name=name)
+    tokenized = tokenize(
+        conversations,
+        tokenizer,
+        max_length=config.max_length,
+        prompt_format=config.prompt_format,
+        mask_mode=config.mask_mode,
+        name=name,
+        num_proc=config.dataset_num_proc,
+    )
+    logger.info("%s", tokenized.report.describe())
+    tokens = tokenized.dataset.select_columns(["input_ids", "labels", "row_index"])
+    if config.shuffle_dataset:
+        tokens = tokens.shuffle(seed=config.seed)
+    return PreparedRows(tokens, conversations, list(conversations["id"]))
+
+
+def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectConfig) -> Dataset | None:
+    """For each reference the tokenized response that its safe one is contrasted with, in the order of its tokens.
+
+    Returns:
+        Rows with `input_ids` and `labels`; fewer than the references where a contrast was cut away by `max_length`;
+        None when `reference_contrast` is none.
+
+    Raises:
+        DataError: The references are no conversations, or `rejected` is asked for and rows have none.
+    """
+    if config.reference_contrast == "none":
+        return None
+    if references.conversations is None:
+        raise DataError(
+            f"reference_contrast: {config.reference_contrast} needs the prompts of the references, and they came "
+            "tokenized or as plain text: pass conversations, or set reference_contrast: none"
+        )
+    kept = references.conversations.select(references.tokens["row_index"])
+    if config.reference_contrast == "rejected":
+        missing = [row for row, rejected in zip(kept["id"], kept["rejected"], strict=True) if not rejected]
+        if missing:
+            raise DataError(
+                f"reference_contrast: rejected, but {len(missing)} references have no rejected response (row ids: "
+                f"{', '.join(missing[:5])}): give them one, or set reference_contrast: compliance"
+            )
+        responses = list(kept["rejected"])
+    else:
+        responses = [compliance(row) for row in kept["id"]]
+    contrast = kept.remove_columns("completion").add_column(
+        "completion", [[{"role": "assistant", "content": response}] for response in responses]
+    )
+    tokenized = tokenize(
+        contrast,
+        tokenizer,
+        max_length=config.max_length,
+        prompt_format=config.prompt_format,
+        mask_mode=config.mask_mode,
+        name="contrast",
+        num_proc=config.dataset_num_proc,
+    )
+    return tokenized.dataset.select_columns(["input_ids", "labels"])
+
+
+def refuse_overlap(task: PreparedRows, references: PreparedRows, *, allow: bool) -> None:
+    """Refuse prompts that stand in both data sets, unless allowed; tokenized rows and plain text have none to compare.
+
+    Raises:
+        DataError: Some prompts stand in both; the message names rows.
+    """
+    if task.conversations is None or references.conversations is None:
+        logger.info("prompt overlap was not checked: the rows came tokenized or as plain text")
+        return
+    shared = check_overlap(task.conversations, references.conversations, allow=allow)
+    if shared:
+        logger.warning("%d references share their prompt with a task row (allow_prompt_overlap)", shared)
+
+
+@dataclass
+class RowIndexCollator:
+    """A collator that also hands on `row_index`, shape (B,), where rows have one.
+
+    Attributes:
+        collate: The collator of the model's inputs.
+    """
+
+    collate: Callable[[list[dict[str, Any]]], Mapping[str, Any]]
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Collate rows; those of an evaluation set have no `row_index`."""
+        indices: list[int] = [row["row_index"] for row in rows if "row_index" in row]
+        inputs = [{name: value for name, value in row.items() if name != "row_index"} for row in rows]
+        batch: dict[str, Any] = dict(self.collate(inputs))
+        if indices:
+            batch["row_index"] = torch.tensor(indices)
+        return batch
+
+
+def _given_ids(dataset: Any) -> list[str]:
+    if "id" in dataset.column_names:
+        return [str(value) for value in dataset["id"]]
+    return [f"row-{index}" for index in range(len(dataset))] if isinstance(dataset, Dataset) else []

@@ -1,0 +1,53 @@
+"""Ctrl-C while training: the first one ends the step and saves a checkpoint, the second one ends at once."""
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+NOTICE = (
+    b"\nStopping: this optimizer step is finished and a checkpoint is saved first. Ctrl-C again stops at once, at the "
+    b"last checkpoint.\n"
+)
+STANDARD_ERROR = 2
+
+
+class Interruption(TrainerCallback):  # type: ignore[misc]
+    """A callback and a context: inside it, SIGINT and SIGTERM stop the training after the current step.
+
+    Attributes:
+        received: Number of the first signal; None while there was none.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Python allows handlers in the main thread only; in another one the signals keep their meaning.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Ask for a checkpoint and the end, once a signal has come."""
+        if self.received is not None:
+            control.should_save = True
+            control.should_training_stop = True
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+        # Not by print or logging: the signal may have come in the middle of a write to the same stream.
+        os.write(STANDARD_ERROR, NOTICE)
