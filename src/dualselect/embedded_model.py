@@ -66,10 +66,11 @@ def embedded_model_folder() -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether `folder` holds exactly what was written when it was made, by the sha256 of every file."""
+    """Whether `folder` was made from the wheel of this version and every file still has the hash it had then."""
     try:
-        written = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["files"]
-        return bool(written) and all(_sha256(folder / name) == digest for name, digest in written.items())
+        made = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        same_wheel = made["wheel_sha256"] == WHEEL_SHA256
+        return same_wheel and all(_sha256(folder / name) == digest for name, digest in made["files"].items())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
 

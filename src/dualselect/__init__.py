@@ -1,0 +1,30 @@
+"""Fine-tune an aligned chat model on your own data without losing its safety (arXiv 2606.09866)."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from dualselect.config import DualSelectConfig
+    from dualselect.data import load_rows
+    from dualselect.errors import DualSelectError
+    from dualselect.models import load_model
+    from dualselect.trainer import DualSelectTrainer
+
+__version__ = "0.1.0"
+__all__ = ["DualSelectConfig", "DualSelectError", "DualSelectTrainer", "load_model", "load_rows"]
+
+_HOMES = {
+    "DualSelectConfig": "config",
+    "DualSelectError": "errors",
+    "DualSelectTrainer": "trainer",
+    "load_model": "models",
+    "load_rows": "data",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # torch and TRL take seconds to import; `dualselect --help` needs neither
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dualselect' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"dualselect.{_HOMES[name]}"), name)

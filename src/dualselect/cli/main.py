@@ -1,0 +1,124 @@
+"""`dualselect VERB ...`: finds the verb and turns errors that a user can mend into one line.
+
+A verb is a module of this package with the verb's name, entered in `VERBS` below, that defines
+
+    def run(arguments: list[str]) -> int:
+
+`arguments` is what follows the verb, `--help` included; the result is the exit status. A verb prints what it has to
+say with `print`; what the library tells through `logging` appears on standard output by itself. Errors for the user
+are raised: `DualSelectError` and `OSError` become `error: ...` and exit status 2. A verb is imported only when it is
+called, so that `dualselect --help` needs no torch; whatever a verb imports is its own affair.
+"""
+
+import difflib
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import TextIO
+
+from dualselect.errors import DualSelectError
+
+
+VERBS = {
+    "train": "fine-tune a model on your task and keep it as safe as it was",
+    "demo": "see it work on a small built-in model and built-in data, in minutes on a CPU",
+}
+USAGE = """\
+dualselect - fine-tune aligned language models on your task without losing their safety
+
+usage: dualselect VERB [options]
+
+verbs:
+{verbs}
+
+  dualselect VERB --help      everything about a verb
+  dualselect --version        version of this program
+
+example:
+  dualselect train --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir runs/first
+
+Settings can also stand in a YAML file, see examples/: dualselect train --config FILE.
+With DUALSELECT_DEBUG=1 in the environment (or dualselect --debug VERB ...) errors come with their traceback.
+"""
+FAILED = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done; 2 an error that the message says how to mend; 130 interrupted.
+    """
+    rest = list(sys.argv[1:] if arguments is None else arguments)
+    debug = os.environ.get("DUALSELECT_DEBUG", "") not in ("", "0")
+    if rest[:1] == ["--debug"]:
+        debug, rest = True, rest[1:]
+    if not rest or rest[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_usage())
+        return 0 if rest else FAILED
+    if rest[0] == "--version":
+        sys.stdout.write(f"dualselect {_version()}\n")
+        return 0
+    # Before any import of the libraries that read it; nothing here reports to anyone unless it is asked to.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    console = _Console()
+    logger = logging.getLogger("dualselect")
+    logger.addHandler(console)
+    logger.setLevel(logging.INFO)
+    try:
+        return _call(rest[0], rest[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except (DualSelectError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        return FAILED
+    finally:
+        logger.removeHandler(console)
+
+
+def _call(verb: str, arguments: list[str]) -> int:
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        advice = f"did you mean {near[0]}?" if near else "dualselect --help lists them"
+        raise DualSelectError(f"{verb} is not a verb; {advice}")
+    status: int = importlib.import_module(f"dualselect.cli.{verb}").run(arguments)
+    return status
+
+
+def _usage() -> str:
+    return USAGE.format(verbs="\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items()))
+
+
+def _version() -> str:
+    try:
+        return version("dualselect")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+class _Console(logging.Handler):
+    """What the library tells goes to standard output, what it warns of to standard error, past any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warns = record.levelno >= logging.WARNING
+        stream: TextIO = sys.stderr if warns else sys.stdout
+        text = f"warning: {record.getMessage()}" if warns else record.getMessage()
+        if "tqdm" in sys.modules:
+            sys.modules["tqdm"].tqdm.write(text, file=stream)
+        else:
+            stream.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
