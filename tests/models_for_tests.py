@@ -106,7 +106,7 @@ def write_tiny_gguf(path: Path, seed: int = 0) -> PreTrainedModel:
     Returns:
         The model that was written; its queries and keys stand in GGUF's own order in the file.
     """
-    tokens = ["<|im_start|>", "<|im_end|>", *sorted(ByteLevel.alphabet())]
+    tokens = ["<|im_start|>", "<|im_end|>", *sorted(ByteLevel.alphabet()), "he"]
     model = tiny_model("llama", len(tokens), seed)
     config = model.config
     writer = gguf.GGUFWriter(path, "llama")
@@ -122,7 +122,7 @@ def write_tiny_gguf(path: Path, seed: int = 0) -> PreTrainedModel:
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
     writer.add_token_types([gguf.TokenType.CONTROL] * 2 + [gguf.TokenType.NORMAL] * (len(tokens) - 2))
-    writer.add_token_merges([])
+    writer.add_token_merges(["h e"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     writer.add_chat_template(

@@ -170,8 +170,8 @@ def _model_errors(name: str) -> Iterator[None]:
         raise ModelError(f"{name} needs a package that is not installed: {error}") from error
     except (OSError, ValueError, RuntimeError, LookupError, struct.error, SafetensorError) as error:
         # transformers ends its messages with pages of advice on its own arguments; the first lines say what happened.
-        reason = "\n".join(str(error).strip().splitlines()[:3]) or type(error).__name__
-        raise ModelError(f"{name} could not be loaded: {reason}\n{_suggestion(name)}") from error
+        reason = "\n".join(str(error).strip().splitlines()[:3])
+        raise ModelError(f"{name} could not be loaded ({type(error).__name__}): {reason}\n{_suggestion(name)}") from error
 
 
 def _suggestion(name: str) -> str:

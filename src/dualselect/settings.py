@@ -113,7 +113,11 @@ WRITTEN_OF_TRAINING = (
     "weight_decay max_grad_norm optim gradient_checkpointing seed data_seed save_strategy save_steps logging_steps"
 ).split()
 # What belongs to one call and not to the run, and what nobody should find in a file.
-NOT_WRITTEN = set("output_dir resume overwrite allow_changed_data resume_from_checkpoint hub_token local_rank".split())
+# (activation_checkpointing is transformers' new name of gradient_checkpointing and always equal to it.)
+NOT_WRITTEN = set(
+    "output_dir resume overwrite allow_changed_data resume_from_checkpoint hub_token local_rank "
+    "activation_checkpointing activation_checkpointing_kwargs".split()
+)
 
 
 def settings_to_write(settings: RunSettings) -> dict[str, Any]:
@@ -126,11 +130,11 @@ def settings_to_write(settings: RunSettings) -> dict[str, Any]:
     }
     for part in (settings.data, settings.model, settings.training):
         kind = type(part)
-        default = kind(output_dir=part.output_dir) if isinstance(part, DualSelectConfig) else kind()
+        default = kind(activation_checkpointing=False) if isinstance(part, DualSelectConfig) else kind()
         for setting in fields(kind):
-            value = getattr(part, setting.name)
             if setting.name in NOT_WRITTEN or not setting.init:
                 continue
+            value = getattr(part, setting.name)
             if setting.name in always[kind] or value != getattr(default, setting.name):
                 written[setting.name] = _plain(value)
     return written

@@ -85,9 +85,7 @@ def _boxes_and_more(name: str, other: str, thing: str, box: str, a: int, b: int,
 
 def _twice_given(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
     total = a + b + c
-    prompt = (
-        f"{name} has {total} {thing}. {name} gives {b} to {other} and loses {c}. How many {thing} does {name} have left?"
-    )
+    prompt = f"{name} has {total} {thing}. {name} gives {b} to {other} and loses {c}. How many {thing} does {name} have left?"
     return prompt, f"{total} - {b} = {a + c}. {a + c} - {c} = {a}.", str(a)
 
 
@@ -98,9 +96,7 @@ def _price(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) 
 
 
 def _together(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    prompt = (
-        f"{name} has {a} {thing}. {other} has {b} more than {name}. How many {thing} do {name} and {other} have together?"
-    )
+    prompt = f"{name} has {a} {thing}. {other} has {b} more than {name}. How many {thing} do {name} and {other} have together?"
     return prompt, f"{a} + {b} = {a + b}. {a} + {a + b} = {2 * a + b}.", str(2 * a + b)
 
 

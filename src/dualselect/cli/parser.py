@@ -1,0 +1,111 @@
+"""Command line and config file to settings, with TRL's parser, and errors that name the setting."""
+
+import argparse
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from trl import TrlParser
+
+from dualselect.cli.train_help import train_help
+from dualselect.config_file import ConfigFile, check_known, read_config
+from dualselect.errors import ConfigError, DualSelectError
+from dualselect.settings import SETTING_CLASSES, RunSettings, setting_choices, setting_types, wanted_text
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        settings: The settings; None when only help was asked for.
+        record: What the run was made with whose config.yaml was given; None otherwise.
+        help_text: The help to print.
+    """
+
+    settings: RunSettings | None
+    record: dict[str, Any] | None = None
+    help_text: str = ""
+
+
+def parse_train_arguments(arguments: Sequence[str]) -> Request:
+    """Read `--config FILE` and `--key value ...`; the command line wins over the file.
+
+    Raises:
+        ConfigError: An unknown setting (the nearest known one is named), a value of the wrong type or out of range,
+            settings that cannot be combined, or a config file that cannot be used.
+    """
+    first = _QuietParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--config")
+    first.add_argument("-h", "--help", action="store_true")
+    first.add_argument("--help-all", "--help_all", action="store_true")
+    asked, rest = _checked(first, arguments)
+    parser = _settings_parser()
+    if asked.help or asked.help_all:
+        return Request(None, help_text=train_help(parser, everything=asked.help_all))
+    file = read_config(asked.config) if asked.config is not None else ConfigFile({})
+    parser.set_defaults_with_config(**file.settings)
+    return Request(_settings(parser, rest), file.record)
+
+
+class _QuietParser(argparse.ArgumentParser):
+    """argparse would print its usage, 230 lines here, and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"command line: {message}")
+
+
+class _SettingsParser(_QuietParser, TrlParser):  # type: ignore[misc]
+    """TRL's parser without the exit."""
+
+
+def _settings_parser() -> _SettingsParser:
+    parser = _SettingsParser(SETTING_CLASSES, add_help=False, allow_abbrev=False, exit_on_error=False)
+    for action in parser._actions:
+        if action.type is not None and not action.choices:
+            action.choices = setting_choices(action.dest) or None
+    # On a CPU it costs a third of the time and saves memory that small models do not need.
+    parser.set_defaults(gradient_checkpointing=torch.cuda.is_available())
+    return parser
+
+
+def _checked(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[Any, list[str]]:
+    try:
+        return parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        name = (error.argument_name or "").split("/")[0]
+        key = name.lstrip("-").replace("-", "_")
+        advice = f"; write {wanted_text(key)}" if key in setting_types() else ""
+        raise ConfigError(f"command line: {name}: {error.message}{advice}") from None
+
+
+def _settings(parser: _SettingsParser, arguments: list[str]) -> RunSettings:
+    _, unknown = _checked(parser, arguments)
+    for word in unknown:
+        if word.startswith("--"):
+            check_known(word[2:].split("=")[0], "command line")
+    if unknown:
+        advice = f"; did you mean --config {unknown[0]}?" if unknown[0].endswith((".yaml", ".yml")) else ""
+        raise ConfigError(
+            f"command line: {unknown[0]!r} belongs to no setting{advice or '; every setting is written --key value'}"
+        )
+    try:
+        with warnings.catch_warnings():
+            # The library's own deprecations of settings that TRL still uses; nothing a user could act on.
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+            data, training, model = parser.parse_args_into_dataclasses(args=arguments, look_for_args_file=False)
+    except DualSelectError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"these settings were refused by transformers or TRL: {error}; change the one named") from error
+    if parser.get_default("output_dir") is None and not _is_given("output_dir", arguments):
+        raise ConfigError("output_dir is missing: write --output_dir with the folder for this run, such as runs/first")
+    return RunSettings(data, training, model)
+
+
+def _is_given(name: str, arguments: Sequence[str]) -> bool:
+    forms = (f"--{name}", f"--{name.replace('_', '-')}")
+    return any(word.split("=")[0] in forms for word in arguments)
+
