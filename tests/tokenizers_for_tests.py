@@ -3,6 +3,7 @@
 Each call returns a tokenizer of its own, which a test may change.
 """
 
+import json
 from functools import cache
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -19,9 +20,9 @@ CORPUS = [
 ] * 4
 
 CHATML_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}{{ '\n' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] }}<|im_end|>{% endgeneration %}"
-    "{% else %}{{ message['content'] }}<|im_end|>{% endif %}\n{% endfor %}"
+    "{% else %}{{ message['content'] }}<|im_end|>{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -31,17 +32,17 @@ GEMMA_TEMPLATE = (
     "{% for message in messages[start:] %}"
     "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
-    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
+    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}{{ '\n' }}"
     "{% if loop.first and start %}{{ messages[0]['content'] | trim }}\n\n{% endif %}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] | trim }}<end_of_turn>"
-    "{% endgeneration %}{% else %}{{ message['content'] | trim }}<end_of_turn>{% endif %}\n{% endfor %}"
+    "{% endgeneration %}{% else %}{{ message['content'] | trim }}<end_of_turn>{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 
 BLANK_ENDING_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}Assistant: {% generation %}{{ message['content'] }}{{ eos_token }}"
-    "{% endgeneration %}{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}{% endif %}\n{% endfor %}"
+    "{% endgeneration %}{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant: {% endif %}"
 )
 
@@ -112,8 +113,6 @@ def _byte_fallback() -> str:
 
 
 def _gemma_like(vocabulary: list[str], learned: str, special_tokens: list[str]) -> Tokenizer:
-    import json
-
     state = json.loads(learned)
     words = [*vocabulary, *sorted(state["vocab"], key=state["vocab"].get)]
     merges = [tuple(merge) for merge in state["merges"]]
