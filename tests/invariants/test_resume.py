@@ -1,0 +1,71 @@
+"""A run that is resumed is the run that was never stopped, bit for bit, dropout included."""
+
+import shutil
+
+import pytest
+import torch
+from rows_for_tests import adapter_of, conversation_rows, safe_rows, small_trainer, trained
+
+from dualselect.errors import ResumeError
+from dualselect.state import STATE_FILE
+
+
+SETTINGS = {"dropout": 0.1, "save_strategy": "steps", "save_steps": 1, "max_steps": 14}  # five steps to an epoch
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return trained(folder, **SETTINGS), folder
+
+
+def resumed(whole, tmp_path, step, **changes):
+    shutil.copytree(whole[1], tmp_path / "run")
+    trainer = small_trainer(tmp_path / "run", **(SETTINGS | changes))
+    trainer.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{step}"))
+    return trainer
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 10, 13], ids=lambda step: f"after-{step}")
+def test_bit_for_bit(whole, tmp_path, step):
+    """1 in the warm-up, 2 before the first refresh, 3 and 7 in the middle of an epoch, 5 and 10 between two."""
+    again = resumed(whole, tmp_path, step)
+    for name, value in adapter_of(whole[0]).items():
+        assert torch.equal(value, adapter_of(again)[name])
+    assert again.selection_log.path.read_bytes() == whole[0].selection_log.path.read_bytes()
+
+
+def test_replay_draws_the_same_references(tmp_path):
+    settings = SETTINGS | {"reference_gradient": "replay", "reference_top_k": 6, "reference_replay_size": 2}
+    first = trained(tmp_path / "run", **settings)
+    again = small_trainer(tmp_path / "run", **settings)
+    again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-8"))
+    for name, value in adapter_of(first).items():
+        assert torch.equal(value, adapter_of(again)[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rho": 0.5}, "rho 0.2, this run has 0.5"),
+        ({"task": conversation_rows(19)}, "task rows"),
+        ({"references": safe_rows(9)}, "reference rows"),
+        ({"architecture": "qwen3"}, "shapes"),
+    ],
+    ids=["setting", "task", "pool", "model"],
+)
+def test_another_run_is_refused(whole, tmp_path, changes, message):
+    with pytest.raises((ResumeError, RuntimeError), match=message if "architecture" not in changes else ""):
+        resumed(whole, tmp_path, 7, **changes)
+
+
+def test_a_checkpoint_without_state_or_with_a_broken_one_is_refused(whole, tmp_path):
+    shutil.copytree(whole[1], tmp_path / "run")
+    state = tmp_path / "run" / "checkpoint-7" / STATE_FILE
+    trainer = small_trainer(tmp_path / "run", **SETTINGS)
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(ResumeError, match="is broken"):
+        trainer.train(resume_from_checkpoint=str(state.parent))
+    state.unlink()
+    with pytest.raises(ResumeError, match="has no dualselect_state"):
+        trainer.train(resume_from_checkpoint=str(state.parent))
