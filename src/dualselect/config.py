@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
 
+from transformers.training_args import OptimizerNames
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import SFTConfig
 
@@ -310,7 +311,7 @@ def _check_supported(config: DualSelectConfig) -> None:
         (config.world_size > 1, f"{config.world_size} processes", "scores are not gathered across processes yet",
          "a single process"),
         (
-            str(config.optim).startswith(("lomo", "adalomo")),
+            config.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO),
             f"optim: {config.optim}",
             "it updates during the backward pass, before anything is selected",
             "optim: adamw_torch",
