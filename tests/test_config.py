@@ -29,6 +29,7 @@ def test_defaults_are_the_papers_but_for_the_preservation_loss():
         ({"task_token_budget": 1.5}, "task_token_budget is 1.5"),
         ({"task_token_budget": "half"}, "task_token_budget is 'half'.* write for example 0.9"),
         ({"task_token_budget": "nan"}, "task_token_budget is nan"),
+        ({"task_token_budget": "auto"}, "write reference_contrast: compliance"),
         ({"task_top_k": 0}, "task_top_k is 0"),
         ({"task_top_k": 4, "task_token_budget": 0.5}, "both say how much to keep"),
         ({"reference_top_k": 0}, "reference_top_k is 0"),
@@ -89,6 +90,6 @@ def test_every_own_setting_has_a_help_text_that_the_parser_can_show(capsys):
 
 def test_the_parser_reads_numbers_and_words():
     (parsed,) = TrlParser((DualSelectConfig,)).parse_args_and_config(
-        ["--output_dir", "x", "--task_token_budget", "auto", "--reference_top_k", "3", "--use_cpu"]
+        ["--output_dir", "x", "--task_token_budget", "auto", "--reference_contrast", "compliance", "--use_cpu"]
     )
-    assert (parsed.task_token_share, parsed.reference_top_k) == (None, 3)
+    assert (parsed.task_token_share, parsed.reference_contrast) == (None, "compliance")

@@ -106,7 +106,7 @@ def test_kl_is_zero_for_an_unchanged_model_and_positive_after_steps(tmp_path):
         {"correction": "project_add", "rho_mode": "relative"},
         {"correction": "none"},
         {"selection_mode": "soft"},
-        {"task_token_budget": "auto"},
+        {"task_token_budget": "auto", "reference_contrast": "compliance"},
         {"task_token_budget": 1.0},
         {"task_top_k": 1},
         {"reference_top_k": 10},
@@ -261,3 +261,26 @@ def test_the_config_is_not_changed_by_training(tmp_path):
     before = copy.deepcopy({name: getattr(trainer.args, name) for name in DualSelectConfig.__annotations__})
     trainer.train()
     assert before == {name: getattr(trainer.args, name) for name in DualSelectConfig.__annotations__}
+
+
+def test_the_conflict_threshold_lies_between_safe_responses_and_their_contrasts(tmp_path):
+    trainer = trained(
+        tmp_path, max_steps=4, task_token_budget="auto", reference_contrast="compliance", learning_rate=0.0
+    )
+    refresh = trainer._loop.refresh
+    (line,) = events(trainer, "refresh")
+    assert line["conflict_threshold"] == refresh.conflict_threshold
+    others = [position for position in range(10) if position not in refresh.choice.kept]
+    found = []
+    for rows in (trainer.pool.rows, trainer.pool.contrast_rows):
+        batch = trainer.data_collator([{key: rows[n][key] for key in ("input_ids", "labels")} for n in others])
+        gradients = sequential_gradients(
+            trainer.model.eval(), batch, response_cross_entropy, GradientLayout.of(trainer.model)
+        ).gradients
+        found.append(cosines(gradients, refresh.directions.score).mean().item())
+    safe, unsafe = found
+    assert unsafe < refresh.conflict_threshold < safe
+    assert refresh.conflict_threshold == pytest.approx((safe + unsafe) / 2, abs=1e-5)
+    for step in events(trainer, "step"):
+        expected = [cosine >= refresh.conflict_threshold for cosine in step["cosines"]]
+        assert step["kept"] == expected or sum(step["kept"]) == 1

@@ -134,8 +134,8 @@ class DualSelectConfig(SFTConfig):
         default="0.9",
         metadata={
             "help": "Share of the supervised tokens of a step to learn from, in (0, 1]: the lowest-scored whole "
-            "examples are kept until they reach it. `auto`: drop the examples whose gradient conflicts with the "
-            "references, however many those are."
+            "examples are kept until they reach it. `auto`: drop the examples whose gradient is nearer to that of "
+            "unsafe answers than to that of safe ones, however many those are; needs a reference_contrast."
         },
     )
     task_top_k: int | None = field(
@@ -266,6 +266,11 @@ def _check_ranges(config: DualSelectConfig) -> None:
         raise ConfigError(
             f"task_top_k {config.task_top_k} and task_token_budget {config.task_token_budget} both say how much to "
             "keep: leave one out"
+        )
+    if config.task_token_share is None and config.reference_contrast == "none":
+        raise ConfigError(
+            "task_token_budget: auto tells conflict by the contrast of safe and unsafe answers, and reference_contrast "
+            "is none: write reference_contrast: compliance (or rejected, if the pool has such answers)"
         )
     if config.mask_mode == "legacy" and config.prompt_format != "human_assistant":
         raise ConfigError(

@@ -28,6 +28,9 @@ from dualselect.selection import Choice, choose_highest, reference_scores
 
 logger = logging.getLogger(__name__)
 
+CALIBRATION_REFERENCES = 32
+"""References that the conflict threshold is read off, at most; their mean cosine is then known to about 0.02."""
+
 Gradients = Callable[[nn.Module, Mapping[str, Any]], PerExampleGradients]
 """From a model and a batch to the per-example gradients of the response cross-entropy."""
 
@@ -55,6 +58,8 @@ class Refresh:
         choice: Positions in the pool and weights of the selected references.
         task_direction: What they were chosen against, shape (P,).
         directions: Their directions at that moment.
+        conflict_threshold: Cosine to the score direction under which a task example conflicts with the references;
+            None unless the token budget is `auto`.
     """
 
     step: int
@@ -62,6 +67,7 @@ class Refresh:
     choice: Choice
     task_direction: Tensor
     directions: Directions
+    conflict_threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,33 @@ class ReferencePool:
                 correction += weights @ safe
                 score += weights @ (safe - self._contrast(model, positions))
         return Directions(correction, score)
+
+    def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
+        """Where compatible ends and conflict begins, read off the pool itself.
+
+        Halfway between the mean cosine of safe responses and the mean cosine of their contrasts, the same prompts
+        answered unsafely, to the score direction. References that did not make the direction are used, as long as
+        there are any: of those that did, the cosine is too high.
+
+        Args:
+            model: The model as it is now.
+            choice: The selected references.
+            directions: Their directions.
+
+        Returns:
+            A cosine, in [-1, 1].
+        """
+        kept = set(choice.kept)
+        others = [position for position in self._by_length if position not in kept] or self._by_length
+        spread = max(1, len(others) // CALIBRATION_REFERENCES)
+        found = torch.zeros(2, dtype=torch.float64)
+        sample = others[::spread][:CALIBRATION_REFERENCES]
+        with without_dropout(model):
+            for positions in self._batches(sample, "Calibrating the conflict"):
+                for place, rows in enumerate((self.rows, self.contrast_rows)):
+                    gradients = self._gradients(model, self._batch(positions, rows)).gradients
+                    found[place] += cosines(gradients, directions.score).double().sum().cpu()
+        return float(found.sum()) / (2 * len(sample))
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
         """A random part of a choice, without replacement, its weights renormalized."""

@@ -80,6 +80,7 @@ def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fin
             "step": state.refresh.step,
             "epoch": state.refresh.epoch,
             "kept": state.refresh.choice.kept,
+            "conflict_threshold": state.refresh.conflict_threshold,
         }
     content = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, {"state": json.dumps(facts)})
     write_atomically(Path(folder) / STATE_FILE, lambda file: file.write(content))
@@ -120,6 +121,7 @@ def load_state(folder: str | Path, layout: GradientLayout, fingerprint: dict[str
             Choice(facts["refresh"]["kept"], tensors["reference_weights"]),
             moved["task_direction"],
             Directions(moved["correction_direction"], moved["score_direction"]),
+            facts["refresh"]["conflict_threshold"],
         )
     return state
 

@@ -224,8 +224,11 @@ class DualSelectTrainer(SFTTrainer):
         )
         choice = self.pool.choose(scores.scores)
         directions = self.pool.directions(model, choice)
+        threshold = None
+        if self.args.task_token_share is None:
+            threshold = self.pool.conflict_threshold(model, choice, directions)
         self._loop.refresh = Refresh(
-            self.state.global_step, int(self.state.epoch or 0), choice, direction.clone(), directions
+            self.state.global_step, int(self.state.epoch or 0), choice, direction.clone(), directions, threshold
         )
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
         rows = self._rows["reference"]
@@ -243,6 +246,7 @@ class DualSelectTrainer(SFTTrainer):
             weights=choice.weights.tolist(),
             task_direction_norm=direction.norm().item(),
             reference_direction_norm=directions.correction.norm().item(),
+            conflict_threshold=threshold,
         )
 
     def _start_model(self) -> Callable[[], AbstractContextManager[Any]]:
@@ -311,7 +315,9 @@ class DualSelectTrainer(SFTTrainer):
         if self.args.task_top_k is not None:
             return choose_lowest(scores, self.args.task_top_k, temperature=temperature)
         if self.args.task_token_share is None:
-            return choose_compatible(scores, found_cosines, 0.0, temperature=temperature)
+            assert self._loop.refresh is not None and self._loop.refresh.conflict_threshold is not None
+            threshold = self._loop.refresh.conflict_threshold
+            return choose_compatible(scores, found_cosines, threshold, temperature=temperature)
         return choose_by_tokens(scores, tokens, self.args.task_token_share, temperature=temperature)
 
     def _refuse_non_finite(self, losses: Tensor, norms: Tensor, rows: list[int]) -> None:

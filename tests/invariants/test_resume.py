@@ -35,8 +35,17 @@ def test_bit_for_bit(whole, tmp_path, step):
     assert again.selection_log.path.read_bytes() == whole[0].selection_log.path.read_bytes()
 
 
-def test_replay_draws_the_same_references(tmp_path):
-    settings = SETTINGS | {"reference_gradient": "replay", "reference_top_k": 6, "reference_replay_size": 2}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reference_gradient": "replay", "reference_top_k": 6, "reference_replay_size": 2},
+        {"task_token_budget": "auto", "reference_contrast": "compliance"},
+        {"selection_mode": "soft", "preservation_loss": "kl", "gradient_accumulation_steps": 2},
+    ],
+    ids=["replay", "auto", "soft"],
+)
+def test_other_modes_resume_bit_for_bit(tmp_path, changes):
+    settings = SETTINGS | changes
     first = trained(tmp_path / "run", **settings)
     again = small_trainer(tmp_path / "run", **settings)
     again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-8"))
