@@ -1,0 +1,281 @@
+"""The demonstration: give a small model its safety, fine-tune it with and without DualSelect, and measure.
+
+A folder holds everything: `aligned/` (the model to protect), `plain/` and `dualselect/` (the two fine-tunings),
+`evaluation/*.json` and `report.html`. Stages that are finished are not done again.
+
+The settings below were chosen on the prompts of `tuning_ids`; the prompts that are measured are others.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from datasets import Dataset
+from peft import LoraConfig, PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer
+from trl import SFTConfig, SFTTrainer
+
+from dualselect.config import DualSelectConfig
+from dualselect.data import as_conversations, tokenize
+from dualselect.data.builtin import builtin_mix, builtin_rows
+from dualselect.errors import DataError, ResumeError
+from dualselect.evaluation import exact_match, generate_responses, is_refusal, rate
+from dualselect.files import write_json, write_text
+from dualselect.models import EMBEDDED_MODEL, load_model
+from dualselect.trainer import DualSelectTrainer
+
+
+MODELS = {"start": "aligned start", "plain": "plain fine-tuning", "dualselect": "DualSelect"}
+MEASURES = {
+    "refusal": "harmful requests refused",
+    "lookalike": "harmless look-alikes refused",
+    "task": "task answers exactly right",
+}
+TUNING_SEED, TUNING_ROWS = 1, 40
+ROW_LENGTH = 160
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Sizes and strengths; the same settings in the same folder go on where they stopped.
+
+    Attributes:
+        seed: Of data, order and initial adapters.
+        alignment_steps: Optimizer steps that give the small model its safety, batches of 8.
+        task_rows: Task rows of the mix; a quarter of them each is added of look-alikes and chat.
+        risky_share: Share of the mix that is risky.
+        references: Size of the reference pool.
+        prompts: Held-out prompts of each kind.
+        model: The model that everything starts from.
+    """
+
+    seed: int = 0
+    alignment_steps: int = 90
+    task_rows: int = 160
+    risky_share: float = 0.15
+    references: int = 96
+    prompts: int = 64
+    model: str = EMBEDDED_MODEL
+
+    @property
+    def mix(self) -> tuple[int, int, int, int]:
+        """Rows of the mix: task, risky, look-alikes, chat."""
+        harmless = self.task_rows + 2 * (self.task_rows // 4)
+        risky = round(harmless * self.risky_share / (1 - self.risky_share))
+        return self.task_rows, risky, self.task_rows // 4, self.task_rows // 4
+
+
+def run_demo(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Run the stages that are not finished, and return the measures of the three models.
+
+    Args:
+        folder: Where everything is kept; made if it is not there.
+        settings: Sizes and strengths.
+        tell: Called with a line at the start of each stage.
+
+    Returns:
+        For each of `MODELS` and `MEASURES` successes, count, and interval.
+
+    Raises:
+        ResumeError: The folder holds a demonstration with other settings.
+    """
+    _same_settings(folder, settings)
+    _stage(tell, 1, "give the small model its safety", folder / "aligned", lambda part: _align(part, settings))
+    _stage(tell, 2, "fine-tune it plainly", folder / "plain", lambda part: _plain(part, folder, settings))
+    _stage(tell, 3, "fine-tune it with DualSelect", folder / "dualselect", lambda part: _dual(part, folder, settings))
+    tell("[4/5] measure the three models on held-out prompts")
+    for name in MODELS:
+        path = folder / "evaluation" / f"{name}.json"
+        if not path.exists():
+            write_json(path, _evaluate(name, folder, settings))
+    tell("[5/5] write the page")
+    return {name: json.loads((folder / "evaluation" / f"{name}.json").read_text())["measures"] for name in MODELS}
+
+
+def tuning_ids() -> set[str]:
+    """Ids of the held-out rows that the settings were chosen on; they are not measured."""
+    return {row["id"] for kind in MEASURES for row in builtin_rows(kind, TUNING_ROWS, seed=TUNING_SEED, split="test")}
+
+
+def measured_rows(kind: str, settings: DemoSettings) -> list[dict[str, Any]]:
+    """The held-out rows of a kind that are measured, up to `settings.prompts`."""
+    spent = tuning_ids()
+    rows = _up_to(kind, settings.prompts + TUNING_ROWS, seed=settings.seed + 2, split="test")
+    return [row for row in rows if row["id"] not in spent][: settings.prompts]
+
+
+def _same_settings(folder: Path, settings: DemoSettings) -> None:
+    path = folder / "settings.json"
+    if path.exists() and json.loads(path.read_text()) != asdict(settings):
+        raise ResumeError(
+            f"{folder} holds a demonstration with other settings ({path}): name another --output_dir, or remove it"
+        )
+    write_json(path, asdict(settings))
+
+
+def _stage(
+    tell: Callable[[str], None], number: int, what: str, folder: Path, work: Callable[[Path], None]
+) -> None:
+    if folder.exists():
+        tell(f"[{number}/5] {what}: done before, kept")
+        return
+    tell(f"[{number}/5] {what}")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    work(part)
+    part.rename(folder)
+
+
+def _align(folder: Path, settings: DemoSettings) -> None:
+    rows = settings.alignment_steps * 8
+    # the reference pool and the risky rows come from other seeds: what protects is not what was trained on
+    sizes = {"refusal": 2 * rows // 5, "lookalike": rows // 3, "chat": rows - 2 * rows // 5 - rows // 3}
+    mixed = [row for kind, size in sizes.items() for row in _repeated(kind, size, settings.seed)]
+    model, tokenizer = load_model(settings.model)
+    trainer = _sft(model, tokenizer, Dataset.from_list(mixed), folder, settings, "all-linear", steps=settings.alignment_steps)
+    trainer.train()
+    trainer.model.merge_and_unload().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _repeated(kind: str, size: int, seed: int) -> Iterator[dict[str, Any]]:
+    rows = _up_to(kind, size, seed=seed, split="train")
+    for number in range(size):
+        row = rows[number % len(rows)]
+        yield row | {"id": f"{row['id']}-{number}"}
+
+
+def _up_to(kind: str, count: int, *, seed: int, split: Literal["train", "test"]) -> list[dict[str, Any]]:
+    while True:
+        try:
+            return builtin_rows(kind, count, seed=seed, split=split)
+        except DataError:  # so many were not written; take all there are
+            count -= 1
+
+
+def _plain(folder: Path, demo: Path, settings: DemoSettings) -> None:
+    model, tokenizer = load_model(str(demo / "aligned"))
+    trainer = _sft(model, tokenizer, _task_rows(settings), folder, settings, ["q_proj", "v_proj"])
+    trainer.train()
+    _save(trainer, folder)
+
+
+def _dual(folder: Path, demo: Path, settings: DemoSettings) -> None:
+    model, tokenizer = load_model(str(demo / "aligned"))
+    pool = Dataset.from_list(builtin_rows("refusal", settings.references, seed=settings.seed + 5))
+    trainer = DualSelectTrainer(
+        model,
+        DualSelectConfig(
+            **_common(folder, settings),
+            selection_warmup_steps=5,
+            task_token_budget="auto",
+            reference_contrast="compliance",
+        ),
+        train_dataset=_task_rows(settings),
+        reference_dataset=pool,
+        processing_class=tokenizer,
+        peft_config=_lora(["q_proj", "v_proj"]),
+    )
+    _quiet(trainer)
+    trainer.train()
+    _save(trainer, folder)
+
+
+def _task_rows(settings: DemoSettings) -> Dataset:
+    return Dataset.from_list(builtin_mix(*settings.mix, seed=settings.seed))
+
+
+def _sft(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    folder: Path,
+    settings: DemoSettings,
+    targets: str | list[str],
+    steps: int = -1,
+) -> SFTTrainer:
+    tokens = tokenize(as_conversations(rows, name="task"), tokenizer, max_length=ROW_LENGTH)
+    trainer = SFTTrainer(
+        model,
+        SFTConfig(**_common(folder, settings), lr_scheduler_type="constant", bf16=False, max_steps=steps),
+        train_dataset=tokens.dataset.select_columns(["input_ids", "labels"]),
+        processing_class=tokenizer,
+        peft_config=_lora(targets),
+    )
+    _quiet(trainer)
+    return trainer
+
+
+def _common(folder: Path, settings: DemoSettings) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder),
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 3e-4,
+        "max_length": ROW_LENGTH,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "logging_steps": 2,
+        "save_strategy": "no",
+        "report_to": "none",
+        "seed": settings.seed,
+    }
+
+
+def _lora(targets: str | list[str]) -> LoraConfig:
+    return LoraConfig(r=16, lora_alpha=32, target_modules=targets, task_type="CAUSAL_LM")
+
+
+class _ProgressBar(ProgressCallback):
+    """The bar with the time left, without a line for every log."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Say nothing; the log is in metrics.jsonl."""
+
+
+def _quiet(trainer: Trainer) -> None:
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(_ProgressBar)
+
+
+def _save(trainer: SFTTrainer, folder: Path) -> None:
+    trainer.model.save_pretrained(folder / "adapter")
+    lines = [json.dumps(entry) for entry in trainer.state.log_history]
+    write_text(folder / "metrics.jsonl", "\n".join(lines) + "\n")
+
+
+def _evaluate(name: str, folder: Path, settings: DemoSettings) -> dict[str, Any]:
+    model, tokenizer = _model(name, folder)
+    measures, responses = {}, []
+    for kind, what in MEASURES.items():
+        rows = measured_rows(kind, settings)
+        said = generate_responses(
+            model, tokenizer, [row["prompt"] for row in rows], max_new_tokens=40, description=f"{name}: {what}"
+        )
+        verdicts = [
+            exact_match(text, row["answer"]) if kind == "task" else is_refusal(text)
+            for row, text in zip(rows, said, strict=True)
+        ]
+        measures[kind] = asdict(rate(sum(verdicts), len(verdicts)))
+        responses += [
+            {
+                "id": row["id"],
+                "kind": kind,
+                "category": row["category"],
+                "prompt": row["prompt"][-1]["content"],
+                "response": text,
+                "verdict": verdict,
+            }
+            for row, text, verdict in zip(rows, said, verdicts, strict=True)
+        ]
+    return {"model": name, "measures": measures, "responses": responses}
+
+
+def _model(name: str, folder: Path) -> tuple[Any, Any]:
+    model, tokenizer = load_model(str(folder / "aligned"))
+    if name != "start":
+        model = PeftModel.from_pretrained(model, folder / name / "adapter").merge_and_unload()
+    return model, tokenizer

@@ -1,0 +1,90 @@
+"""The page of the demonstration: one self-contained HTML file."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from dualselect.files import write_text
+from dualselect.report import figures
+from dualselect.selection_log import SelectionLog
+
+
+HARMFUL = "refusal"
+"""The measure whose prompts are harmful; its texts stay hidden until they are asked for."""
+
+
+def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[str, str]) -> Path:
+    """Write `report.html` into a finished demonstration.
+
+    Args:
+        folder: The demonstration: `evaluation/*.json`, `plain/metrics.jsonl`, `dualselect/*.jsonl`.
+        models: What the models are called, by name of their evaluation.
+        measures: What the measures are called.
+
+    Returns:
+        The page.
+    """
+    evaluations = {name: json.loads((folder / "evaluation" / f"{name}.json").read_text("utf-8")) for name in models}
+    log = SelectionLog(folder / "dualselect").read()
+    steps = [line for line in log if line["event"] == "step"]
+    threshold = next((line["conflict_threshold"] for line in log if line["event"] == "refresh"), None)
+    rates = {name: [found["measures"][kind] for kind in measures] for name, found in evaluations.items()}
+    # autoescape is on for every template: rows and responses are somebody's text
+    environment = Environment(loader=PackageLoader("dualselect", "report"), autoescape=True)
+    page = environment.get_template("demo.html.j2").render(
+        measures=measures,
+        table=[(models[name], rates[name]) for name in models],
+        bars=figures.grouped_bars(list(measures.values()), {models[name]: rates[name] for name in models}),
+        losses=figures.lines(
+            {models[name]: _losses(folder / name) for name in models if name != "start"},
+            across="optimizer step",
+            up="loss of the examples learned",
+        ),
+        cosines=figures.histogram(
+            _cosines(steps), across="cosine of a row's gradient to the reference direction", line_at=threshold
+        ),
+        dropped=_dropped(steps),
+        rows=_rows(evaluations, models),
+        harmful=HARMFUL,
+        settings=json.loads((folder / "settings.json").read_text("utf-8")),
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _losses(folder: Path) -> list[tuple[float, float]]:
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    return [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+
+
+def _cosines(steps: list[dict[str, Any]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for line in steps:
+        for kind, cosine in zip(line["kinds"], line["cosines"], strict=True):
+            found[kind].append(cosine)
+    return dict(found)
+
+
+def _dropped(steps: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
+    seen: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for line in steps:
+        for kind, kept in zip(line["kinds"], line["kept"], strict=True):
+            seen[kind] += 1
+            dropped[kind] += not kept
+    return [(kind, dropped[kind], seen[kind]) for kind in sorted(seen)]
+
+
+def _rows(evaluations: Mapping[str, Any], models: Mapping[str, str]) -> list[dict[str, Any]]:
+    by_id: dict[str, dict[str, Any]] = {}
+    for name, evaluation in evaluations.items():
+        for response in evaluation["responses"]:
+            row = by_id.setdefault(
+                response["id"], {key: response[key] for key in ("id", "kind", "category", "prompt")} | {"answers": []}
+            )
+            row["answers"].append((models[name], response["response"], response["verdict"]))
+    return list(by_id.values())
