@@ -57,7 +57,9 @@ def read_rows(path: Path, settings: dict, tokenizer) -> Dataset:
 def configuration(settings: dict, trace: list[dict], output_dir: str) -> DualSelectConfig:
     """The recorded options in this project's names."""
     kinds = [event["kind"] for event in trace]
-    refreshes = [sum(kind != "refresh" for kind in kinds[:place]) for place, kind in enumerate(kinds) if kind == "refresh"]
+    refreshes = [
+        sum(kind != "refresh" for kind in kinds[:place]) for place, kind in enumerate(kinds) if kind == "refresh"
+    ]
     batches = sum(kind != "refresh" for kind in kinds)
     return DualSelectConfig(
         output_dir,

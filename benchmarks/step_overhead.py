@@ -91,8 +91,12 @@ def main() -> None:
             place = step * options.batch_size % 64
             pair = []
             for trainer in trainers:
-                columns = [name for name in trainer.train_dataset.column_names if name in ("input_ids", "labels", "row_index")]
-                batch = list(trainer.train_dataset.select_columns(columns).select(range(place, place + options.batch_size)))
+                columns = [
+                    name for name in trainer.train_dataset.column_names if name in ("input_ids", "labels", "row_index")
+                ]
+                batch = list(
+                    trainer.train_dataset.select_columns(columns).select(range(place, place + options.batch_size))
+                )
                 pair.append(one_step(trainer, batch))
             times.append((pair[0], pair[1]))
     measured = times[2:]

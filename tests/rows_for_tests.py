@@ -31,7 +31,9 @@ def safe_rows(count: int) -> Dataset:
     return conversation_rows(count, "I'm sorry, but I cannot help with that {number}.", "r")
 
 
-def small_trainer(folder, *, task=None, references=None, dropout=0.0, architecture="llama", trainer_arguments=None, **settings):
+def small_trainer(
+    folder, *, task=None, references=None, dropout=0.0, architecture="llama", trainer_arguments=None, **settings
+):
     """A trainer of a tiny random model that runs 12 steps of 4 rows when nothing else is said."""
     tokenizer = chatml_tokenizer()
     common = {

@@ -22,14 +22,21 @@ def prepare(rows, tokenizer=None, **settings):
 
 
 def supervised(tokenizer, row):
-    return tokenizer.decode([token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100])
+    return tokenizer.decode(
+        [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100]
+    )
 
 
 def test_the_first_response_token_is_supervised_when_the_template_ends_in_a_blank():
     """TRL tokenizes the prompt alone and loses that token (its `common_prefix_length` warning)."""
     tokenizer = blank_ending_tokenizer()
     rows = Dataset.from_list(
-        [{"prompt": [{"role": "user", "content": "Why?"}], "completion": [{"role": "assistant", "content": "Sure, it is."}]}]
+        [
+            {
+                "prompt": [{"role": "user", "content": "Why?"}],
+                "completion": [{"role": "assistant", "content": "Sure, it is."}],
+            }
+        ]
     )
     (row,) = prepare(rows, tokenizer).tokens
     assert supervised(tokenizer, row).lstrip().startswith("Sure")
@@ -70,7 +77,9 @@ def test_contrast_rows_share_the_prompt_and_differ_in_the_response():
 
 def test_rejected_responses_are_the_contrast():
     tokenizer = chatml_tokenizer()
-    rows = Dataset.from_list([{"prompt": f"p {n}", "chosen": "No, I cannot.", "rejected": f"Sure, here {n}."} for n in range(3)])
+    rows = Dataset.from_list(
+        [{"prompt": f"p {n}", "chosen": "No, I cannot.", "rejected": f"Sure, here {n}."} for n in range(3)]
+    )
     config = DualSelectConfig("unused", use_cpu=True, reference_contrast="rejected")
     contrast = contrast_rows(prepare(rows, tokenizer), tokenizer, config)
     assert "Sure, here 1." in supervised(tokenizer, contrast[1])
@@ -84,7 +93,9 @@ def test_all_assistant_turns_are_left_to_trl(tmp_path):
 
 
 def test_tokenized_rows_are_taken_as_they_are(tmp_path):
-    rows = Dataset.from_list([{"id": f"x{n}", "input_ids": [5, 6, 7, 8], "labels": [-100, -100, 7, 8]} for n in range(8)])
+    rows = Dataset.from_list(
+        [{"id": f"x{n}", "input_ids": [5, 6, 7, 8], "labels": [-100, -100, 7, 8]} for n in range(8)]
+    )
     trainer = small_trainer(tmp_path, task=rows, max_steps=3)
     trainer.train()
     assert trainer.selection_log.read()[0]["ids"][0].startswith("x")

@@ -56,7 +56,9 @@ def test_a_step_is_what_the_method_says(tmp_path):
         batch = trainer.data_collator([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
         return sequential_gradients(model, batch, response_cross_entropy, layout)
 
-    warmup = sum(gradients(trainer._rows["train"], line["ids"]).gradients.mean(0) for line in events(trainer, "warmup"))
+    warmup = sum(
+        gradients(trainer._rows["train"], line["ids"]).gradients.mean(0) for line in events(trainer, "warmup")
+    )
     (refresh,), (step,) = events(trainer, "refresh"), events(trainer, "step")
     pool = gradients(trainer._rows["reference"], refresh["ids"])
     scores = pool.losses - cosines(pool.gradients, warmup)
@@ -150,13 +152,25 @@ def test_a_pool_smaller_than_k_is_kept_whole_and_told(tmp_path, caplog):
 
 def test_row_ids_survive_dropped_rows(tmp_path, caplog):
     rows = conversation_rows(12)
-    rows = rows.map(lambda row, index: {"messages": [row["messages"][0], {"role": "assistant", "content": "" if index in (0, 5) else row["messages"][1]["content"]}]}, with_indices=True)
+    rows = rows.map(
+        lambda row, index: {
+            "messages": [
+                row["messages"][0],
+                {"role": "assistant", "content": "" if index in (0, 5) else row["messages"][1]["content"]},
+            ]
+        },
+        with_indices=True,
+    )
     with caplog.at_level(logging.INFO):
         trainer = trained(tmp_path, task=rows, max_steps=3)
     seen = {name for line in trainer.selection_log.read() if line["event"] != "refresh" for name in line["ids"]}
     assert seen.isdisjoint({"t0", "t5"})
     assert "dropped 2 rows" in caplog.text
-    losses = {name: loss for line in events(trainer, "warmup")[:1] for name, loss in zip(line["ids"], line["losses"], strict=True)}
+    losses = {
+        name: loss
+        for line in events(trainer, "warmup")[:1]
+        for name, loss in zip(line["ids"], line["losses"], strict=True)
+    }
     fresh = small_trainer(tmp_path / "fresh", task=rows)
     for name, loss in losses.items():
         prepared = fresh._rows["train"]
@@ -174,7 +188,14 @@ def test_evaluation_keeps_the_loss_of_trl(tmp_path):
 def test_metrics_of_trl_and_of_the_selection_are_logged(tmp_path):
     trainer = trained(tmp_path, logging_steps=4)
     logged = trainer.state.log_history[1]
-    wanted = {"loss", "mean_token_accuracy", "num_tokens", "entropy", "dualselect/kept_fraction", "dualselect/task_cosine"}
+    wanted = {
+        "loss",
+        "mean_token_accuracy",
+        "num_tokens",
+        "entropy",
+        "dualselect/kept_fraction",
+        "dualselect/task_cosine",
+    }
     assert wanted <= set(logged)
     assert 0 < logged["dualselect/kept_token_fraction"] <= 1
 
@@ -199,7 +220,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_row(tmp
     next(value for name, value in trainer.model.named_parameters() if "lora_A" in name).data.fill_(float("inf"))
     next(value for name, value in trainer.model.named_parameters() if "lora_B" in name).data.fill_(1.0)
     before = adapter_of(trainer)
-    with pytest.raises(GradientError, match=r"not finite .*r\d"):
+    with pytest.raises(GradientError, match=r"references.*not finite .*r\d"):
         trainer.train()
     assert all(torch.equal(before[name], value) for name, value in adapter_of(trainer).items())
 
@@ -208,7 +229,7 @@ def test_task_rows_that_are_not_finite_are_named(tmp_path):
     trainer = small_trainer(tmp_path, preservation_loss="ce")
     next(value for name, value in trainer.model.named_parameters() if "lora_A" in name).data.fill_(float("inf"))
     next(value for name, value in trainer.model.named_parameters() if "lora_B" in name).data.fill_(1.0)
-    with pytest.raises(GradientError, match=r"task examples is not finite before step 1 .*t\d"):
+    with pytest.raises(GradientError, match=r"task examples.*before step 1 is not finite .*t\d"):
         trainer.train()
     assert trainer.state.global_step == 0
 
@@ -241,7 +262,12 @@ def test_an_sft_config_is_refused(tmp_path):
     from dualselect import DualSelectTrainer
 
     with pytest.raises(ConfigError, match="build it with DualSelectConfig"):
-        DualSelectTrainer("x", SFTConfig(str(tmp_path), bf16=False), train_dataset=conversation_rows(2), reference_dataset=safe_rows(2))
+        DualSelectTrainer(
+            "x",
+            SFTConfig(str(tmp_path), bf16=False),
+            train_dataset=conversation_rows(2),
+            reference_dataset=safe_rows(2),
+        )
 
 
 def test_allowed_overlap_is_counted(tmp_path, caplog):

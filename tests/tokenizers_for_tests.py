@@ -42,7 +42,8 @@ GEMMA_TEMPLATE = (
 BLANK_ENDING_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}Assistant: {% generation %}{{ message['content'] }}{{ eos_token }}"
-    "{% endgeneration %}{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% endgeneration %}{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}{% endif %}"
+    "{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant: {% endif %}"
 )
 

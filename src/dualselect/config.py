@@ -229,10 +229,16 @@ def _check_choices(config: DualSelectConfig) -> None:
 
 
 def _check_ranges(config: DualSelectConfig) -> None:
-    finite = (
-        "reference_loss_weight task_loss_weight conflict_weight rho reference_temperature task_temperature "
-        "reference_fraction reference_refresh_cosine"
-    ).split()
+    finite = [
+        "reference_loss_weight",
+        "task_loss_weight",
+        "conflict_weight",
+        "rho",
+        "reference_temperature",
+        "task_temperature",
+        "reference_fraction",
+        "reference_refresh_cosine",
+    ]
     for name in finite:
         if not math.isfinite(getattr(config, name)):
             raise ConfigError(f"{name} is {getattr(config, name)}: it must be a finite number")
@@ -269,7 +275,7 @@ def _check_ranges(config: DualSelectConfig) -> None:
         )
     if config.task_token_share is None and config.reference_contrast == "none":
         raise ConfigError(
-            "task_token_budget: auto tells conflict by the contrast of safe and unsafe answers, and reference_contrast "
+            "task_token_budget: auto tells conflict by a contrast of safe and unsafe answers, and reference_contrast "
             "is none: write reference_contrast: compliance (or rejected, if the pool has such answers)"
         )
     if config.mask_mode == "legacy" and config.prompt_format != "human_assistant":
@@ -280,7 +286,7 @@ def _check_ranges(config: DualSelectConfig) -> None:
 
 
 def _check_supported(config: DualSelectConfig) -> None:
-    """Refuse what would make the scored loss another one than the trained loss, or a row another thing than an example."""
+    """Refuse what would make the scored loss another than the trained loss, or a row another thing than an example."""
     checkpointing = config.gradient_checkpointing_kwargs or {}
     refused = [
         (config.packing, "packing: true", "a packed row is not one example", "packing: false"),
@@ -294,7 +300,12 @@ def _check_supported(config: DualSelectConfig) -> None:
             "reentrant checkpoints hide the layers from the taps",
             "gradient_checkpointing_kwargs: {use_reentrant: false}",
         ),
-        (config.loss_type != "nll", f"loss_type: {config.loss_type}", "scores use the cross-entropy", "loss_type: nll"),
+        (
+            config.loss_type != "nll",
+            f"loss_type: {config.loss_type}",
+            "scores use the cross-entropy",
+            "loss_type: nll",
+        ),
         (
             config.label_smoothing_factor,
             f"label_smoothing_factor: {config.label_smoothing_factor}",
@@ -311,10 +322,18 @@ def _check_supported(config: DualSelectConfig) -> None:
         (config.auto_find_batch_size, "auto_find_batch_size: true", "a step is one selection", "a fixed batch size"),
         (config.deepspeed, "deepspeed", "it owns the gradients that are selected here", "a single process without it"),
         (config.fsdp, "fsdp", "sharded training is not supported yet", "a single process without it"),
-        (config.n_gpu > 1, f"{config.n_gpu} visible GPUs in one process", "data parallel replicas bypass the taps",
-         "CUDA_VISIBLE_DEVICES=0"),
-        (config.world_size > 1, f"{config.world_size} processes", "scores are not gathered across processes yet",
-         "a single process"),
+        (
+            config.n_gpu > 1,
+            f"{config.n_gpu} visible GPUs in one process",
+            "data parallel replicas bypass the taps",
+            "CUDA_VISIBLE_DEVICES=0",
+        ),
+        (
+            config.world_size > 1,
+            f"{config.world_size} processes",
+            "scores are not gathered across processes yet",
+            "a single process",
+        ),
         (
             config.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO),
             f"optim: {config.optim}",

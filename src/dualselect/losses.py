@@ -34,7 +34,9 @@ def mean_over_tokens(outputs: Any) -> Tensor:
     return losses
 
 
-def response_kl(model: nn.Module, start_model: Callable[[], AbstractContextManager[Any]], inputs: Mapping[str, Any]) -> Tensor:
+def response_kl(
+    model: nn.Module, start_model: Callable[[], AbstractContextManager[Any]], inputs: Mapping[str, Any]
+) -> Tensor:
     """Mean KL(start || now) of each example over the positions that predict its supervised tokens.
 
     Args:

@@ -20,9 +20,7 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Keep the lines up to the step that training starts from, and drop a last line that was cut off."""
         if not self.path.exists():
             return

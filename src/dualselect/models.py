@@ -84,8 +84,8 @@ def load_model(
         model, loaded = AutoModelForCausalLM.from_pretrained(location, output_loading_info=True, **source, **options)
     if missing := sorted(loaded["missing_keys"]):
         raise ModelError(
-            f"{name_or_path} has no weights for {', '.join(missing[:3])} ({len(missing)} in all); random numbers would "
-            "stand in their place. Give a complete checkpoint of a causal language model."
+            f"{name_or_path} has no weights for {', '.join(missing[:3])} ({len(missing)} in all); random numbers "
+            "would stand in their place. Give a complete checkpoint of a causal language model."
         )
     return model, tokenizer
 
@@ -122,7 +122,7 @@ def _gguf_in(folder: Path, gguf_file: str | None) -> str | None:
         raise ModelError(f"{folder} holds {len(files)} GGUF files: give the path of one, such as {folder / files[0]}.")
     if not files:
         raise ModelError(
-            f"{folder} has neither config.json nor a .gguf file, so it is not a model folder. {_suggestion(str(folder))}"
+            f"{folder} has neither config.json nor a .gguf file, so it is no model folder. {_suggestion(str(folder))}"
         )
     return _readable_gguf(folder / files[0])
 
@@ -171,7 +171,9 @@ def _model_errors(name: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, LookupError, struct.error, SafetensorError) as error:
         # transformers ends its messages with pages of advice on its own arguments; the first lines say what happened.
         reason = "\n".join(str(error).strip().splitlines()[:3])
-        raise ModelError(f"{name} could not be loaded ({type(error).__name__}): {reason}\n{_suggestion(name)}") from error
+        raise ModelError(
+            f"{name} could not be loaded ({type(error).__name__}): {reason}\n{_suggestion(name)}"
+        ) from error
 
 
 def _suggestion(name: str) -> str:

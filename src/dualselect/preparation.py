@@ -16,7 +16,7 @@ from datasets import Dataset
 
 from dualselect.config import DualSelectConfig
 from dualselect.data import as_conversations, check_overlap, compliance, tokenize
-from dualselect.errors import DataError
+from dualselect.errors import ConfigError, DataError
 
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,30 @@ def refuse_overlap(task: PreparedRows, references: PreparedRows, *, allow: bool)
     shared = check_overlap(task.conversations, references.conversations, allow=allow)
     if shared:
         logger.warning("%d references share their prompt with a task row (allow_prompt_overlap)", shared)
+
+
+def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: Mapping[str, Any]) -> None:
+    """Refuse what a trainer cannot be built from, before a model is loaded.
+
+    Raises:
+        ConfigError: `args` is another config, or `sft` has a loss function of its own.
+        DataError: A data set is missing, a stream, or empty.
+    """
+    if not isinstance(args, DualSelectConfig):
+        raise ConfigError(
+            f"args is a {type(args).__name__}: build it with DualSelectConfig, which takes the same settings and "
+            "those of the selection"
+        )
+    for name, dataset in (("train_dataset", train_dataset), ("reference_dataset", reference_dataset)):
+        if not isinstance(dataset, Dataset):
+            raise DataError(
+                f"{name} is {type(dataset).__name__}: pass a datasets.Dataset (rows are scored by number, so a stream "
+                "cannot be used); for files, dualselect.load_rows(path).dataset is one"
+            )
+        if not len(dataset):
+            raise DataError(f"{name} is empty: pass at least one row")
+    if sft.get("compute_loss_func") is not None:
+        raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
 
 
 @dataclass

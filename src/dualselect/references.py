@@ -20,8 +20,8 @@ from tqdm import tqdm
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dualselect.config import DualSelectConfig
-from dualselect.errors import DataError, GradientError
-from dualselect.gradients import GradientLayout, PerExampleGradients, cosines
+from dualselect.errors import DataError
+from dualselect.gradients import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
 from dualselect.losses import response_cross_entropy, response_kl
 from dualselect.selection import Choice, choose_highest, reference_scores
 
@@ -124,7 +124,7 @@ class ReferencePool:
         with without_dropout(model), torch.no_grad():
             for positions in self._batches(self._by_length, "Reference losses at the start"):
                 losses[positions] = response_cross_entropy(model, self._batch(positions)).double().cpu()
-        self._refuse_non_finite(losses, "loss at the start of training")
+        refuse_non_finite(losses, self.ids, "the references' loss at the start of training")
         return losses
 
     def score(
@@ -160,7 +160,7 @@ class ReferencePool:
                 )
                 found[:, positions] = torch.stack([safe.losses, cosine, kl]).double().cpu()
         losses, cosine, kl = found
-        self._refuse_non_finite(losses + cosine + kl, "loss or gradient")
+        refuse_non_finite(losses + cosine + kl, self.ids, "the references' loss or gradient")
         preservation = {"ce": losses, "kl": kl}.get(self._config.preservation_loss)
         if preservation is None:
             assert start_losses is not None
@@ -246,15 +246,6 @@ class ReferencePool:
                 yield batch
                 bar.update(len(batch))
 
-    def _refuse_non_finite(self, values: Tensor, what: str) -> None:
-        bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
-        if bad:
-            rows = ", ".join(self.ids[position] for position in bad[:5])
-            raise GradientError(
-                f"the {what} of {len(bad)} references is not finite (row ids: {rows}). Look at these rows; if they "
-                "are sound, train in bf16 or float32 or lower learning_rate."
-            )
-
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
@@ -279,8 +270,8 @@ def check_pool(rows: Dataset, contrast: Dataset | None, wanted: int | None) -> N
         raise DataError("the reference pool is empty: pass a reference_dataset with at least one safe response")
     if contrast is not None and len(contrast) != len(rows):
         raise DataError(
-            f"{len(rows) - len(contrast)} of {len(rows)} references have no usable contrast response: raise max_length "
-            "or set reference_contrast: none"
+            f"{len(rows) - len(contrast)} of {len(rows)} references have no usable contrast response: raise max_length"
+            " or set reference_contrast: none"
         )
     if wanted and wanted > len(rows):
         logger.warning("reference_top_k is %d, the pool has %d rows: all of them are kept", wanted, len(rows))

@@ -1,11 +1,11 @@
 """The run directory: the one interface between training, evaluation, comparison and report.
 
-    RUN/
-      config.yaml         the settings, and what the run was made with
-      selection.jsonl     what was chosen, step by step
-      metrics.jsonl       what the trainer logged
-      adapter/            the final adapter; its presence says that the run is finished
-      checkpoint-*/       where an interrupted run continues
+RUN/
+  config.yaml         the settings, and what the run was made with
+  selection.jsonl     what was chosen, step by step
+  metrics.jsonl       what the trainer logged
+  adapter/            the final adapter; its presence says that the run is finished
+  checkpoint-*/       where an interrupted run continues
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, seeds, data hashes, model; written to config.yaml and checked when it is repeated."""
+"""What a run was made with: versions, seeds, data hashes, model; kept in config.yaml, checked when it is repeated."""
 
 import hashlib
 import importlib.metadata
@@ -76,7 +76,7 @@ def check_data(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_cha
         if not changed:
             continue
         told = (
-            f"{role}: {', '.join(changed)} changed since the run that wrote this config.yaml ({before.get('rows')} rows "
+            f"{role}: {', '.join(changed)} changed since the run of this config.yaml ({before.get('rows')} rows "
             f"then, {found['rows']} now)"
         )
         if not allow_changed:

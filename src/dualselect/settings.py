@@ -40,9 +40,7 @@ class TrainArguments:
             "help": "Continue an interrupted run from the newest complete checkpoint of output_dir, bit for bit."
         },
     )
-    overwrite: bool = field(
-        default=False, metadata={"help": "Delete the run that output_dir holds, and start anew."}
-    )
+    overwrite: bool = field(default=False, metadata={"help": "Delete the run that output_dir holds, and start anew."})
     allow_changed_data: bool = field(
         default=False,
         metadata={"help": "With the config.yaml of a run: accept data files that have changed since. Else an error."},
@@ -108,16 +106,36 @@ class RunSettings:
 SETTING_CLASSES: tuple[type[Any], ...] = (TrainArguments, DualSelectConfig, LoraModelConfig)
 
 # Always written to config.yaml, so that a run says what matters most even where it is the default of a library.
-WRITTEN_OF_TRAINING = (
-    "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate warmup_steps "
-    "weight_decay max_grad_norm optim gradient_checkpointing seed data_seed save_strategy save_steps logging_steps"
-).split()
+WRITTEN_OF_TRAINING = [
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "gradient_checkpointing",
+    "seed",
+    "data_seed",
+    "save_strategy",
+    "save_steps",
+    "logging_steps",
+]
 # What belongs to one call and not to the run, and what nobody should find in a file.
 # (activation_checkpointing is transformers' new name of gradient_checkpointing and always equal to it.)
-NOT_WRITTEN = set(
-    "output_dir resume overwrite allow_changed_data resume_from_checkpoint hub_token local_rank "
-    "activation_checkpointing activation_checkpointing_kwargs".split()
-)
+NOT_WRITTEN = {
+    "output_dir",
+    "resume",
+    "overwrite",
+    "allow_changed_data",
+    "resume_from_checkpoint",
+    "hub_token",
+    "local_rank",
+    "activation_checkpointing",
+    "activation_checkpointing_kwargs",
+}
 
 
 def settings_to_write(settings: RunSettings) -> dict[str, Any]:
@@ -130,7 +148,7 @@ def settings_to_write(settings: RunSettings) -> dict[str, Any]:
     }
     for part in (settings.data, settings.model, settings.training):
         kind = type(part)
-        default = kind(activation_checkpointing=False) if isinstance(part, DualSelectConfig) else kind()
+        default = DualSelectConfig(activation_checkpointing=False) if isinstance(part, DualSelectConfig) else kind()
         for setting in fields(kind):
             if setting.name in NOT_WRITTEN or not setting.init:
                 continue

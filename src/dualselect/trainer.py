@@ -9,7 +9,6 @@ Shapes: n examples in an optimizer step, N references, P trainable parameters.
 
 import functools
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -24,14 +23,36 @@ from trl.trainer.utils import get_config_model_id
 
 from dualselect.config import DualSelectConfig
 from dualselect.correction import corrected
-from dualselect.errors import ConfigError, DataError, GradientError, ModelError
-from dualselect.gradients import GradientLayout, PerExampleGradients, cosines, sequential_gradients, tapped_gradients
+from dualselect.errors import ConfigError, ModelError
+from dualselect.gradients import (
+    GradientLayout,
+    PerExampleGradients,
+    cosines,
+    refuse_non_finite,
+    sequential_gradients,
+    tapped_gradients,
+)
 from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy
-from dualselect.preparation import PreparedRows, RowIndexCollator, contrast_rows, prepare_rows, refuse_overlap
+from dualselect.preparation import (
+    PreparedRows,
+    RowIndexCollator,
+    check_arguments,
+    contrast_rows,
+    prepare_rows,
+    refuse_overlap,
+)
 from dualselect.references import Directions, ReferencePool, Refresh, check_pool
-from dualselect.selection import Choice, choose_by_tokens, choose_compatible, choose_lowest, refresh_due, task_scores
+from dualselect.selection import (
+    Choice,
+    choose_all,
+    choose_by_tokens,
+    choose_compatible,
+    choose_lowest,
+    refresh_due,
+    task_scores,
+)
 from dualselect.selection_log import SelectionLog
-from dualselect.state import LoopState, empty_state, load_state, save_state
+from dualselect.state import empty_state, load_state, save_state
 
 
 logger = logging.getLogger(__name__)
@@ -80,7 +101,7 @@ class DualSelectTrainer(SFTTrainer):
         if args is None:
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
-        _check_arguments(args, train_dataset, reference_dataset, sft)
+        check_arguments(args, train_dataset, reference_dataset, sft)
         self._rows: dict[str, PreparedRows] = {}
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         if self.aux_loss_enabled or self._is_vlm:
@@ -93,17 +114,18 @@ class DualSelectTrainer(SFTTrainer):
         refuse_overlap(self._rows["train"], self._rows["reference"], allow=args.allow_prompt_overlap)
         self._layout = GradientLayout.of(self.model)
         self.pool = self._reference_pool()
-        self.data_collator = RowIndexCollator(self.data_collator)
+        collate: Any = self.data_collator
+        self.data_collator = RowIndexCollator(collate)
         self.selection_log = SelectionLog(args.output_dir)
         self._loop = empty_state(self._layout)
         self._directions: Directions | None = None
         self._pending: list[tuple[PerExampleGradients, Tensor, Tensor]] = []
-        self._token_statistics: dict[str, Any] = defaultdict(int)
+        self._token_counts = TokenCounts()
         self._verified = False
 
     # Rows
 
-    def _prepare_dataset(  # noqa: PLR0913 - TRL's signature
+    def _prepare_dataset(
         self,
         dataset: Any,
         processing_class: Any,
@@ -127,7 +149,9 @@ class DualSelectTrainer(SFTTrainer):
             args,
             name=dataset_name,
             of_trl=of_trl,
-            keep_trl_labels=formatting_func is not None or args.assistant_only_loss or args.completion_only_loss is False,
+            keep_trl_labels=formatting_func is not None
+            or args.assistant_only_loss
+            or args.completion_only_loss is False,
         )
         self._rows[dataset_name] = prepared
         return prepared.tokens
@@ -181,10 +205,7 @@ class DualSelectTrainer(SFTTrainer):
 
     def _task_losses(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         outputs = model(**inputs, fused_lm_head=True)
-        self._token_statistics["supervised"] += outputs.label_mask.sum()
-        self._token_statistics["entropy"] += outputs.entropy.detach().sum()
-        self._token_statistics["correct"] += outputs.is_top1.sum()
-        self._token_statistics["tokens"] += inputs["attention_mask"].sum()
+        self._token_counts.add(outputs, inputs)
         return mean_over_tokens(outputs)
 
     def _prepare_update(self, model: nn.Module) -> None:
@@ -261,7 +282,11 @@ class DualSelectTrainer(SFTTrainer):
         pending, self._pending = self._pending, []
         numbers, rows = self._gathered(pending)
         losses, found_cosines, norms, tokens = numbers
-        self._refuse_non_finite(losses, norms, rows)
+        refuse_non_finite(
+            losses + norms,
+            self._rows["train"].ids_of(rows),
+            f"the task examples' loss or gradient before step {self.state.global_step + 1}",
+        )
         warming_up = self._directions is None
         scores = task_scores(
             losses,
@@ -269,7 +294,7 @@ class DualSelectTrainer(SFTTrainer):
             loss_weight=self.args.task_loss_weight,
             conflict_weight=self.args.conflict_weight,
         )
-        choice = _everything(len(losses)) if warming_up else self._choose(scores, found_cosines, tokens)
+        choice = choose_all(len(losses)) if warming_up else self._choose(scores, found_cosines, tokens)
         weights = choice.weights.float().to(self._layout.device).split([len(found.losses) for found, *_ in pending])
         task_gradient = self._layout.zeros()
         for part, (found, *_) in zip(weights, pending, strict=True):
@@ -287,7 +312,10 @@ class DualSelectTrainer(SFTTrainer):
                 rho_mode=self.args.rho_mode,
             )
         self._layout.assign(model, update.clone() if update is task_gradient else update)
-        self._record(choice, rows, losses, found_cosines, scores, tokens, task_gradient, update)
+        norms = {"task_gradient_norm": task_gradient.norm().item(), "update_norm": update.norm().item()}
+        if self._directions is not None:
+            norms["reference_direction_norm"] = self._directions.correction.norm().item()
+        self._record(choice, rows, numbers, scores, norms)
         return (choice.weights * losses).sum().float().to(self.args.device)
 
     def _gathered(self, pending: list[tuple[PerExampleGradients, Tensor, Tensor]]) -> tuple[Tensor, list[int]]:
@@ -315,43 +343,24 @@ class DualSelectTrainer(SFTTrainer):
         if self.args.task_top_k is not None:
             return choose_lowest(scores, self.args.task_top_k, temperature=temperature)
         if self.args.task_token_share is None:
-            assert self._loop.refresh is not None and self._loop.refresh.conflict_threshold is not None
+            assert self._loop.refresh is not None
             threshold = self._loop.refresh.conflict_threshold
+            assert threshold is not None
             return choose_compatible(scores, found_cosines, threshold, temperature=temperature)
         return choose_by_tokens(scores, tokens, self.args.task_token_share, temperature=temperature)
 
-    def _refuse_non_finite(self, losses: Tensor, norms: Tensor, rows: list[int]) -> None:
-        bad = [row for row, number in zip(rows, (losses + norms).tolist(), strict=True) if number - number != 0]
-        if bad:
-            ids = ", ".join(self._rows["train"].ids_of(bad)[:5])
-            raise GradientError(
-                f"the loss or gradient of {len(bad)} task examples is not finite before step "
-                f"{self.state.global_step + 1} (row ids: {ids}); nothing was updated. Look at these rows; if they are "
-                "sound, lower learning_rate or train in float32, and resume from the last checkpoint."
-            )
-
     # What is told
 
-    def _record(  # noqa: PLR0913 - one line of the log has this many facts
-        self,
-        choice: Choice,
-        rows: list[int],
-        losses: Tensor,
-        found_cosines: Tensor,
-        scores: Tensor,
-        tokens: Tensor,
-        task_gradient: Tensor,
-        update: Tensor,
+    def _record(
+        self, choice: Choice, rows: list[int], numbers: Tensor, scores: Tensor, norms: dict[str, float]
     ) -> None:
+        losses, found_cosines, _, tokens = numbers
         kept = choice.weights > 0
-        norms = {"task_gradient_norm": task_gradient.norm().item(), "update_norm": update.norm().item()}
         train = self._rows["train"]
         common = {"ids": train.ids_of(rows), **train.labels_of(rows), "losses": losses.tolist()}
-        metrics = self._metrics["train"]
         if self._directions is None:
             self.selection_log.append("warmup", self._loop.step, **common, **norms)
             return
-        norms["reference_direction_norm"] = self._directions.correction.norm().item()
         self.selection_log.append(
             "step",
             self._loop.step,
@@ -370,17 +379,13 @@ class DualSelectTrainer(SFTTrainer):
             **norms,
         }
         for name, value in told.items():
-            metrics[f"dualselect/{name}"].append(float(value))
+            self._metrics["train"][f"dualselect/{name}"].append(float(value))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as TRL does, with its token metrics, taken from the device once per log."""
-        seen = {name: float(value) for name, value in self._token_statistics.items()}
-        self._token_statistics.clear()
-        if seen.get("supervised"):
-            self._total_train_tokens += int(seen["tokens"])
-            self._metrics["train"]["entropy"] = [seen["entropy"] / seen["supervised"]]
-            self._metrics["train"]["mean_token_accuracy"] = [seen["correct"] / seen["supervised"]]
-            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        if self._token_counts.any:
+            self._total_train_tokens, metrics = self._token_counts.take(self._total_train_tokens)
+            self._metrics["train"].update({name: [value] for name, value in metrics.items()})
         super().log(logs, start_time)
 
     # Start, save, resume
@@ -414,25 +419,3 @@ class DualSelectTrainer(SFTTrainer):
             "reference rows": self._rows["reference"].fingerprint,
             **{name: getattr(self.args, name) for name in sorted(own - changeable)},
         }
-
-
-def _everything(count: int) -> Choice:
-    return Choice(list(range(count)), torch.full((count,), 1.0 / count, dtype=torch.float64))
-
-
-def _check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: Mapping[str, Any]) -> None:
-    if not isinstance(args, DualSelectConfig):
-        raise ConfigError(
-            f"args is a {type(args).__name__}: build it with DualSelectConfig, which takes the same settings and those "
-            "of the selection"
-        )
-    for name, dataset in (("train_dataset", train_dataset), ("reference_dataset", reference_dataset)):
-        if not isinstance(dataset, Dataset):
-            raise DataError(
-                f"{name} is {type(dataset).__name__}: pass a datasets.Dataset (rows are scored by number, so a stream "
-                "cannot be used); for files, dualselect.load_rows(path).dataset is one"
-            )
-        if not len(dataset):
-            raise DataError(f"{name} is empty: pass at least one row")
-    if sft.get("compute_loss_func") is not None:
-        raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")

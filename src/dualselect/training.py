@@ -64,8 +64,14 @@ def train_run(
     """
     run = RunDirectory(settings.training.output_dir)
     checkpoint = _prepare_directory(run, settings)
-    task, references = _rows(settings.data.task_data, "task_data"), _rows(settings.data.reference_data, "reference_data")
-    data = {"task": _record_of(task, settings.data.task_data), "reference": _record_of(references, settings.data.reference_data)}
+    task, references = (
+        _rows(settings.data.task_data, "task_data"),
+        _rows(settings.data.reference_data, "reference_data"),
+    )
+    data = {
+        "task": _record_of(task, settings.data.task_data),
+        "reference": _record_of(references, settings.data.reference_data),
+    }
     if record is not None:
         check_data(record.get("data", {}), data, allow_changed=settings.data.allow_changed_data)
     model, tokenizer = load_model(
@@ -104,7 +110,9 @@ def train_run(
 
 def _prepare_directory(run: RunDirectory, settings: RunSettings) -> Path | None:
     if settings.data.resume and settings.data.overwrite:
-        raise ConfigError("resume and overwrite are both set: the one continues the run, the other deletes it; drop one")
+        raise ConfigError(
+            "resume and overwrite are both set: the one continues the run, the other deletes it; drop one"
+        )
     if settings.data.resume:
         found = run.checkpoint_to_resume()
         for folder in found.incomplete:
@@ -159,4 +167,3 @@ def _dropped(trainer: DualSelectTrainer) -> dict[str, tuple[int, int]]:
                 seen[kind] += 1
                 dropped[kind] += not kept
     return {kind or "no kind": (dropped[kind], seen[kind]) for kind in sorted(seen)}
-

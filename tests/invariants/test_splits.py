@@ -25,7 +25,9 @@ def test_accumulation_split(tmp_path, size, splits):
 
 def test_a_last_step_with_fewer_rows_is_selected_among_itself(tmp_path):
     whole = trained(tmp_path / "a", task=conversation_rows(18))
-    split = trained(tmp_path / "b", task=conversation_rows(18), per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    split = trained(
+        tmp_path / "b", task=conversation_rows(18), per_device_train_batch_size=2, gradient_accumulation_steps=2
+    )
     assert [len(line["ids"]) for line in whole.selection_log.read() if line["event"] != "refresh"][4] == 2
     same_run(whole, split)
 
@@ -57,7 +59,8 @@ def test_order_of_the_pool(tmp_path):
     other = trained(tmp_path / "b", reference_top_k=3, references=pool.select(range(9, -1, -1)))
     for line, mirrored in zip(events(one, "refresh"), events(other, "refresh"), strict=True):
         found, expected = (
-            {name for name, kept in zip(entry["ids"], entry["kept"], strict=True) if kept} for entry in (mirrored, line)
+            {name for name, kept in zip(entry["ids"], entry["kept"], strict=True) if kept}
+            for entry in (mirrored, line)
         )
         assert found == expected
     for name, value in adapter_of(one).items():

@@ -19,7 +19,9 @@ def run(arguments: list[str]) -> int:
         "call goes on where the first stopped.",
         epilog="example: dualselect demo --output_dir demo-run",
     )
-    parser.add_argument("--output_dir", type=Path, default=Path("demo-run"), help="where everything is kept (demo-run)")
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("demo-run"), help="where everything is kept (demo-run)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of data, order and initial adapters (0)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the size: shows the way, measures nothing")
     parser.add_argument("--no_browser", action="store_true", help="do not open the page")

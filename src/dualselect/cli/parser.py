@@ -62,7 +62,8 @@ class _SettingsParser(_QuietParser, TrlParser):  # type: ignore[misc]
 
 
 def _settings_parser() -> _SettingsParser:
-    parser = _SettingsParser(SETTING_CLASSES, add_help=False, allow_abbrev=False, exit_on_error=False)
+    classes: Any = SETTING_CLASSES
+    parser = _SettingsParser(classes, add_help=False, allow_abbrev=False, exit_on_error=False)
     for action in parser._actions:
         if action.type is not None and not action.choices:
             action.choices = setting_choices(action.dest) or None
@@ -99,7 +100,9 @@ def _settings(parser: _SettingsParser, arguments: list[str]) -> RunSettings:
     except DualSelectError:
         raise
     except (ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"these settings were refused by transformers or TRL: {error}; change the one named") from error
+        raise ConfigError(
+            f"these settings were refused by transformers or TRL: {error}; change the one named"
+        ) from error
     if parser.get_default("output_dir") is None and not _is_given("output_dir", arguments):
         raise ConfigError("output_dir is missing: write --output_dir with the folder for this run, such as runs/first")
     return RunSettings(data, training, model)
@@ -108,4 +111,3 @@ def _settings(parser: _SettingsParser, arguments: list[str]) -> RunSettings:
 def _is_given(name: str, arguments: Sequence[str]) -> bool:
     forms = (f"--{name}", f"--{name.replace('_', '-')}")
     return any(word.split("=")[0] in forms for word in arguments)
-

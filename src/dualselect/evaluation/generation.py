@@ -32,7 +32,9 @@ def generate_responses(
     Returns:
         One response per prompt, in order, without special tokens.
     """
-    texts = [str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)) for turns in prompts]
+    texts = [
+        str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)) for turns in prompts
+    ]
     by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     responses = [""] * len(texts)
     side, tokenizer.padding_side = tokenizer.padding_side, "left"

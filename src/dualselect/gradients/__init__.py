@@ -1,8 +1,15 @@
 """Per-example gradients of the trainable parameters."""
 
-from dualselect.gradients.direction import GradientLayout, PerExampleGradients, cosines
+from dualselect.gradients.direction import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
 from dualselect.gradients.sequential import sequential_gradients
 from dualselect.gradients.taps import tapped_gradients
 
 
-__all__ = ["GradientLayout", "PerExampleGradients", "cosines", "sequential_gradients", "tapped_gradients"]
+__all__ = [
+    "GradientLayout",
+    "PerExampleGradients",
+    "cosines",
+    "refuse_non_finite",
+    "sequential_gradients",
+    "tapped_gradients",
+]

@@ -3,7 +3,7 @@
 Shapes: B examples, P trainable parameters in all.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,3 +121,23 @@ def cosines(gradients: Tensor, direction: Tensor) -> Tensor:
     )
     cosine = (gradients @ direction) / norms.masked_fill(short, 1.0)
     return cosine.masked_fill(short, 0.0).clamp(-1.0, 1.0)
+
+
+def refuse_non_finite(values: Tensor, ids: Sequence[str], what: str) -> None:
+    """Stop when a number of any row is not finite.
+
+    Args:
+        values: One number per row, shape (n,).
+        ids: The n row ids.
+        what: What the numbers are, for the message.
+
+    Raises:
+        GradientError: Some are NaN or infinite; the message names their rows.
+    """
+    bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+    if bad:
+        rows = ", ".join(ids[position] for position in bad[:5])
+        raise GradientError(
+            f"{what} is not finite for {len(bad)} rows (row ids: {rows}); nothing was updated. Look at these rows; if "
+            "they are sound, lower learning_rate or train in float32, and resume from the last checkpoint."
+        )

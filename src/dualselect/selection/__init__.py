@@ -1,12 +1,20 @@
 """Which references and which task examples: pure functions of numbers, in float64 on the CPU."""
 
-from dualselect.selection.choose import Choice, choose_by_tokens, choose_compatible, choose_highest, choose_lowest
+from dualselect.selection.choose import (
+    Choice,
+    choose_all,
+    choose_by_tokens,
+    choose_compatible,
+    choose_highest,
+    choose_lowest,
+)
 from dualselect.selection.refresh import refresh_due
 from dualselect.selection.scores import reference_scores, task_scores
 
 
 __all__ = [
     "Choice",
+    "choose_all",
     "choose_by_tokens",
     "choose_compatible",
     "choose_highest",

@@ -24,6 +24,11 @@ class Choice:
     weights: Tensor
 
 
+def choose_all(count: int) -> Choice:
+    """Keep all of `count` rows, 1 or more, with equal weights."""
+    return Choice(list(range(count)), torch.full((count,), 1.0 / count, dtype=torch.float64))
+
+
 def choose_highest(scores: Tensor, count: int, *, temperature: float | None = None) -> Choice:
     """Keep the `count` highest scores, all of them when there are fewer.
 

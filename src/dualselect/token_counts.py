@@ -1,0 +1,45 @@
+"""TRL's token metrics, counted on the device and read once per log."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+
+class TokenCounts:
+    """Sums over the task batches since the last log."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = defaultdict(int)
+
+    @property
+    def any(self) -> bool:
+        """Whether a batch was added since the last `take`."""
+        return bool(self._sums)
+
+    def add(self, outputs: Any, inputs: Mapping[str, Any]) -> None:
+        """Add a batch.
+
+        Args:
+            outputs: Of TRL's fused head.
+            inputs: The batch that they are of.
+        """
+        self._sums["supervised"] += outputs.label_mask.sum()
+        self._sums["entropy"] += outputs.entropy.detach().sum()
+        self._sums["correct"] += outputs.is_top1.sum()
+        self._sums["tokens"] += inputs["attention_mask"].sum()
+
+    def take(self, tokens_before: int) -> tuple[int, dict[str, float]]:
+        """The total number of tokens seen and TRL's metrics of these batches, which are then forgotten.
+
+        Args:
+            tokens_before: Tokens seen up to the last call.
+        """
+        sums = {name: float(value) for name, value in self._sums.items()}
+        self._sums.clear()
+        total = tokens_before + int(sums["tokens"])
+        supervised = max(sums["supervised"], 1.0)
+        return total, {
+            "entropy": sums["entropy"] / supervised,
+            "mean_token_accuracy": sums["correct"] / supervised,
+            "num_tokens": total,
+        }
