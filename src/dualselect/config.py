@@ -206,6 +206,13 @@ class DualSelectConfig(SFTConfig):
         return None if self.task_token_budget == "auto" else _number(self.task_token_budget)
 
     @property
+    def method_settings(self) -> dict[str, Any]:
+        """The settings of the method that must not change when a run is resumed, by name."""
+        changeable = {"allow_prompt_overlap", "reference_batch_size"}
+        own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__) - changeable
+        return {name: getattr(self, name) for name in sorted(own)}
+
+    @property
     def reference_micro_batch_size(self) -> int:
         """References per forward-backward during a refresh."""
         return self.reference_batch_size or self.per_device_train_batch_size

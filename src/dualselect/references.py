@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dualselect.config import DualSelectConfig
-from dualselect.errors import DataError
+from dualselect.errors import ConfigError, DataError
 from dualselect.gradients import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
 from dualselect.losses import response_cross_entropy, response_kl
 from dualselect.selection import Choice, choose_highest, reference_scores
@@ -245,6 +246,24 @@ class ReferencePool:
                 batch = list(positions[start : start + size])
                 yield batch
                 bar.update(len(batch))
+
+
+def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]]:
+    """Makes the context under which a model is what it was before training: its adapter off.
+
+    Raises:
+        ConfigError: When the context is made, for a model without an adapter.
+    """
+
+    def adapter_off() -> AbstractContextManager[Any]:
+        if not isinstance(model, PeftModel):
+            raise ConfigError(
+                "preservation_loss: kl compares with the model without its adapter, and this model has none. Pass a "
+                "peft_config, or use preservation_loss: excess."
+            )
+        return model.disable_adapter()
+
+    return adapter_off
 
 
 @contextmanager

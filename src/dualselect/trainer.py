@@ -10,7 +10,6 @@ Shapes: n examples in an optimizer step, N references, P trainable parameters.
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
 from dualselect.config import DualSelectConfig
@@ -41,7 +40,7 @@ from dualselect.preparation import (
     prepare_rows,
     refuse_overlap,
 )
-from dualselect.references import Directions, ReferencePool, Refresh, check_pool
+from dualselect.references import Directions, ReferencePool, Refresh, check_pool, start_model_of
 from dualselect.selection import (
     Choice,
     choose_all,
@@ -53,6 +52,7 @@ from dualselect.selection import (
 )
 from dualselect.selection_log import SelectionLog
 from dualselect.state import empty_state, load_state, save_state
+from dualselect.token_counts import TokenCounts
 
 
 logger = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class DualSelectTrainer(SFTTrainer):
     def _refresh(self, model: nn.Module) -> None:
         direction = self._loop.task_direction
         scores = self.pool.score(
-            model, direction, start_losses=self._loop.start_losses, start_model=self._start_model()
+            model, direction, start_losses=self._loop.start_losses, start_model=start_model_of(self.model)
         )
         choice = self.pool.choose(scores.scores)
         directions = self.pool.directions(model, choice)
@@ -269,14 +269,6 @@ class DualSelectTrainer(SFTTrainer):
             reference_direction_norm=directions.correction.norm().item(),
             conflict_threshold=threshold,
         )
-
-    def _start_model(self) -> Callable[[], AbstractContextManager[Any]]:
-        if self.args.preservation_loss == "kl" and not isinstance(self.model, PeftModel):
-            raise ConfigError(
-                "preservation_loss: kl compares with the model without its adapter, and this model has none. Pass a "
-                "peft_config, or use preservation_loss: excess."
-            )
-        return lambda: self.model.disable_adapter()
 
     def _update(self, model: nn.Module) -> Tensor:
         pending, self._pending = self._pending, []
@@ -412,10 +404,8 @@ class DualSelectTrainer(SFTTrainer):
             self._loop = load_state(checkpoint, self._layout, self._fingerprint())
 
     def _fingerprint(self) -> dict[str, Any]:
-        own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__)
-        changeable = {"allow_prompt_overlap", "reference_batch_size"}
         return {
             "task rows": self._rows["train"].fingerprint,
             "reference rows": self._rows["reference"].fingerprint,
-            **{name: getattr(self.args, name) for name in sorted(own - changeable)},
+            **self.args.method_settings,
         }

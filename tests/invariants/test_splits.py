@@ -4,6 +4,8 @@ import pytest
 import torch
 from rows_for_tests import adapter_of, conversation_rows, events, safe_rows, small_trainer, trained
 
+from dualselect.references import start_model_of
+
 
 def same_run(one, other, tolerance=1e-6):
     """The same choices at every event, and parameters within a tolerance."""
@@ -73,7 +75,8 @@ def test_references_are_scored_without_dropout_and_leave_the_model_as_it_was(tmp
     direction = torch.ones(trainer._layout.size)
     modes = {name: module.training for name, module in model.named_modules()}
     first, second = (
-        trainer.pool.score(model, direction, start_losses=None, start_model=trainer._start_model()) for _ in range(2)
+        trainer.pool.score(model, direction, start_losses=None, start_model=start_model_of(trainer.model))
+        for _ in range(2)
     )
     assert torch.equal(first.scores, second.scores)
     assert modes == {name: module.training for name, module in model.named_modules()}
