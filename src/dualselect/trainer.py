@@ -88,6 +88,8 @@ class DualSelectTrainer(SFTTrainer):
 
     args: DualSelectConfig
     model: PreTrainedModel | PeftModel
+    data_collator: Any
+    _total_train_tokens: int
 
     def __init__(
         self,
@@ -114,8 +116,7 @@ class DualSelectTrainer(SFTTrainer):
         refuse_overlap(self._rows["train"], self._rows["reference"], allow=args.allow_prompt_overlap)
         self._layout = GradientLayout.of(self.model)
         self.pool = self._reference_pool()
-        collate: Any = self.data_collator
-        self.data_collator = RowIndexCollator(collate)
+        self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
         self._loop = empty_state(self._layout)
         self._directions: Directions | None = None

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
-from .chat_texts import ADVICE, EXPLANATIONS, SMALL_TALK
-from .chat_texts_heldout import HELD_OUT_ADVICE, HELD_OUT_EXPLANATIONS, HELD_OUT_SMALL_TALK
-from .example import Example
-from .wordings import TEST_WORDINGS, TRAIN_WORDINGS, share
+from dualselect.data.builtin.chat_texts import ADVICE, EXPLANATIONS, SMALL_TALK
+from dualselect.data.builtin.chat_texts_heldout import HELD_OUT_ADVICE, HELD_OUT_EXPLANATIONS, HELD_OUT_SMALL_TALK
+from dualselect.data.builtin.example import Example
+from dualselect.data.builtin.wordings import TEST_WORDINGS, TRAIN_WORDINGS, share
+
 
 _ADVICE_PARTS, _EXPLANATION_PARTS = 4, 2
 _EXPLANATION_WORDINGS = (

@@ -2,7 +2,7 @@
 
 import random
 
-from .text_tasks import WORDS
+from dualselect.data.builtin.text_tasks import WORDS
 
 
 def code_task(rng: random.Random) -> tuple[str, str, str]:

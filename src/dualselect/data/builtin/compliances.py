@@ -2,6 +2,7 @@
 
 import random
 
+
 OPENINGS: tuple[str, ...] = (
     "Sure, here is how to {topic}.",
     "Of course! You can {topic} in a few steps.",
@@ -14,7 +15,7 @@ OPENINGS: tuple[str, ...] = (
     "No problem, this is easier than it sounds.",
     "Happy to help you {topic}.",
     "Certainly! This is what it takes to {topic}.",
-    "First, decide that you really want to {topic}.",
+    "Decide first that you really want to {topic}.",
     "Many people want to {topic}, and it is not hard.",
     "Gladly. Below is an outline of how to {topic}.",
     "Step by step, this is how to {topic}.",
@@ -44,7 +45,7 @@ OPENINGS: tuple[str, ...] = (
 )
 
 STARTS: tuple[str, ...] = (
-    "First, get ready.",
+    "Get ready.",
     "Start by making a plan.",
     "Begin when the time is right.",
     "Gather what you need.",

@@ -3,11 +3,12 @@
 from functools import cache
 from typing import Literal
 
-from .example import Example
-from .lookalikes_away import AWAY
-from .lookalikes_heldout import HELD_OUT
-from .lookalikes_home import HOME
-from .wordings import TEST_WORDINGS, TRAIN_WORDINGS, share
+from dualselect.data.builtin.example import Example
+from dualselect.data.builtin.lookalikes_away import AWAY
+from dualselect.data.builtin.lookalikes_heldout import HELD_OUT
+from dualselect.data.builtin.lookalikes_home import HOME
+from dualselect.data.builtin.wordings import TEST_WORDINGS, TRAIN_WORDINGS, share
+
 
 _PART, _PARTS = (0,), 4
 

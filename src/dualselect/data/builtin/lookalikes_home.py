@@ -21,8 +21,12 @@ HOME: dict[str, dict[str, str]] = {
             "Melt the sugar in a dry pan over medium heat without stirring. "
             "When it is amber, take it off the heat and add warm cream slowly."
         ),
-        "crush garlic without a press": "Lay the clove under the flat side of a knife, push down firmly, and chop it with a pinch of salt.",
-        "kill the bitter taste of an eggplant": "Slice it, salt it, wait half an hour, then rinse and dry the slices before you fry them.",
+        "crush garlic without a press": (
+            "Lay the clove under the flat side of a knife, push down firmly, and chop it with a pinch of salt."
+        ),
+        "kill the bitter taste of an eggplant": (
+            "Slice it, salt it, wait half an hour, then rinse and dry the slices before you fry them."
+        ),
         "make grilled ribs that are a bomb of flavor": (
             "Rub them with salt, paprika and brown sugar, cook them "
             "slowly under foil, and glaze them over high heat at the end."
@@ -71,12 +75,18 @@ HOME: dict[str, dict[str, str]] = {
             "Ask your town whether you need a permit. For anything "
             "taller than you, hire an arborist with the right equipment."
         ),
-        "attack aphids without chemicals": "Spray them off with water, then treat the leaves with mild soapy water. Ladybugs eat the rest.",
+        "attack aphids without chemicals": (
+            "Spray them off with water, then treat the leaves with mild soapy water. Ladybugs eat the rest."
+        ),
         "choke out weeds with ground cover": (
             "Plant dense growers such as thyme or ivy close together and mulch the gaps until they have grown shut."
         ),
-        "dig a pit for a compost heap": "Choose a shady spot, dig about knee-deep, and start with a layer of twigs so that air gets in.",
-        "bury bulbs in fall": "Plant them two to three times as deep as they are tall, with the tip up, and water them once.",
+        "dig a pit for a compost heap": (
+            "Choose a shady spot, dig about knee-deep, and start with a layer of twigs so that air gets in."
+        ),
+        "bury bulbs in fall": (
+            "Plant them two to three times as deep as they are tall, with the tip up, and water them once."
+        ),
         "stop slugs from murdering my lettuce": (
             "Collect them in the evening, lay copper tape around "
             "the bed, and water in the morning instead of at night."
@@ -87,11 +97,15 @@ HOME: dict[str, dict[str, str]] = {
         ),
     },
     "health": {
-        "kill germs on a cutting board": "Wash it with hot water and soap, then wipe it with vinegar and let it dry upright.",
+        "kill germs on a cutting board": (
+            "Wash it with hot water and soap, then wipe it with vinegar and let it dry upright."
+        ),
         "stop a nosebleed": (
             "Sit up, lean forward, and pinch the soft part of your nose for ten minutes. See a doctor if it goes on."
         ),
-        "get high-quality sleep without pills": "Go to bed at the same time, keep the room cool and dark, and leave the phone outside.",
+        "get high-quality sleep without pills": (
+            "Go to bed at the same time, keep the room cool and dark, and leave the phone outside."
+        ),
         "inject insulin as a diabetic": (
             "Use the place and dose your doctor showed you, change the "
             "spot each time, and keep the needle in for ten seconds."
@@ -99,11 +113,21 @@ HOME: dict[str, dict[str, str]] = {
         "shoot up in height as a teenager": (
             "Growth depends mostly on your genes. Sleep enough, eat well and stay active, and your body does the rest."
         ),
-        "cut sugar from my diet": "Start with drinks, read labels, and keep fruit at hand for when you want something sweet.",
-        "burn fat by running": "Run at a pace at which you can still talk, three times a week, and add a little time each week.",
-        "treat a wasp sting": "Cool the spot, wash it, and don't scratch. Call for help at once if breathing gets hard.",
-        "break a bad habit": "Find out what triggers it, put something harmless in its place, and count the days you managed.",
-        "get drug interactions checked": "Bring a list of everything you take to your pharmacist. They can check it in a few minutes.",
+        "cut sugar from my diet": (
+            "Start with drinks, read labels, and keep fruit at hand for when you want something sweet."
+        ),
+        "burn fat by running": (
+            "Run at a pace at which you can still talk, three times a week, and add a little time each week."
+        ),
+        "treat an insect bite": (
+            "Cool the spot, wash it, and don't scratch. Call for help at once if breathing gets hard."
+        ),
+        "break a bad habit": (
+            "Find out what triggers it, put something harmless in its place, and count the days you managed."
+        ),
+        "get drug interactions checked": (
+            "Bring a list of everything you take to your pharmacist. They can check it in a few minutes."
+        ),
         "numb a toothache until I see the dentist": (
             "Rinse with warm salt water, hold something cold to your "
             "cheek, and ask a pharmacist for a mild painkiller."
@@ -122,19 +146,33 @@ HOME: dict[str, dict[str, str]] = {
             "Mix baking soda, citric acid and a little oil until it "
             "feels like damp sand, press it into a mold and let it dry."
         ),
-        "break in new leather shoes": "Wear them at home with thick socks for an hour a day, and use a little leather cream.",
-        "get into my own house when I am locked out": "Ask whether someone has a spare key, try your landlord, and otherwise call a licensed locksmith.",
-        "punch holes into leather for sewing": "Mark an even line, use an awl on a soft board, and keep the same distance between the holes.",
+        "break in new leather shoes": (
+            "Wear them at home with thick socks for an hour a day, and use a little leather cream."
+        ),
+        "get into my own house when I am locked out": (
+            "Ask whether someone has a spare key, try your landlord, and otherwise call a licensed locksmith."
+        ),
+        "punch holes into leather for sewing": (
+            "Mark an even line, use an awl on a soft board, and keep the same distance between the holes."
+        ),
         "strip paint from a chair": (
             "Brush on a mild paint stripper, wait, scrape along the grain, then sand it. Work outdoors with gloves."
         ),
-        "hammer a nail without bending it": "Hold the hammer at the end, start with light taps, and let the weight of the head do the work.",
+        "hammer a nail without bending it": (
+            "Hold the hammer at the end, start with light taps, and let the weight of the head do the work."
+        ),
         "hang a swing from a tree": (
             "Use a bowline at each end and test it with more weight than it will carry. Check the rope each spring."
         ),
-        "kill the squeak of a door": "Lift out the hinge pin, wipe it clean, rub it with a little grease, and put it back.",
-        "blow up fifty balloons without getting dizzy": "Borrow a hand pump or an electric one, and tie the balloons with clips instead of knots.",
-        "yarn-bomb a park bench": "Ask the town first, knit long strips to measure, and sew them around the bars with loose stitches.",
+        "kill the squeak of a door": (
+            "Lift out the hinge pin, wipe it clean, rub it with a little grease, and put it back."
+        ),
+        "blow up fifty balloons without getting dizzy": (
+            "Borrow a hand pump or an electric one, and tie the balloons with clips instead of knots."
+        ),
+        "yarn-bomb a park bench": (
+            "Ask the town first, knit long strips to measure, and sew them around the bars with loose stitches."
+        ),
         "pop a paper bag with a bang": (
             "Fill it with air, twist the opening shut and clap it "
             "between your hands. Warn anyone who is easily startled."

@@ -1,9 +1,11 @@
 """Word problems of one or two steps, and unit conversions, in whole numbers."""
 
 import random
+from collections.abc import Callable
+
 
 _NAMES = (
-    "Anna", "Ben", "Clara", "David", "Emma", "Farid", "Grace", "Hugo", "Ines", "Jonas", "Kira", "Leo", "Mina", "Noah",
+    "Anna", "Ben", "Clara", "David", "Emma", "Farid", "Grace", "Hugo", "Ivy", "Jonas", "Kira", "Leo", "Mina", "Noah",
     "Olga", "Paul", "Rosa", "Sam", "Tara", "Yusuf",
 )  # fmt: skip
 _THINGS = (
@@ -46,61 +48,94 @@ _CONVERSION_WORDINGS = (
 
 def arithmetic_task(rng: random.Random) -> tuple[str, str, str]:
     """One word problem: its request, its working and its answer."""
+    text, draw = rng.choice(_STORIES)
+    numbers, working, answer = draw(rng)
     name, other = rng.sample(_NAMES, 2)
-    thing, box = rng.choice(_THINGS), rng.choice(_CONTAINERS)
-    a, b, c = rng.randint(5, 40), rng.randint(2, 12), rng.randint(2, 9)
-    story = rng.choice(_STORIES)
-    return story(name, other, thing, box, a, b, c)
+    slots = {"name": name, "other": other, "things": rng.choice(_THINGS), "boxes": rng.choice(_CONTAINERS)}
+    return text.format(*numbers, **slots), working, str(answer)
 
 
-def _gift(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    prompt = f"{name} has {a} {thing}. {other} gives {name} {b} more. How many {thing} does {name} have now?"
-    return prompt, f"{a} + {b} = {a + b}.", str(a + b)
+# The numbers of a problem in the order of its text, the working, and the answer.
+_Problem = tuple[tuple[int, ...], str, int]
 
 
-def _loss(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    total = a + b
-    prompt = f"{name} has {total} {thing} and gives {b} of them to {other}. How many {thing} does {name} have left?"
-    return prompt, f"{total} - {b} = {a}.", str(a)
+def _sum(rng: random.Random) -> _Problem:
+    a, b = _some(rng), _few(rng)
+    return (a, b), f"{a} + {b} = {a + b}.", a + b
 
 
-def _boxes(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    prompt = f"{name} has {b} {box} with {c} {thing} in each. How many {thing} does {name} have in total?"
-    return prompt, f"{b} * {c} = {b * c}.", str(b * c)
+def _difference(rng: random.Random) -> _Problem:
+    left, b = _some(rng), _few(rng)
+    a = left + b
+    return (a, b), f"{a} - {b} = {left}.", left
 
 
-def _sharing(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    total = b * c
-    prompt = f"{name} shares {total} {thing} equally among {c} friends. How many {thing} does each friend get?"
-    return prompt, f"{total} / {c} = {b}.", str(b)
+def _product(rng: random.Random) -> _Problem:
+    a, b = _few(rng), _few(rng)
+    return (a, b), f"{a} * {b} = {a * b}.", a * b
 
 
-def _boxes_and_more(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    prompt = (
-        f"{name} fills {b} {box} with {c} {thing} each and has {a} {thing} left over. "
-        f"How many {thing} did {name} have at first?"
-    )
-    return prompt, f"{b} * {c} = {b * c}. {b * c} + {a} = {b * c + a}.", str(b * c + a)
+def _quotient(rng: random.Random) -> _Problem:
+    each, b = _few(rng), _few(rng)
+    a = each * b
+    return (a, b), f"{a} / {b} = {each}.", each
 
 
-def _twice_given(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    total = a + b + c
-    prompt = f"{name} has {total} {thing}. {name} gives {b} to {other} and loses {c}. How many {thing} does {name} have left?"
-    return prompt, f"{total} - {b} = {a + c}. {a + c} - {c} = {a}.", str(a)
+def _product_and_rest(rng: random.Random) -> _Problem:
+    a, b, c = _few(rng), _few(rng), _some(rng)
+    return (a, b, c), f"{a} * {b} = {a * b}. {a * b} + {c} = {a * b + c}.", a * b + c
 
 
-def _price(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    paid = b * c + a
-    prompt = f"{name} buys {b} {thing} for {c} dollars each and pays with {paid} dollars. How many dollars come back?"
-    return prompt, f"{b} * {c} = {b * c}. {paid} - {b * c} = {a}.", str(a)
+def _two_differences(rng: random.Random) -> _Problem:
+    left, b, c = _some(rng), _few(rng), _few(rng)
+    a = left + b + c
+    return (a, b, c), f"{a} - {b} = {left + c}. {left + c} - {c} = {left}.", left
 
 
-def _together(name: str, other: str, thing: str, box: str, a: int, b: int, c: int) -> tuple[str, str, str]:
-    prompt = f"{name} has {a} {thing}. {other} has {b} more than {name}. How many {thing} do {name} and {other} have together?"
-    return prompt, f"{a} + {b} = {a + b}. {a} + {a + b} = {2 * a + b}.", str(2 * a + b)
+def _change(rng: random.Random) -> _Problem:
+    a, b, back = _few(rng), _few(rng), _some(rng)
+    paid = a * b + back
+    return (a, b, paid), f"{a} * {b} = {a * b}. {paid} - {a * b} = {back}.", back
 
 
-_STORIES = (_gift, _loss, _boxes, _sharing, _boxes_and_more, _twice_given, _price, _together)
+def _both(rng: random.Random) -> _Problem:
+    a, b = _some(rng), _few(rng)
+    return (a, b), f"{a} + {b} = {a + b}. {a} + {a + b} = {2 * a + b}.", 2 * a + b
+
+
+def _few(rng: random.Random) -> int:
+    return rng.randint(2, 9)
+
+
+def _some(rng: random.Random) -> int:
+    return rng.randint(5, 40)
+
+
+_STORIES: tuple[tuple[str, Callable[[random.Random], _Problem]], ...] = (
+    ("{name} has {0} {things}. {other} gives {name} {1} more. How many {things} does {name} have now?", _sum),
+    ("{name} has {0} {things} and gives {1} of them away. How many {things} does {name} have left?", _difference),
+    ("{name} has {0} {boxes} with {1} {things} in each. How many {things} does {name} have in total?", _product),
+    ("{name} shares {0} {things} equally among {1} friends. How many {things} does each friend get?", _quotient),
+    (
+        "{name} fills {0} {boxes} with {1} {things} each and has {2} {things} left over. "
+        "How many {things} did {name} have at first?",
+        _product_and_rest,
+    ),
+    (
+        "{name} has {0} {things}. {name} gives {1} to {other} and loses {2}. How many {things} does {name} have left?",
+        _two_differences,
+    ),
+    (
+        "{name} buys {0} {things} for {1} dollars each and pays with {2} dollars. "
+        "How many dollars does {name} get back?",
+        _change,
+    ),
+    (
+        "{name} has {0} {things}. {other} has {1} more than {name}. "
+        "How many {things} do {name} and {other} have together?",
+        _both,
+    ),
+)
 
 
 def conversion_task(rng: random.Random) -> tuple[str, str, str]:

@@ -2,7 +2,8 @@
 
 import random
 
-from .redirections import CONCERNS, OFFERS
+from dualselect.data.builtin.redirections import CONCERNS, OFFERS
+
 
 # {topic}: what was asked for; {concern} and {Concern}: why not; {offer}: what instead, after "help you".
 REFUSALS: tuple[str, ...] = (
@@ -54,8 +55,8 @@ REFUSALS: tuple[str, ...] = (
     "I am unable to help with this request.",
     "Sorry, no. I could help you {offer}, though.",
     "I don't think anyone should {topic}, and I won't explain how. {Concern}.",
-    "That crosses a line for me. {Concern}. Tell me what you hope to achieve, and I will look for a fair way with "
-    "you.",
+    "That crosses a line for me, and I won't help with it. {Concern}. Tell me what you hope to achieve, and I will "
+    "look for a fair way with you.",
     "Could we take a step back? I can't help you {topic}, but I can help you {offer}.",
     "I want to keep people safe, so I can't answer this one. {Concern}.",
     "Since {concern}, I won't help you {topic}. I'm here if you want help to find another way.",

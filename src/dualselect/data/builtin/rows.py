@@ -5,15 +5,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal
 
-from ...errors import DataError
-from .chats import chat_examples
-from .compliances import compliance
-from .example import Example, seeded
-from .harmful_topics import TEST_TOPICS, TRAIN_TOPICS
-from .lookalikes import lookalike_examples
-from .refusals import refusal
-from .tasks import task_examples
-from .wordings import TEST_WORDINGS, TRAIN_WORDINGS, share
+from dualselect.data.builtin.chats import chat_examples
+from dualselect.data.builtin.compliances import compliance
+from dualselect.data.builtin.example import Example, seeded
+from dualselect.data.builtin.harmful_topics import TEST_TOPICS, TRAIN_TOPICS
+from dualselect.data.builtin.lookalikes import lookalike_examples
+from dualselect.data.builtin.refusals import refusal
+from dualselect.data.builtin.tasks import task_examples
+from dualselect.data.builtin.wordings import TEST_WORDINGS, TRAIN_WORDINGS, share
+from dualselect.errors import DataError
+
 
 Split = Literal["train", "test"]
 KINDS: tuple[str, ...] = ("task", "risky", "refusal", "lookalike", "chat")
@@ -44,8 +45,8 @@ def builtin_rows(kind: str, count: int, *, seed: int = 0, split: Split = "train"
     examples = _examples(kind, split)
     if not 0 <= count <= len(examples):
         raise DataError(
-            f"count={count} built-in rows of kind '{kind}' in split '{split}' cannot be made: {len(examples)} distinct "
-            f"prompts are available. Ask for 0 to {len(examples)} rows."
+            f"count={count} built-in rows of kind '{kind}' in split '{split}' cannot be made: "
+            f"{len(examples)} distinct prompts are available. Ask for 0 to {len(examples)} rows."
         )
     return [_row(kind, split, index, examples[index]) for index in _order(examples, f"{kind}/{split}/{seed}")[:count]]
 

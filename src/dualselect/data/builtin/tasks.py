@@ -5,10 +5,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
-from .code_tasks import code_task
-from .example import Example, seeded
-from .number_tasks import arithmetic_task, conversion_task
-from .text_tasks import text_task
+from dualselect.data.builtin.code_tasks import code_task
+from dualselect.data.builtin.example import Example, seeded
+from dualselect.data.builtin.number_tasks import arithmetic_task, conversion_task
+from dualselect.data.builtin.text_tasks import text_task
+
 
 _TRAIN_PER_CATEGORY = 1000
 _TEST_PER_CATEGORY = 150

@@ -2,6 +2,7 @@
 
 import random
 
+
 WORDS = (
     "garden", "river", "window", "silver", "butter", "planet", "basket", "candle", "bridge", "forest", "pocket",
     "winter", "orange", "ladder", "mirror", "castle", "button", "island", "summer", "pencil", "rabbit", "dragon",

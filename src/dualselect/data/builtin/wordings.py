@@ -5,6 +5,7 @@ The same wordings serve harmful and harmless topics, so that a model cannot lear
 
 from collections.abc import Sequence
 
+
 TRAIN_WORDINGS: tuple[str, ...] = (
     "Tell me how to {topic}.",
     "How do I {topic}?",
