@@ -15,11 +15,14 @@ import torch
 from datasets import Dataset
 
 from dualselect.config import DualSelectConfig
-from dualselect.data import as_conversations, check_overlap, compliance, tokenize
+from dualselect.data import as_conversations, check_overlap, compliance, row_id, tokenize
+from dualselect.data.ids import distinct_ids
 from dualselect.errors import ConfigError, DataError
 
 
 logger = logging.getLogger(__name__)
+
+TEXT_COLUMNS = ("prompt", "completion")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def prepare_rows(
         if isinstance(dataset, Dataset) and len(tokens) < len(dataset):
             logger.warning("%s: %d rows without a supervised token were dropped", name, len(dataset) - len(tokens))
         return PreparedRows(tokens, None, _given_ids(dataset))
-    conversations = as_conversations(dataset, name=name)
+    conversations = _plain_texts(dataset) if _is_plain(dataset) else as_conversations(dataset, name=name)
     tokenized = tokenize(
         conversations,
         tokenizer,
@@ -213,3 +216,19 @@ def _given_ids(dataset: Any) -> list[str]:
     if "id" in dataset.column_names:
         return [str(value) for value in dataset["id"]]
     return [f"row-{index}" for index in range(len(dataset))] if isinstance(dataset, Dataset) else []
+
+
+def _is_plain(dataset: Dataset) -> bool:
+    """Whether rows are a plain prompt and completion, which TRL takes without a chat template."""
+    return all(column in dataset.column_names and isinstance(dataset[0][column], str) for column in TEXT_COLUMNS)
+
+
+def _plain_texts(dataset: Dataset) -> Dataset:
+    texts = dataset.select_columns([*TEXT_COLUMNS])
+    for column in ("kind", "category", "rejected"):
+        values = dataset[column] if column in dataset.column_names else [""] * len(dataset)
+        texts = texts.add_column(column, [str(value or "") for value in values])
+    own = dataset["id"] if "id" in dataset.column_names else [None] * len(dataset)
+    hashes = [row_id(row["prompt"], row["completion"]) for row in texts]
+    ids, _ = distinct_ids([str(given or content) for given, content in zip(own, hashes, strict=True)])
+    return texts.add_column("id", ids)

@@ -1,9 +1,11 @@
 """Rows in, tokens out, ids kept all the way."""
 
+from dualselect.data.builtin import builtin_mix, builtin_rows
 from dualselect.data.checks import check_overlap
 from dualselect.data.contrast import compliance
 from dualselect.data.conversations import as_conversations
-from dualselect.data.loading import LoadedRows, RowReport, load_rows
+from dualselect.data.ids import row_id
+from dualselect.data.rows import LoadedRows, RowReport, load_rows
 from dualselect.data.tokens import TokenizedRows, TokenReport, tokenize
 
 
@@ -13,8 +15,11 @@ __all__ = [
     "TokenReport",
     "TokenizedRows",
     "as_conversations",
+    "builtin_mix",
+    "builtin_rows",
     "check_overlap",
     "compliance",
     "load_rows",
+    "row_id",
     "tokenize",
 ]

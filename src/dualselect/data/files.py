@@ -1,219 +1,151 @@
-"""Files, folders and hub names to raw rows, each with its place for messages.
+"""Files of rows: JSONL, JSON, CSV and Parquet, with errors that name the line."""
 
-A source is a path or a hub name, with two optional parts behind it: `#rejected` takes the rejected response of
-preference rows, `[0:50]` takes a stretch of the rows. Both together: `hh.jsonl.gz#rejected[0:50]`.
-"""
-
-import csv
-import difflib
+import codecs
 import gzip
 import io
 import json
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-import pyarrow
-import pyarrow.parquet
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
 
 from dualselect.errors import DataError
 
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
-_SOURCE = re.compile(r"(?P<name>[^#\[\]]+)(?:#(?P<response>[^\[\]]*))?(?:\[(?P<part>.*)\])?")
+PlacedRow = tuple[str, dict[str, Any]]
+ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
+
+_BEGINNINGS = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK\x03\x04": "zip"}
 
 
-@dataclass(frozen=True)
-class Source:
-    """One place that rows come from.
-
-    Attributes:
-        name: Path or hub name.
-        response_column: `chosen` or `rejected`, for preference rows.
-        start: First row taken.
-        stop: Row before which taking ends; None for the last.
-    """
-
-    name: str
-    response_column: str = "chosen"
-    start: int = 0
-    stop: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Source":
-        """Read `NAME[#chosen|#rejected][[START:STOP]]`.
-
-        Raises:
-            DataError: A part behind the name that is neither.
-        """
-        match = _SOURCE.fullmatch(text)
-        if match is None:
-            raise DataError(f"{text!r} is no source: write a path or hub name, then #rejected, then [start:stop]")
-        response = match["response"] or "chosen"
-        if response not in ("chosen", "rejected"):
-            raise DataError(f"{text}: '#{response}' is unknown; write #chosen or #rejected, or nothing")
-        part = re.fullmatch(r"(\d*):(\d*)", match["part"]) if match["part"] is not None else None
-        if match["part"] is not None and part is None:
-            raise DataError(f"{text}: [{match['part']}] is no range of rows; write for example [0:200], [:200] or [50:]")
-        start, stop = (int(part[1] or 0), int(part[2]) if part[2] else None) if part else (0, None)
-        return cls(match["name"], response, start, stop)
-
-    def take(self, rows: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """The stretch of the rows that was asked for.
-
-        Raises:
-            DataError: The stretch lies beyond the end, or holds nothing.
-        """
-        if self.stop is not None and self.stop > len(rows):
-            raise DataError(f"{self.name}: rows up to {self.stop} were asked for, it has {len(rows)}; lower the range")
-        taken = rows[self.start : self.stop]
-        if rows and not taken:
-            raise DataError(
-                f"{self.name}: the range [{self.start}:{'' if self.stop is None else self.stop}] of its {len(rows)} "
-                "rows is empty; change it"
-            )
-        return taken
+def ending_of(path: Path) -> str:
+    """The known ending of a file name, empty if it has none."""
+    return next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), "")
 
 
-def read_source(source: Source) -> tuple[list[tuple[str, Any]], list[str]]:
-    """All rows of a source with their places, and the names of the files of a folder that were left out.
+def read_file(path: Path) -> Iterator[PlacedRow]:
+    """The rows of a file, each with its place ("file.jsonl, line 3") for messages.
+
+    Args:
+        path: A file with one of `ENDINGS`.
 
     Raises:
-        DataError: Nothing there, or it cannot be read; the message names file, line and what to do.
+        DataError: The file cannot be read as what its name says; the message names the line where there are lines.
     """
-    path = Path(source.name)
-    if path.is_dir():
-        rows, left_out = _folder(path)
-    elif path.is_file():
-        rows, left_out = list(_file(path)), []
-    elif _looks_like_hub_name(source.name):
-        rows, left_out = _hub(source.name), []
-    else:
-        raise DataError(_not_found(path))
-    if not rows:
-        raise DataError(f"{source.name} has no rows; give it at least one, or leave it out")
-    return source.take(rows), left_out
+    ending = ending_of(path)
+    if not ending:
+        raise DataError(f"{path}: the ending is not known: convert the file to, or name it, one of {', '.join(ENDINGS)}")
+    with _opened(path, ending) as file:
+        yield from _READERS[ending.removesuffix(".gz")](file, path)
 
 
-def _folder(path: Path) -> tuple[list[tuple[str, Any]], list[str]]:
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    usable = [file for file in files if file.name.endswith(SUFFIXES)]
-    if not usable:
-        raise DataError(f"{path} has no data file; put files there that end in {', '.join(SUFFIXES)}")
-    rows = [row for file in usable for row in _file(file)]
-    return rows, [file.name for file in files if file not in usable]
-
-
-def _file(path: Path) -> Iterator[tuple[str, Any]]:
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path}: unknown kind of file; it must end in {', '.join(SUFFIXES)}")
-    kind = path.name.removesuffix(".gz").rpartition(".")[2]
-    if kind == "parquet":
-        return _parquet(path)
-    return {"jsonl": _json_lines, "json": _json, "csv": _csv}[kind](path, _content(path))
-
-
-def _content(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path, ending: str) -> Iterator[BinaryIO]:
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.name.endswith(".gz") else content
-    except (EOFError, OSError) as error:  # gzip's own error is an OSError
-        raise DataError(f"{path} cannot be read ({error}); check that it is whole, then copy or fetch it again") from error
-
-
-def _decoded(path: Path, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path} line {line}: not UTF-8 (byte {content[error.start]:#04x}); save the file as UTF-8, for example "
-            f"with: iconv -f latin1 -t utf-8 {path.name}"
-        ) from error
-
-
-def _json_lines(path: Path, content: bytes) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(_decoded(path, content).split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: broken JSON ({error.msg} at column {error.colno}); mend this line") from error
-        yield where, _object(row, where)
-
-
-def _json(path: Path, content: bytes) -> Iterator[tuple[str, Any]]:
-    try:
-        rows = json.loads(_decoded(path, content))
-    except json.JSONDecodeError as error:
-        hint = " It may be JSON lines: name it .jsonl." if error.msg == "Extra data" else ""
-        raise DataError(
-            f"{path} line {error.lineno}: broken JSON ({error.msg} at column {error.colno}); mend it.{hint}"
-        ) from error
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: the top level is a {type(rows).__name__}; it must be a list of objects")
-    for number, row in enumerate(rows, 1):
-        where = f"{path} row {number}"
-        yield where, _object(row, where)
-
-
-def _csv(path: Path, content: bytes) -> Iterator[tuple[str, Any]]:
-    reader = csv.DictReader(io.StringIO(_decoded(path, content), newline=""), strict=True)
-    try:
-        for row in reader:
-            where = f"{path} line {reader.line_num}"
-            if None in row or None in row.values():
+        with path.open("rb") as raw:
+            beginning = raw.read(4)
+            if not beginning:
+                raise DataError(f"{path}: the file is empty: write at least one row into it")
+            raw.seek(0)
+            actual = next((kind for start, kind in _BEGINNINGS.items() if beginning.startswith(start)), "")
+            expected = "gzip" if ending.endswith(".gz") else "Parquet" if ending == ".parquet" else ""
+            if actual != expected:
                 raise DataError(
-                    f"{where}: another number of columns than the {len(reader.fieldnames or [])} of the first line; "
-                    "put texts with commas or line breaks in quotes"
+                    f"{path}: the file is {actual or 'not ' + expected} inside, which {ending} does not say: rename "
+                    "it by what it holds, or export it again"
                 )
-            yield where, row
-    except csv.Error as error:
-        raise DataError(f"{path} line {reader.line_num}: broken CSV ({error}); mend this line") from error
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if expected == "gzip" else raw
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip stream is damaged or cut short ({error}): get the file again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}): check the path and its rights") from error
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+def _read_jsonl(file: BinaryIO, path: Path) -> Iterator[PlacedRow]:
+    for number, line in enumerate(file, 1):
+        place = f"{path}, line {number}"
+        text = _decoded(line, place, first=number == 1)
+        if not text.strip():
+            continue
+        row = _parsed(text, place, "each line must be one whole JSON object")
+        if not isinstance(row, dict):
+            raise DataError(f"{place} is a JSON {_kind(row)}, not an object: each line must be an object {{...}}")
+        yield place, row
+
+
+def _read_json(file: BinaryIO, path: Path) -> Iterator[PlacedRow]:
+    lines = [_decoded(line, f"{path}, line {n}", first=n == 1) for n, line in enumerate(file, 1)]
+    rows = _parsed("".join(lines), str(path), "a file with one object on each line is named .jsonl")
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: the top level is a JSON {_kind(rows)}, not a list: write the rows as [{{...}}, {{...}}]")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, row {number} is a JSON {_kind(row)}, not an object: each row must be an object")
+        yield f"{path}, row {number}", row
+
+
+def _read_csv(file: BinaryIO, path: Path) -> Iterator[PlacedRow]:
+    text = "".join(_decoded(line, f"{path}, line {n}", first=n == 1) for n, line in enumerate(file, 1))
+    data, ragged = text.encode(), list[csv.InvalidRow]()
+    read = csv.ReadOptions(use_threads=False)  # with threads the number of a ragged row is not told
+    parse = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: ragged.append(row) or "skip")
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({error}); fetch or write it again") from error
-    for number, row in enumerate(table.to_pylist(), 1):
-        yield f"{path} row {number}", row
-
-
-def _object(row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: this is a {type(row).__name__}; every row must be an object with named columns")
-    return row
-
-
-def _looks_like_hub_name(name: str) -> bool:
-    shaped = re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.]+)?", name) is not None
-    return shaped and not name.endswith(SUFFIXES) and not Path(name).parent.exists()
-
-
-def _hub(name: str) -> list[tuple[str, Any]]:
-    from datasets import load_dataset
-
-    dataset, _, split = name.partition(":")
-    try:
-        rows: Iterable[Any] = load_dataset(dataset, split=split or "train")
-    except Exception as error:  # the hub client raises many kinds, each of which means: not to be had
+        names = csv.open_csv(io.BytesIO(data), read, parse).schema.names
+        # as text: "007" is an id, not a number
+        convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[])
+        ragged.clear()
+        table = csv.read_csv(io.BytesIO(data), read, parse, convert)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: not a CSV file ({error}): export it again, with a header line") from error
+    if ragged:
         raise DataError(
-            f"{name} is neither a file or folder here nor a data set that could be loaded from the hub "
-            f"({type(error).__name__}: {str(error)[:200]}). Check the name, or give the path of a file."
+            f"{path}, row {ragged[0].number} has {ragged[0].actual_columns} cells where the header has "
+            f"{ragged[0].expected_columns}: put cells that hold commas, quotes or line breaks in double quotes"
+        )
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: the header names a column twice ({', '.join(names)}): rename one of the two")
+    for number, row in enumerate(table.to_pylist(), 1):
+        yield f"{path}, row {number}", row
+
+
+def _read_parquet(file: BinaryIO, path: Path) -> Iterator[PlacedRow]:
+    try:
+        batches = pq.ParquetFile(file).iter_batches()
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, 1))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a whole Parquet file ({error}): get or export it again") from error
+
+
+_READERS = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
+
+
+def _decoded(line: bytes, place: str, *, first: bool) -> str:
+    try:
+        return (line.removeprefix(codecs.BOM_UTF8) if first else line).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{place} is not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1}): save the file as "
+            "UTF-8 text; if it holds no text, name it by what it is"
         ) from error
-    return [(f"{name} row {number}", row) for number, row in enumerate(rows, 1)]
 
 
-def _not_found(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f"{path} does not exist, nor does its folder; check the path (relative ones start at {Path.cwd().name}/)"
-    near = difflib.get_close_matches(path.name, [entry.name for entry in folder.iterdir()], n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; check the name"
-    return f"{path} does not exist{hint}"
+def _parsed(text: str, place: str, advice: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        # a .json file has many lines, a line of .jsonl is one
+        place = f"{place}, line {error.lineno}" if error.lineno > 1 or ", line " not in place else place
+        raise DataError(f"{place}: broken JSON at column {error.colno} ({error.msg}): {advice}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: JSON that cannot be read ({error}): {advice}") from error
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")

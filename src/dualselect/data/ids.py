@@ -1,30 +1,68 @@
-"""Names of rows that survive filtering, shuffling and batching."""
+"""Names of rows: the data's own, else a hash of the content."""
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-
-def row_id(prompt: Any, completion: Any) -> str:
-    """A stable name of a row without an id: 16 hexadecimal digits of the SHA-256 of its content."""
-    content = json.dumps([prompt, completion], ensure_ascii=True, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+from dualselect.errors import DataError
 
 
-def unique_ids(ids: Iterable[str]) -> tuple[list[str], int]:
-    """Ids with `#2`, `#3`, ... behind those that occurred before, and how many were renamed."""
-    seen: Counter[str] = Counter()
-    taken: set[str] = set()
-    unique, renamed = [], 0
+Turn = Mapping[str, Any]
+
+
+def row_id(prompt: str | Sequence[Turn], completion: str | Sequence[Turn]) -> str:
+    """The content hash of a row, the same on every machine and in every version.
+
+    Args:
+        prompt: The turns before the response; a string is one user turn.
+        completion: The response; a string is one assistant turn.
+
+    Returns:
+        The first 16 hexadecimal digits of the sha256 of the canonical JSON.
+    """
+    content = [_pairs(prompt, "user"), _pairs(completion, "assistant")]
+    canonical = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def own_id(value: Any, place: str) -> str | None:
+    """The row's own id as text, None when it has none.
+
+    Raises:
+        DataError: The id is neither text nor a whole number.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise DataError(
+            f"{place}: the id {value!r} is a {type(value).__name__}: make it text or a whole number, or drop the "
+            "column and a hash of the content is used"
+        )
+    return str(value)
+
+
+def distinct_ids(ids: Sequence[str]) -> tuple[list[str], int]:
+    """Rename repeated ids, "a", "a", "a" to "a", "a#2", "a#3".
+
+    Returns:
+        The ids, all different, and how many were renamed.
+    """
+    taken, last = set(ids), dict.fromkeys(ids, 0)
+    renamed, distinct = 0, []
     for name in ids:
-        seen[name] += 1
-        candidate = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        while candidate in taken:
-            seen[name] += 1
-            candidate = f"{name}#{seen[name]}"
-        renamed += candidate != name
-        taken.add(candidate)
-        unique.append(candidate)
-    return unique, renamed
+        last[name] += 1
+        new = name
+        if last[name] > 1:
+            while (new := f"{name}#{last[name]}") in taken:
+                last[name] += 1
+            taken.add(new)
+            renamed += 1
+        distinct.append(new)
+    return distinct, renamed
+
+
+def _pairs(turns: str | Sequence[Turn], role: str) -> list[list[str]]:
+    if isinstance(turns, str):
+        return [[role, turns]]
+    return [[turn["role"], turn["content"]] for turn in turns]
