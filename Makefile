@@ -1,6 +1,10 @@
 # The two commands of the README are `make demo` and `make test`; both install what they need into .venv first.
 
-PYTHON ?= python3
+# the first that is new enough: python3 is old on many machines that have a newer one beside it
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys, pip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 # written last, so an installation that was cut off is done again; newer settings install again
@@ -38,9 +42,13 @@ bench: $(INSTALLED)  ## The two ratios the project holds: step time and pool mem
 clean:  ## Remove the installation and the demo's run
 	rm -rf $(VENV) demo-run
 
+# without ensurepip, which Debian packages apart: the pip that is there installs another into the environment
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: $(PYTHON) is older than Python 3.11; install a newer one, or say which: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,report]'
+	@$(or $(PYTHON),false) -c 'import sys, pip, venv; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: Python 3.11 or newer with pip is needed, and $(or $(PYTHON),no python here) is not that." \
+			"Install one (on Debian: apt install python3 python3-pip), or name it:" \
+			"make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@echo "Installing into $(VENV) (once; a few minutes)"
+	$(PYTHON) -m venv --clear --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --constraint constraints.txt pip --editable '.[dev,report]'
 	touch $@

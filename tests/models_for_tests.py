@@ -137,7 +137,7 @@ def write_tiny_gguf(path: Path, seed: int = 0) -> PreTrainedModel:
             array = array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
         kind = gguf.GGMLQuantizationType.Q8_0 if array.ndim == 2 else gguf.GGMLQuantizationType.F32
         stored = gguf.quants.quantize(array, kind)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)) + ".weight", stored, raw_dtype=kind)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), stored, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -35,7 +35,7 @@ MEASURES = {
     "task": "task answers exactly right",
 }
 TUNING_SEED, TUNING_ROWS = 1, 40
-ROW_LENGTH = 160
+BATCH_SIZE, ROW_LENGTH = 8, 160
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ class DemoSettings:
         risky_share: Share of the mix that is risky.
         references: Size of the reference pool.
         prompts: Held-out prompts of each kind.
+        response_tokens: Longest response that is generated.
+        alignment_learning_rate: Of the stage that gives safety.
+        learning_rate: Of both fine-tunings.
+        warmup_steps: Steps before DualSelect selects; risky rows are learned in them.
+        reference_fraction: Share of the references kept at a refresh.
+        rho: Strength of DualSelect's correction.
         model: The model that everything starts from.
     """
 
@@ -58,6 +64,12 @@ class DemoSettings:
     risky_share: float = 0.15
     references: int = 96
     prompts: int = 64
+    response_tokens: int = 40
+    alignment_learning_rate: float = 3e-4
+    learning_rate: float = 3e-4
+    warmup_steps: int = 5
+    reference_fraction: float = 0.1
+    rho: float = 0.2
     model: str = EMBEDDED_MODEL
 
     @property
@@ -128,14 +140,11 @@ def _stage(tell: Callable[[str], None], number: int, what: str, folder: Path, wo
 
 
 def _align(folder: Path, settings: DemoSettings) -> None:
-    rows = settings.alignment_steps * 8
-    # the reference pool and the risky rows come from other seeds: what protects is not what was trained on
+    rows = settings.alignment_steps * BATCH_SIZE
     sizes = {"refusal": 2 * rows // 5, "lookalike": rows // 3, "chat": rows - 2 * rows // 5 - rows // 3}
     mixed = [row for kind, size in sizes.items() for row in _repeated(kind, size, settings.seed)]
     model, tokenizer = load_model(settings.model)
-    trainer = _sft(
-        model, tokenizer, Dataset.from_list(mixed), folder, settings, "all-linear", steps=settings.alignment_steps
-    )
+    trainer = _sft(model, tokenizer, Dataset.from_list(mixed), _alignment(folder, settings), "all-linear")
     trainer.train()
     trainer.model.merge_and_unload().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -158,7 +167,7 @@ def _up_to(kind: str, count: int, *, seed: int, split: Literal["train", "test"])
 
 def _plain(folder: Path, demo: Path, settings: DemoSettings) -> None:
     model, tokenizer = load_model(str(demo / "aligned"))
-    trainer = _sft(model, tokenizer, _task_rows(settings), folder, settings, ["q_proj", "v_proj"])
+    trainer = _sft(model, tokenizer, _task_rows(settings), _common(folder, settings), ["q_proj", "v_proj"])
     trainer.train()
     _save(trainer, folder)
 
@@ -170,9 +179,11 @@ def _dual(folder: Path, demo: Path, settings: DemoSettings) -> None:
         model,
         DualSelectConfig(
             **_common(folder, settings),
-            selection_warmup_steps=5,
+            selection_warmup_steps=settings.warmup_steps,
             task_token_budget="auto",
             reference_contrast="compliance",
+            reference_fraction=settings.reference_fraction,
+            rho=settings.rho,
         ),
         train_dataset=_task_rows(settings),
         reference_dataset=pool,
@@ -192,15 +203,13 @@ def _sft(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Dataset,
-    folder: Path,
-    settings: DemoSettings,
+    arguments: dict[str, Any],
     targets: str | list[str],
-    steps: int = -1,
 ) -> SFTTrainer:
     tokens = tokenize(as_conversations(rows, name="task"), tokenizer, max_length=ROW_LENGTH)
     trainer = SFTTrainer(
         model,
-        SFTConfig(**_common(folder, settings), lr_scheduler_type="constant", bf16=False, max_steps=steps),
+        SFTConfig(**arguments, lr_scheduler_type="constant", bf16=False),
         train_dataset=tokens.dataset.select_columns(["input_ids", "labels"]),
         processing_class=tokenizer,
         peft_config=_lora(targets),
@@ -213,8 +222,8 @@ def _common(folder: Path, settings: DemoSettings) -> dict[str, Any]:
     return {
         "output_dir": str(folder),
         "num_train_epochs": 1,
-        "per_device_train_batch_size": 8,
-        "learning_rate": 3e-4,
+        "per_device_train_batch_size": BATCH_SIZE,
+        "learning_rate": settings.learning_rate,
         "max_length": ROW_LENGTH,
         "gradient_checkpointing": False,
         "use_cpu": True,
@@ -222,6 +231,13 @@ def _common(folder: Path, settings: DemoSettings) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "seed": settings.seed,
+    }
+
+
+def _alignment(folder: Path, settings: DemoSettings) -> dict[str, Any]:
+    return _common(folder, settings) | {
+        "learning_rate": settings.alignment_learning_rate,
+        "max_steps": settings.alignment_steps,
     }
 
 
@@ -253,13 +269,18 @@ def _evaluate(name: str, folder: Path, settings: DemoSettings) -> dict[str, Any]
     for kind, what in MEASURES.items():
         rows = measured_rows(kind, settings)
         said = generate_responses(
-            model, tokenizer, [row["prompt"] for row in rows], max_new_tokens=40, description=f"{name}: {what}"
+            model,
+            tokenizer,
+            [row["prompt"] for row in rows],
+            max_new_tokens=settings.response_tokens,
+            description=f"{MODELS[name]}: {what}",
         )
         verdicts = [
             exact_match(text, row["answer"]) if kind == "task" else is_refusal(text)
             for row, text in zip(rows, said, strict=True)
         ]
-        measures[kind] = asdict(rate(sum(verdicts), len(verdicts)))
+        # a model that says nothing refuses nothing, and is broken all the same: say how often
+        measures[kind] = asdict(rate(sum(verdicts), len(verdicts))) | {"empty": said.count("")}
         responses += [
             {
                 "id": row["id"],

@@ -168,11 +168,13 @@ def _model_errors(name: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise ModelError(f"{name} needs a package that is not installed: {error}") from error
-    except (OSError, ValueError, RuntimeError, LookupError, struct.error, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, ArithmeticError, struct.error, SafetensorError) as error:
         # transformers ends its messages with pages of advice on its own arguments; the first lines say what happened.
         reason = "\n".join(str(error).strip().splitlines()[:3])
+        local = name == EMBEDDED_MODEL or Path(name).expanduser().exists()
+        change = "A file there is damaged, missing or of an unknown kind: fetch or save the model again."
         raise ModelError(
-            f"{name} could not be loaded ({type(error).__name__}): {reason}\n{_suggestion(name)}"
+            f"{name} could not be loaded ({type(error).__name__}): {reason}\n{change if local else _suggestion(name)}"
         ) from error
 
 

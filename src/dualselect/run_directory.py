@@ -8,12 +8,14 @@ RUN/
   checkpoint-*/       where an interrupted run continues
 """
 
+import errno
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,7 @@ REPORT = "report.html"
 LAST_OF_CHECKPOINT = "trainer_state.json"
 # TRL pickles its arguments beside a model; config.yaml says the same, readably.
 PICKLED_ARGUMENTS = "training_args.bin"
+PROBE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,12 @@ class RunDirectory:
         Raises:
             OSError: The folder cannot be made or written, or the disk is full; the message says what to change.
         """
-        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        missing = self._missing_folders()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".probe-") as probe:
-                probe.write(bytes(4096))
-                probe.flush()
+            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".probe-", buffering=0) as probe:
+                if probe.write(bytes(PROBE_BYTES)) < PROBE_BYTES:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(probe.fileno())
         except OSError as error:
             raise OSError(
@@ -111,6 +114,18 @@ class RunDirectory:
                 shutil.rmtree(part)
             else:
                 part.unlink()
+
+    @contextmanager
+    def removed_when_left_empty(self) -> Iterator[None]:
+        """What fails inside leaves no empty folder behind that was not there before."""
+        missing = self._missing_folders()
+        try:
+            yield
+        except BaseException:
+            for folder in missing:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+            raise
 
     def checkpoints(self) -> Checkpoints:
         """The checkpoints, complete or not."""
@@ -156,6 +171,9 @@ class RunDirectory:
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
             beside.rename(self.adapter)
+
+    def _missing_folders(self) -> list[Path]:
+        return [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
 
     def _checkpoint_folders(self) -> list[tuple[int, Path]]:
         if not self.path.is_dir():

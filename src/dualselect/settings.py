@@ -23,8 +23,8 @@ class TrainArguments:
         default_factory=list,
         metadata={
             "help": "Task rows: one or more files (JSONL, JSON, CSV, Parquet, also .gz), folders or hub names. "
-            "`FILE[0:200]` takes these rows only, `FILE#COLUMN` takes that column as the conversation. "
-            "`builtin` is the built-in mix, `builtin:KIND` one kind of it: task, risky, refusal, lookalike, chat."
+            "`FILE[0:200]` takes these rows only, `FILE#rejected` the rejected response of preference rows. "
+            "`builtin` is the built-in mix, `builtin:KIND:COUNT` one kind: task, risky, refusal, lookalike, chat."
         },
     )
     reference_data: list[str] = field(
@@ -80,7 +80,11 @@ class LoraModelConfig(ModelConfig):
     )
 
     def __post_init__(self) -> None:
+        target = self.lora_target_modules
         super().__post_init__()
+        if isinstance(target, list) and target != ["all-linear"]:
+            # TRL makes a text of a list of one, which PEFT would match against whole module names.
+            self.lora_target_modules = target
         if not self.use_peft:
             raise ConfigError(
                 "use_peft is false: full fine-tuning is not supported yet, only LoRA adapters are trained. Leave "
@@ -139,7 +143,11 @@ NOT_WRITTEN = {
 
 
 def settings_to_write(settings: RunSettings) -> dict[str, Any]:
-    """The settings as plain values: all that this project defines, and all others that are not at their default."""
+    """The settings as plain values: all that this project defines, and all others that are not at their default.
+
+    To be called before a trainer is made of them: transformers sets its device anew with each set of arguments, and
+    the defaults are one.
+    """
     written: dict[str, Any] = {}
     always = {
         TrainArguments: set(TrainArguments.__annotations__),
@@ -156,6 +164,11 @@ def settings_to_write(settings: RunSettings) -> dict[str, Any]:
             if setting.name in always[kind] or value != getattr(default, setting.name):
                 written[setting.name] = _plain(value)
     return written
+
+
+def _default_training(use_cpu: bool) -> DualSelectConfig:
+    # activation_checkpointing only keeps transformers from warning of the name that TRL uses.
+    return DualSelectConfig(use_cpu=use_cpu, activation_checkpointing=False)
 
 
 def _plain(value: Any) -> Any:

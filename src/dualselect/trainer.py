@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl import SFTTrainer
@@ -394,6 +395,15 @@ class DualSelectTrainer(SFTTrainer):
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
         self.selection_log.cut_after(self._loop.step)
         return prepared
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
+            raise OSError(
+                f"checkpoint {self.state.global_step} could not be written to {self.args.output_dir} ({error}): make "
+                "room there, then resume from the last complete checkpoint"
+            ) from error
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

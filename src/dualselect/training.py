@@ -1,169 +1,242 @@
-"""One run from its settings: read the rows, load the model, train, leave a run directory."""
+"""One run from its settings: everything checked first, then trained, saved, and told."""
 
+import errno
 import logging
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 from trl import get_peft_config, get_quantization_config
 
 from dualselect.config_file import write_config
-from dualselect.data import LoadedRows, load_rows
-from dualselect.errors import ConfigError, DataError
+from dualselect.data import check_overlap
+from dualselect.data_sources import SourceRows, absolute_source, read_sources
+from dualselect.errors import ConfigError, DualSelectError
 from dualselect.interruption import Interruption
 from dualselect.metrics_log import MetricsLog
 from dualselect.models import load_model
+from dualselect.progress import ShortProgress
+from dualselect.resuming import claim, record_of_same_run
 from dualselect.run_directory import RunDirectory
 from dualselect.run_record import check_data, data_record, run_record, warn_of_differences
+from dualselect.run_summary import RunSummary, summarize
 from dualselect.settings import RunSettings, settings_to_write
 from dualselect.trainer import DualSelectTrainer
 
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        run: Its directory.
-        finished: False when it was interrupted; it can be resumed then.
-        steps: Optimizer steps done.
-        seconds: Time that training took in this call.
-        dropped: For each kind of task row how many times it was dropped and seen; empty without kinds.
-    """
-
-    run: RunDirectory
-    finished: bool
-    steps: int
-    seconds: float
-    dropped: dict[str, tuple[int, int]]
+# What the system answers when a write fails: no space, quota, file size, read-only, no right, broken device.
+WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 
-def train_run(
-    settings: RunSettings, record: dict[str, Any] | None = None, callbacks: Sequence[TrainerCallback] = ()
-) -> Outcome:
-    """Train one run into its directory.
+def train_run(settings: RunSettings, record: Mapping[str, Any] | None = None) -> RunSummary:
+    """Train one run and leave its run directory.
+
+    Nothing is written before the output directory, the data, the model and their fit have been checked. What was read
+    and what happens is told through `logging`.
 
     Args:
-        settings: The settings; `settings.training.output_dir` is the run directory.
-        record: What the run was made with whose config.yaml is repeated; its data must be the same.
-        callbacks: More callbacks for the trainer.
+        settings: The settings.
+        record: Of the run whose config.yaml the settings came from; its data must not have changed.
+
+    Returns:
+        What the run did; `interrupted_by` is set when a signal ended it, and the directory can then be resumed.
 
     Raises:
-        ConfigError: The directory is in use, or settings are missing or cannot be used.
-        DataError: Data that cannot be used, or that changed since the run that is repeated.
-        ModelError: The model cannot be loaded.
-        ResumeError: There is nothing to resume, or it is another run.
-        OSError: The directory cannot be written.
+        DualSelectError: Settings, data, model or checkpoint cannot be used; the message says what to change.
+        OSError: The run directory cannot be written, or the disk is full.
     """
-    run = RunDirectory(settings.training.output_dir)
-    checkpoint = _prepare_directory(run, settings)
-    task, references = (
-        _rows(settings.data.task_data, "task_data"),
-        _rows(settings.data.reference_data, "reference_data"),
-    )
-    data = {
-        "task": _record_of(task, settings.data.task_data),
-        "reference": _record_of(references, settings.data.reference_data),
-    }
+    settings = _from_anywhere(settings)
+    directory = RunDirectory(settings.training.output_dir or ".")
+    written = settings_to_write(settings)
+    checkpoint = claim(directory, settings)
+    if checkpoint is not None:
+        record = record_of_same_run(directory, written)
+    rows = _rows(settings)
+    data = {role: {"sources": found.sources} | data_record(found.dataset, found.files) for role, found in rows.items()}
     if record is not None:
         check_data(record.get("data", {}), data, allow_changed=settings.data.allow_changed_data)
+    model, tokenizer = _model(settings)
+    made_with = run_record(settings, data, model, tokenizer)
+    if record is not None:
+        warn_of_differences(record, made_with)
+    _tell(settings, rows)
+    if checkpoint is not None and record is not None:
+        made_with = dict(record)
+
+    def begin() -> None:
+        if settings.data.overwrite:
+            directory.clear()
+        write_config(directory.config, written, made_with)
+
+    with directory.removed_when_left_empty():
+        trainer = _trainer(settings, rows, model, tokenizer)
+        trainer.add_callback(_Beginning(begin))
+        trainer.add_callback(MetricsLog(directory.metrics))
+        if not settings.training.disable_tqdm:
+            trainer.remove_callback(ProgressCallback)
+            trainer.add_callback(ShortProgress)
+        return _train(trainer, directory, checkpoint)
+
+
+class _Beginning(TrainerCallback):
+    """Writing starts when the trainer has accepted everything, and not before."""
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self.begin = begin
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.begin()
+
+
+def _train(trainer: DualSelectTrainer, directory: RunDirectory, checkpoint: Path | None) -> RunSummary:
+    started = time.monotonic()
+    with _full_disk_told(directory), Interruption() as interruption:
+        trainer.add_callback(interruption)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        planned = trainer.state.max_steps
+        finished = trainer.state.global_step >= planned
+        if finished:
+            directory.save_adapter(trainer.save_model)
+    return summarize(
+        directory,
+        planned_steps=planned,
+        seconds=time.monotonic() - started,
+        interrupted_by=None if finished else interruption.received,
+    )
+
+
+def _rows(settings: RunSettings) -> dict[str, SourceRows]:
+    rows = {role: read_sources(getattr(settings.data, role), role) for role in ("task_data", "reference_data")}
+    for role, found in rows.items():
+        for line in found.told:
+            logger.info("%s: %s", role, line)
+    # The trainer would find it too, after the model has been loaded.
+    allowed = settings.training.allow_prompt_overlap
+    check_overlap(rows["task_data"].dataset, rows["reference_data"].dataset, allow=allowed)
+    return rows
+
+
+def _from_anywhere(settings: RunSettings) -> RunSettings:
+    """The settings with paths that mean the same from every folder."""
+    data = replace(
+        settings.data,
+        task_data=[absolute_source(source) for source in settings.data.task_data],
+        reference_data=[absolute_source(source) for source in settings.data.reference_data],
+    )
+    name = settings.model.model_name_or_path
+    local = Path(name).expanduser()
+    model = replace(settings.model, model_name_or_path=str(local.absolute()) if local.exists() else name)
+    return RunSettings(data, settings.training, model)
+
+
+def _model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model, tokenizer = load_model(
         settings.model.model_name_or_path,
         dtype=settings.model.dtype,
         revision=settings.model.model_revision,
         quantization_config=get_quantization_config(settings.model),
-        trust_remote_code=settings.model.trust_remote_code,
+        trust_remote_code=settings.training.trust_remote_code,
         attn_implementation=settings.model.attn_implementation,
     )
-    made_with = run_record(settings, data, model, tokenizer)
-    if record is not None:
-        warn_of_differences(record, made_with)
-    interruption = Interruption()
-    trainer = DualSelectTrainer(
-        model,
-        settings.training,
-        train_dataset=task.dataset,
-        reference_dataset=references.dataset,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(settings.model),
-        callbacks=[MetricsLog(run.metrics), interruption, *callbacks],
-    )
-    if settings.data.overwrite:
-        run.clear()
-    if checkpoint is None:
-        write_config(run.config, settings_to_write(_with_absolute_paths(settings)), made_with)
-    start = time.monotonic()
-    with interruption:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    finished = interruption.received is None or trainer.state.global_step >= trainer.state.max_steps
-    if finished:
-        run.save_adapter(trainer.save_model)
-    return Outcome(run, finished, trainer.state.global_step, time.monotonic() - start, _dropped(trainer))
-
-
-def _prepare_directory(run: RunDirectory, settings: RunSettings) -> Path | None:
-    if settings.data.resume and settings.data.overwrite:
+    targets = settings.model.lora_target_modules
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    missing = [
+        target
+        for target in (targets if isinstance(targets, list) else [])
+        if not any(name == target or name.endswith(f".{target}") for name in linear)
+    ]
+    if missing:
+        there = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
         raise ConfigError(
-            "resume and overwrite are both set: the one continues the run, the other deletes it; drop one"
+            f"lora_target_modules: {', '.join(missing)} is no linear layer of {settings.model.model_name_or_path}; it "
+            f"has {there}. Write some of these, or all-linear."
         )
-    if settings.data.resume:
-        found = run.checkpoint_to_resume()
-        for folder in found.incomplete:
-            logger.warning("%s was cut off while it was written and is passed over", folder.name)
-        logger.info("resuming from %s", found.newest)
-        run.check_writable()
-        return found.newest
-    if not settings.data.overwrite:
-        run.check_unused()
-    run.check_writable()
-    return None
+    return model, tokenizer
 
 
-def _rows(sources: list[str], setting: str) -> LoadedRows:
-    if not sources:
-        raise ConfigError(f"{setting} is missing: write --{setting} with a file, a folder, a hub name or `builtin`")
+def _trainer(
+    settings: RunSettings,
+    rows: Mapping[str, SourceRows],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> DualSelectTrainer:
+    # The adapter is drawn before the trainer of transformers sets its seed.
+    set_seed(settings.training.seed)
     try:
-        rows = load_rows(sources)
-    except DataError as error:
-        raise DataError(f"{setting}: {error}") from error
-    logger.info("%s", rows.report.describe())
-    return rows
+        return DualSelectTrainer(
+            model,
+            settings.training,
+            train_dataset=rows["task_data"].dataset,
+            reference_dataset=rows["reference_data"].dataset,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(settings.model),
+        )
+    except ValueError as error:
+        if isinstance(error, DualSelectError):
+            raise
+        raise ConfigError(f"these settings were refused by TRL or PEFT: {error}; change the one named") from error
 
 
-def _record_of(rows: LoadedRows, sources: list[str]) -> dict[str, Any]:
-    return data_record(rows.dataset, rows.report.files) | {"sources": [_absolute(source) for source in sources]}
-
-
-def _with_absolute_paths(settings: RunSettings) -> RunSettings:
-    data = type(settings.data)(
-        **{
-            **vars(settings.data),
-            "task_data": [_absolute(source) for source in settings.data.task_data],
-            "reference_data": [_absolute(source) for source in settings.data.reference_data],
-        }
+def _tell(settings: RunSettings, rows: Mapping[str, SourceRows]) -> None:
+    training, model = settings.training, settings.model
+    targets = model.lora_target_modules
+    named = ", ".join(targets) if isinstance(targets, list) else targets
+    budget = f"top {training.task_top_k}" if training.task_top_k else f"token budget {training.task_token_budget}"
+    kept = f"top {training.reference_top_k}" if training.reference_top_k else f"{training.reference_fraction:.0%}"
+    length = f"{training.max_steps} steps" if training.max_steps > 0 else f"{training.num_train_epochs:g} epochs"
+    logger.info("model: %s, %s, LoRA rank %d on %s", model.model_name_or_path, model.dtype, model.lora_r, named)
+    logger.info(
+        "method: %s of %d references by %s, %s selection of %d task rows with %s, correction %s with rho %g",
+        kept,
+        len(rows["reference_data"].dataset),
+        training.preservation_loss,
+        training.selection_mode,
+        len(rows["task_data"].dataset),
+        budget,
+        training.correction,
+        training.rho,
     )
-    return RunSettings(data, settings.training, settings.model)
+    logger.info(
+        "training: %s of %d rows, learning rate %g, seed %d, into %s",
+        length,
+        training.per_device_train_batch_size * training.gradient_accumulation_steps,
+        training.learning_rate,
+        training.seed,
+        training.output_dir,
+    )
 
 
-def _absolute(source: str) -> str:
-    """A source whose path works from anywhere; hub names and built-in data stay."""
-    name = source.split("#")[0].split("[")[0]
-    return str(Path(name).absolute()) + source[len(name) :] if Path(name).exists() else source
-
-
-def _dropped(trainer: DualSelectTrainer) -> dict[str, tuple[int, int]]:
-    seen: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    for line in trainer.selection_log.read():
-        if line["event"] == "step":
-            for kind, kept in zip(line.get("kinds", []), line["kept"], strict=False):
-                seen[kind] += 1
-                dropped[kind] += not kept
-    return {kind or "no kind": (dropped[kind], seen[kind]) for kind in sorted(seen)}
+@contextmanager
+def _full_disk_told(directory: RunDirectory) -> Iterator[None]:
+    """Failed writes of torch, safetensors and tokenizers, which are no OSError, told as what they are."""
+    advice = f"Make room, then continue with: dualselect train --config {directory.config} --resume"
+    try:
+        yield
+    except DualSelectError:
+        raise
+    except OSError as error:
+        if error.errno not in WRITE_ERRORS:
+            raise
+        raise OSError(f"{directory.path} could not be written: {error}. {advice}") from error
+    except Exception as error:
+        text = str(error)
+        if not isinstance(error, SafetensorError) and "os error" not in text and "PytorchStreamWriter" not in text:
+            raise
+        raise OSError(f"{directory.path} could not be written: {text.splitlines()[0]}. {advice}") from error

@@ -15,7 +15,7 @@ NASTY = '<script>alert(1)</script><img src=x onerror="alert(2)">\u202egnp.exe \x
 
 @pytest.fixture
 def demo(tmp_path):
-    rate = {"successes": 3, "count": 4, "low": 0.3, "high": 0.95}
+    rate = {"successes": 3, "count": 4, "low": 0.3, "high": 0.95, "empty": 0}
     for name in MODELS:
         responses = [
             {"id": f"{kind}-1", "kind": kind, "category": "c", "prompt": NASTY, "response": NASTY, "verdict": True}

@@ -1,6 +1,7 @@
 """`dualselect demo`: the whole story on a small model, in minutes."""
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -8,6 +9,11 @@ import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from dualselect.errors import ConfigError
+
+
+PAGE_PACKAGES = ("jinja2", "matplotlib")
 
 
 def run(arguments: list[str]) -> int:
@@ -26,18 +32,27 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of the size: shows the way, measures nothing")
     parser.add_argument("--no_browser", action="store_true", help="do not open the page")
     options = parser.parse_args(arguments)
+    _check_page_packages()
 
+    from datasets import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     from dualselect.demo import MEASURES, MODELS, DemoSettings, run_demo
     from dualselect.report.demo_page import write_demo_page
 
     transformers_logging.set_verbosity_error()
+    # the bars that remain are those of the stages
+    transformers_logging.disable_progress_bar()
+    disable_progress_bars()
     settings = DemoSettings(seed=options.seed)
     if options.quick:
         settings = DemoSettings(options.seed, alignment_steps=6, task_rows=40, references=16, prompts=6)
     start = time.monotonic()
-    measures = run_demo(options.output_dir, settings, tell)
+    try:
+        measures = run_demo(options.output_dir, settings, tell)
+    except KeyboardInterrupt:
+        print("\nThe same command goes on after the last finished stage.", flush=True)
+        raise
     page = write_demo_page(options.output_dir, MODELS, MEASURES).resolve()
     print()
     print(table(measures, MODELS, MEASURES))
@@ -45,6 +60,14 @@ def run(arguments: list[str]) -> int:
     if can_show_a_page() and not options.no_browser:
         webbrowser.open(page.as_uri())
     return 0
+
+
+def _check_page_packages() -> None:
+    if missing := [name for name in PAGE_PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ConfigError(
+            f"the page of the demo needs {' and '.join(missing)}, not installed here: type "
+            f"{sys.executable} -m pip install 'dualselect[report]'"
+        )
 
 
 def tell(line: str) -> None:
@@ -65,7 +88,11 @@ def table(measures: Mapping[str, Any], models: Mapping[str, str], names: Mapping
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for model, called in models.items():
+        if empty := sum(measures[model][kind]["empty"] for kind in names):
+            lines.append(f"{called}: {empty} responses are empty; an empty response is neither refusal nor answer.")
+    return "\n".join(lines)
 
 
 def can_show_a_page() -> bool:

@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.setLevel(logging.INFO)
     try:
         return _call(rest[0], rest[1:])
+    except SystemExit as ended:  # argparse, after a help text or its own error message
+        return ended.code if isinstance(ended.code, int) else FAILED
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED

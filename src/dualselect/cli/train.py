@@ -1,16 +1,20 @@
-"""`dualselect train`: one run from files to an adapter."""
+"""`dualselect train`: one run, from settings to adapter."""
 
-import sys
+import warnings
 
-from dualselect.cli.main import INTERRUPTED
 from dualselect.cli.parser import parse_train_arguments
+from dualselect.run_summary import RunSummary
 
 
 def run(arguments: list[str]) -> int:
-    """Train one run and say what came out of it."""
+    """Parse, train, and say where things are.
+
+    Returns:
+        0 when the run is finished; 128 plus the signal's number when it was interrupted and can be resumed.
+    """
     request = parse_train_arguments(arguments)
     if request.settings is None:
-        sys.stdout.write(request.help_text)
+        print(request.help_text)
         return 0
 
     from transformers.utils import logging as transformers_logging
@@ -18,15 +22,28 @@ def run(arguments: list[str]) -> int:
     from dualselect.training import train_run
 
     transformers_logging.set_verbosity_error()
-    outcome = train_run(request.settings, request.record)
-    print(f"{outcome.steps} steps, {outcome.seconds:.0f} seconds")
-    for kind, (dropped, seen) in outcome.dropped.items():
-        print(f"  {kind}: {dropped} of {seen} dropped")
-    config = outcome.run.config
-    if not outcome.finished:
-        print(f"interrupted after step {outcome.steps}; to go on: dualselect train --config {config} --resume")
-        return INTERRUPTED
-    print(f"adapter:       {outcome.run.adapter}")
-    print(f"what was kept: {outcome.run.selection}")
-    print(f"to repeat it:  dualselect train --config {config} --output_dir ANOTHER")
-    return 0
+    # Names that TRL uses and transformers will drop, and a default for GPUs: nothing that a user could act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator")
+    summary = train_run(request.settings, request.record)
+    print(ending(summary))
+    return 0 if summary.interrupted_by is None else 128 + summary.interrupted_by
+
+
+def ending(summary: RunSummary) -> str:
+    """What is printed last."""
+    folder = summary.directory
+    lines = ["", summary.describe(), ""]
+    if summary.interrupted_by is not None:
+        lines += [
+            "interrupted; continue with",
+            f"  dualselect train --config {folder}/config.yaml --resume",
+        ]
+        return "\n".join(lines)
+    lines += [
+        f"adapter    {folder}/adapter",
+        f"selection  {folder}/selection.jsonl",
+        f"metrics    {folder}/metrics.jsonl",
+        f"again      dualselect train --config {folder}/config.yaml --output_dir ANOTHER",
+    ]
+    return "\n".join(lines)

@@ -39,14 +39,14 @@ def as_conversations(dataset: Dataset, *, name: str) -> Dataset:
         renamed and that is logged.
 
     Raises:
-        DataError: A row fits no format, or its prompt or response is empty.
+        DataError: A row fits no format, or its prompt is empty; empty responses are left to `tokenize` to drop.
     """
     rows = []
     for index, row in enumerate(dataset):
         place = f"{name} row {index}" + (f" (id {row['id']!r})" if row.get("id") is not None else "")
         conversation = format_of(row, place).convert(row, place)
         if conversation.lacks and conversation.lacks != NO_RESPONSE:  # tokenizing drops and counts these
-            raise DataError(f"{place}: {conversation.lacks}: remove the row, or load the data with load_rows, which does")
+            raise DataError(f"{place}: {conversation.lacks}: remove the row, or load the data with load_rows")
         rows.append(conversation_row(row, conversation, place))
     conversations, renamed = conversation_dataset(rows)
     if renamed:

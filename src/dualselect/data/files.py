@@ -39,7 +39,9 @@ def read_file(path: Path) -> Iterator[PlacedRow]:
     """
     ending = ending_of(path)
     if not ending:
-        raise DataError(f"{path}: the ending is not known: convert the file to, or name it, one of {', '.join(ENDINGS)}")
+        raise DataError(
+            f"{path}: the ending is not known: convert the file to, or name it, one of {', '.join(ENDINGS)}"
+        )
     with _opened(path, ending) as file:
         yield from _READERS[ending.removesuffix(".gz")](file, path)
 
@@ -63,7 +65,9 @@ def _opened(path: Path, ending: str) -> Iterator[BinaryIO]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: the gzip stream is damaged or cut short ({error}): get the file again") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}): check the path and its rights") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}): check the path and its rights"
+        ) from error
 
 
 def _read_jsonl(file: BinaryIO, path: Path) -> Iterator[PlacedRow]:
@@ -82,7 +86,9 @@ def _read_json(file: BinaryIO, path: Path) -> Iterator[PlacedRow]:
     lines = [_decoded(line, f"{path}, line {n}", first=n == 1) for n, line in enumerate(file, 1)]
     rows = _parsed("".join(lines), str(path), "a file with one object on each line is named .jsonl")
     if not isinstance(rows, list):
-        raise DataError(f"{path}: the top level is a JSON {_kind(rows)}, not a list: write the rows as [{{...}}, {{...}}]")
+        raise DataError(
+            f"{path}: the top level is a JSON {_kind(rows)}, not a list: write the rows as [{{...}}, {{...}}]"
+        )
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise DataError(f"{path}, row {number} is a JSON {_kind(row)}, not an object: each row must be an object")
@@ -92,8 +98,13 @@ def _read_json(file: BinaryIO, path: Path) -> Iterator[PlacedRow]:
 def _read_csv(file: BinaryIO, path: Path) -> Iterator[PlacedRow]:
     text = "".join(_decoded(line, f"{path}, line {n}", first=n == 1) for n, line in enumerate(file, 1))
     data, ragged = text.encode(), list[csv.InvalidRow]()
+
+    def note(row: csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "skip"
+
     read = csv.ReadOptions(use_threads=False)  # with threads the number of a ragged row is not told
-    parse = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: ragged.append(row) or "skip")
+    parse = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note)
     try:
         names = csv.open_csv(io.BytesIO(data), read, parse).schema.names
         # as text: "007" is an id, not a number

@@ -36,8 +36,8 @@ def own_id(value: Any, place: str) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise DataError(
-            f"{place}: the id {value!r} is a {type(value).__name__}: make it text or a whole number, or drop the "
-            "column and a hash of the content is used"
+            f"{place}: the id {value!r} is of type {type(value).__name__}: make it text or a whole number, or drop "
+            "the column and a hash of the content is used"
         )
     return str(value)
 

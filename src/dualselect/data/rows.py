@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset
 
 from dualselect.data.conversations import conversation_dataset, conversation_row
-from dualselect.data.formats import format_of, sentence_of, with_rejected_as_response
+from dualselect.data.formats import RowFormat, format_of, sentence_of, with_rejected_as_response
 from dualselect.data.ids import row_id
 from dualselect.data.sources import Source
 from dualselect.errors import DataError
@@ -41,7 +41,7 @@ class RowReport:
         """A few lines for the terminal."""
         lines = [f"{self.rows:,} rows from {', '.join(self.sources)}"]
         lines += [f"  {taken}" for taken in self.columns_taken.splitlines()]
-        lines += [f"  dropped: {count:,} rows with an {reason}" for reason, count in self.dropped.items()]
+        lines += [f"  dropped {count:,} rows with an {reason}" for reason, count in self.dropped.items()]
         if self.duplicates:
             lines.append(f"  duplicates: {self.duplicates:,} rows repeat an earlier prompt and response (kept)")
         if self.repeated_ids:
@@ -96,18 +96,18 @@ def load_rows(sources: str | Path | Sequence[str | Path], *, split: str | None =
     for source in parsed:
         raw, left_aside = source.read(split)
         ignored += left_aside
-        formats = Counter[str]()
+        formats, contrasted = Counter[str](), False
         for place, row in raw:
-            if source.response_column == "rejected":
-                row = with_rejected_as_response(row, place)
-            known = format_of(row, place)
-            conversation = known.convert(row, place)
-            formats[known.sentence] += 1
+            taken_row = with_rejected_as_response(row, place) if source.response_column == "rejected" else row
+            known = format_of(taken_row, place)
+            conversation = known.convert(taken_row, place)
+            formats[_sentence(known, source)] += 1
+            contrasted |= bool(conversation.rejected)
             if conversation.lacks:
                 dropped[conversation.lacks] += 1
             else:
                 rows.append(conversation_row(row, conversation, place))
-        taken.append(f"{source.text}: {sentence_of(formats)}")
+        taken.append(f"{source.text}: {sentence_of(formats)}{', rejected from rejected' * contrasted}")
     if not rows:
         reasons = ", ".join(f"{count} with an {reason}" for reason, count in dropped.items())
         raise DataError(f"{', '.join(texts)}: no row is left ({reasons}): give rows that have both texts")
@@ -123,3 +123,9 @@ def load_rows(sources: str | Path | Sequence[str | Path], *, split: str | None =
         ignored_files=tuple(ignored),
     )
     return LoadedRows(dataset, report)
+
+
+def _sentence(known: RowFormat, source: Source) -> str:
+    if source.response_column == "rejected":
+        return known.sentence.replace(known.columns[-1], "rejected")
+    return known.sentence

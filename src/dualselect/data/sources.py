@@ -16,7 +16,9 @@ from dualselect.errors import DataError
 _CHOICE = re.compile(r"#(?P<column>[^#/\[\]]*)$")
 _SLICE = re.compile(r"\[(?P<slice>[^\[\]]*)\]$")
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
-_BESIDE_DATA = re.compile(r"\..*|.*\.md|(README|LICENSE|NOTICE|CITATION|CHANGELOG|CHECKSUMS|\w+SUMS)\b.*", re.IGNORECASE)
+_BESIDE_DATA = re.compile(
+    r"\..*|.*\.md|(README|LICENSE|NOTICE|CITATION|CHANGELOG|CHECKSUMS|\w+SUMS)\b.*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

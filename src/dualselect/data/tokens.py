@@ -1,72 +1,94 @@
-"""From conversations to tokens, with exactly the response supervised.
+"""Rows of text to tokens, with labels on the response and nowhere else.
 
-The whole text is tokenized once, and a token is supervised when it ends behind the prompt's text. A token that joins
-the blank before the response to its first word is therefore supervised, and so is the end-of-turn token. (Tokenizing
-the prompt alone and counting, as is often done, masks that first token: the one that decides a refusal.)
+Shapes: T is the number of tokens of a row.
 """
 
+import copy
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
+from datasets.fingerprint import generate_random_fingerprint
 from transformers import PreTrainedTokenizerBase
 
+from dualselect.data.ids import row_id
+from dualselect.data.rendering import ChatText, HumanAssistantText, PlainText, Rendered, response_of
 from dualselect.errors import ConfigError, DataError, ModelError
 from dualselect.losses import IGNORED_LABEL
 
 
 PromptFormat = Literal["chat", "human_assistant"]
 MaskMode = Literal["exact", "legacy"]
-SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "tool": "Tool"}
+
+_COUNTS = ("all_tokens", "first_supervised")
+_FEATURES = Features(
+    {
+        "input_ids": List(Value("int32")),
+        "labels": List(Value("int32")),
+        "id": Value("string"),
+        "kind": Value("string"),
+        "category": Value("string"),
+        "row_index": Value("int64"),
+        **{count: Value("int64") for count in _COUNTS},
+    }
+)
 
 
 @dataclass(frozen=True)
 class TokenReport:
-    """What tokenizing kept, cut and dropped.
+    """What became of the rows of a data set when they were tokenized.
 
     Attributes:
         name: What the data set is called.
         rows_in: Rows given.
         rows_kept: Rows with at least one supervised token.
         empty_responses: Ids of rows dropped because their response is blank.
-        without_supervision: Ids of rows dropped because max_length cut the whole response.
-        truncated_rows: Rows kept that lost tokens to max_length.
-        truncated_tokens: Tokens that they lost.
-        supervised_tokens: Tokens with a label, of the rows kept.
-        total_tokens: Tokens of the rows kept.
+        without_supervision: Ids of rows dropped because `max_length` cut the whole response.
+        truncated_rows: Kept rows that were cut to the longest length.
+        truncated_tokens: Tokens cut from them.
+        supervised_tokens: Tokens with a label in the kept rows.
+        total_tokens: Tokens in the kept rows.
     """
 
     name: str
     rows_in: int
     rows_kept: int
-    empty_responses: list[str]
-    without_supervision: list[str]
+    empty_responses: tuple[str, ...]
+    without_supervision: tuple[str, ...]
     truncated_rows: int
     truncated_tokens: int
     supervised_tokens: int
     total_tokens: int
 
     def describe(self) -> str:
-        """One paragraph for a terminal."""
+        """A few lines for the terminal."""
         lines = [
             f"{self.name}: {self.rows_kept:,} of {self.rows_in:,} rows, {self.total_tokens:,} tokens, "
             f"{self.supervised_tokens:,} of them supervised"
         ]
-        for ids, why in (
-            (self.empty_responses, "their response is empty"),
-            (self.without_supervision, "max_length leaves nothing of their response"),
+        for ids, reason in (
+            (self.empty_responses, "an empty response"),
+            (self.without_supervision, "no response token within max_length"),
         ):
             if ids:
                 more = ", ..." if len(ids) > 5 else ""
-                lines.append(f"  dropped {len(ids):,} rows: {why} ({', '.join(ids[:5])}{more})")
+                lines.append(f"  dropped {len(ids):,} rows with {reason} (ids: {', '.join(ids[:5])}{more})")
         if self.truncated_rows:
-            lines.append(f"  cut {self.truncated_tokens:,} tokens off {self.truncated_rows:,} rows at max_length")
+            lines.append(f"  truncated: {self.truncated_rows:,} rows, {self.truncated_tokens:,} tokens cut")
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class TokenizedRows:
-    """Tokenized rows (`input_ids`, `labels`, `row_index`, `id`, `kind`, `category`) and the report on them."""
+    """Tokens and the report of how they were made.
+
+    Attributes:
+        dataset: `input_ids` and `labels` (T each; -100 where not supervised), `id`, `kind`, `category`, and
+            `row_index`, the row's position in the data set given.
+        report: What was cut and dropped.
+    """
 
     dataset: Dataset
     report: TokenReport
@@ -82,144 +104,177 @@ def tokenize(
     name: str = "task",
     num_proc: int | None = None,
 ) -> TokenizedRows:
-    """Tokenize conversations; label -100 marks what is not supervised.
+    """Tokenize rows once each, as one text, and supervise the response with its end-of-turn token.
+
+    A token is supervised when it holds a character of the response, so one that merges the blank before the response
+    with its first word is. The first token of a row is not: nothing predicts it. Nothing is cached.
 
     Args:
-        dataset: Columns `prompt` and `completion`, lists of turns, or plain strings that get no template; `id`,
-            `kind` and `category`.
-        tokenizer: A fast tokenizer; with a chat template for `chat`.
-        max_length: Longest row in tokens; longer ones keep their first. None: no limit.
-        prompt_format: The model's chat template, or "Human: ...\\nAssistant: ... <eos>" lines.
-        mask_mode: `exact`, or `legacy` for the published off-by-one (human_assistant only).
-        name: What the messages call the data set.
-        num_proc: Processes.
-
-    Returns:
-        The rows that have a supervised token; `row_index` is the position in `dataset`.
+        dataset: Rows with `prompt` and `completion`, turns or plain text (which gets no template); `id`, `kind`,
+            `category`, `tools` and `chat_template_kwargs` are used where there are any.
+        tokenizer: A fast tokenizer.
+        max_length: Longest row in tokens, at least 2; longer ones keep their first tokens. None: no limit.
+        prompt_format: The chat template, or the lines "Human: ..." and "Assistant: ...".
+        mask_mode: `exact`, or `legacy`: mask as many tokens as the prompt has when it is tokenized alone, which
+            loses the first response token, as the authors' script does (arXiv 2606.09866).
+        name: What messages and the progress bar call the rows.
+        num_proc: Processes to use.
 
     Raises:
-        ModelError: The tokenizer has no chat template or no offsets.
-        DataError: No row is left, or the template renders a prompt differently with its response.
+        ConfigError: The settings contradict each other.
+        DataError: A row cannot be rendered, or none has a supervised token within `max_length`.
+        ModelError: The tokenizer has no template, end token or character offsets.
     """
-    _check_tokenizer(tokenizer, prompt_format, mask_mode, plain=isinstance(dataset[0]["prompt"], str))
-
-    def encode(row: dict[str, Any], index: int) -> dict[str, Any]:
-        ids, labels, full = _encode(row, tokenizer, prompt_format, mask_mode, max_length)
-        return {"input_ids": ids, "labels": labels, "row_index": index, "full_length": full}
-
-    kept = ["id", "kind", "category"]
-    encoded = dataset.map(
-        encode,
-        with_indices=True,
-        num_proc=num_proc,
-        remove_columns=[column for column in dataset.column_names if column not in kept],
-        load_from_cache_file=False,
-        desc=f"Tokenizing {name} rows",
-    )
-    return _report(dataset, encoded, name, max_length)
-
-
-def _check_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat, mask_mode: MaskMode, *, plain: bool
-) -> None:
     if mask_mode == "legacy" and prompt_format != "human_assistant":
-        raise ConfigError("mask_mode: legacy is defined for prompt_format: human_assistant only; use mask_mode: exact")
+        raise ConfigError(
+            f"mask_mode: legacy reproduces a mistake in human_assistant text and prompt_format is {prompt_format}: "
+            "set prompt_format: human_assistant, or mask_mode: exact"
+        )
+    if max_length is not None and max_length < 2:
+        raise ConfigError(f"max_length is {max_length}: set it to at least 2 tokens, or to null for no limit")
+    _check_columns(dataset, name)
+    plain = isinstance(dataset[0]["prompt"], str)
+    text_type = HumanAssistantText if prompt_format == "human_assistant" else PlainText if plain else ChatText
+    batch = _Batch(
+        text_type(tokenizer), _with_whole_offsets(tokenizer), max_length, legacy=mask_mode == "legacy", name=name
+    )
+    tokens = dataset.with_format(None).map(
+        batch,
+        batched=True,
+        with_indices=True,
+        remove_columns=dataset.column_names,
+        features=_FEATURES,
+        num_proc=num_proc,
+        desc=f"Tokenizing {name}",
+        keep_in_memory=True,
+        load_from_cache_file=False,
+        new_fingerprint=generate_random_fingerprint(),
+    )
+    return _kept(tokens, max_length, name)
+
+
+@dataclass
+class _Batch:
+    """Tokenizes a batch of rows; an object, since it goes to other processes."""
+
+    text: ChatText | HumanAssistantText | PlainText
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int | None
+    legacy: bool
+    name: str
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
+        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        ids = [str(row["id"]) if row.get("id") else row_id(row["prompt"], row["completion"]) for row in rows]
+        rendered = [
+            # a template may trim a blank response to nothing, or add its end of turn: it teaches nothing either way
+            self.text(row, f"{self.name} row {index} (id {name!r})") if response_of(row).strip() else Rendered("", 0)
+            for row, index, name in zip(rows, indices, ids, strict=True)
+        ]
+        columns: dict[str, list[Any]] = {column: [] for column in _FEATURES}
+        encoded = self._encode([one.text for one in rendered], return_offsets_mapping=not self.legacy)
+        firsts = self._legacy_firsts(rendered) if self.legacy else _exact_firsts(rendered, encoded)
+        for one, tokens, first in zip(rendered, encoded["input_ids"], firsts, strict=True):
+            kept = tokens[: self.max_length] if one.text else []
+            columns["input_ids"].append(kept)
+            columns["labels"].append([IGNORED_LABEL] * min(first, len(kept)) + kept[first:])
+            columns["all_tokens"].append(len(tokens) if one.text else 0)
+            columns["first_supervised"].append(first)
+        columns["id"], columns["row_index"] = ids, list(indices)
+        for label in ("kind", "category"):
+            columns[label] = [row.get(label) or "" for row in rows]
+        return columns
+
+    def _encode(self, texts: list[str], **options: Any) -> Mapping[str, Any]:
+        encoded: Mapping[str, Any] = self.tokenizer(
+            texts, add_special_tokens=self.text.add_special_tokens, verbose=False, **options
+        )
+        return encoded
+
+    def _legacy_firsts(self, rendered: list[Rendered]) -> list[int]:
+        return [max(1, len(tokens)) for tokens in self._encode([one.prompt for one in rendered])["input_ids"]]
+
+
+def _exact_firsts(rendered: list[Rendered], encoded: Mapping[str, Any]) -> list[int]:
+    """The place of the first supervised token of each row."""
+    return [
+        max(1, next((place for place, (_, end) in enumerate(offsets) if end > one.start), len(offsets)))
+        for one, offsets in zip(rendered, encoded["offset_mapping"], strict=True)
+    ]
+
+
+def _with_whole_offsets(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer, or a copy of it whose offsets count the blanks of a token.
+
+    Byte-level tokenizers may trim them, and then a token that ends in the first blank of a response would seem to end
+    before it.
+    """
     if not tokenizer.is_fast:
         raise ModelError(
-            f"{type(tokenizer).__name__} is a slow tokenizer without offsets, so the response boundary cannot be "
-            "found exactly; load the fast one (AutoTokenizer.from_pretrained(..., use_fast=True))"
+            f"the tokenizer {tokenizer.name_or_path or type(tokenizer).__name__} tells no character offsets, which "
+            "the exact response boundary needs: use the fast tokenizer of the model (a folder with tokenizer.json)"
         )
-    if prompt_format == "chat" and not plain and not tokenizer.chat_template:
-        raise ModelError(
-            f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template: set prompt_format: "
-            "human_assistant, or give it a template with chat_template_path"
+    if tokenizer.backend_tokenizer.post_processor is None:
+        return tokenizer
+    before = tokenizer.backend_tokenizer.post_processor.__getstate__()
+    after = re.sub(rb'("trim_offsets":\s*)true', rb"\1false", before)
+    if after == before:
+        return tokenizer
+    whole = copy.deepcopy(tokenizer)
+    processor = whole.backend_tokenizer.post_processor  # a copy, which has to be put back
+    processor.__setstate__(after)
+    whole.backend_tokenizer.post_processor = processor
+    return whole
+
+
+def _check_columns(dataset: Dataset, name: str) -> None:
+    missing = [column for column in ("prompt", "completion") if column not in dataset.column_names]
+    if missing:
+        raise DataError(
+            f"{name}: no column {' and '.join(missing)} (found: {', '.join(dataset.column_names) or 'none'}): load "
+            "the rows with load_rows, or turn them into conversations with as_conversations"
         )
+    if not len(dataset):
+        raise DataError(f"{name}: there are no rows: give at least one")
 
 
-def _encode(
-    row: dict[str, Any],
-    tokenizer: PreTrainedTokenizerBase,
-    prompt_format: PromptFormat,
-    mask_mode: MaskMode,
-    max_length: int | None,
-) -> tuple[list[int], list[int], int]:
-    special = True
-    if isinstance(row["prompt"], str):
-        prompt, text = row["prompt"], row["prompt"] + row["completion"] + str(tokenizer.eos_token or "")
-        blank = not row["completion"].strip()
-    else:
-        blank = not row["completion"][-1]["content"].strip()
-        if prompt_format == "human_assistant":
-            prompt = human_assistant_prompt(row["prompt"])
-            text = f"{prompt}{row['completion'][-1]['content']} {tokenizer.eos_token}"
+def _kept(tokens: Dataset, max_length: int | None, name: str) -> TokenizedRows:
+    kept, empty, unsupervised, needed = [], [], [], []
+    supervised = total = cut_rows = cut_tokens = 0
+    for row, (length, first) in enumerate(zip(tokens["all_tokens"], tokens["first_supervised"], strict=True)):
+        left = length if max_length is None else min(length, max_length)
+        if left > first:
+            kept.append(row)
+            supervised, total = supervised + left - first, total + left
+            cut_rows, cut_tokens = cut_rows + (length > left), cut_tokens + length - left
+        elif length:
+            unsupervised.append(row)
+            needed.append(first)
         else:
-            prompt, text = _rendered(row, tokenizer)
-            special = False
-    if blank:
-        return [], [], 0
-    found = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-    ids: list[int] = found["input_ids"]
-    if mask_mode == "legacy":
-        masked = len(tokenizer(prompt)["input_ids"])
-        labels = [IGNORED_LABEL] * masked + ids[masked:]
-    else:
-        ends = [end for _, end in found["offset_mapping"]]
-        labels = [token if end > len(prompt) else IGNORED_LABEL for token, end in zip(ids, ends, strict=True)]
-    # the first token of a sequence is never predicted, so a label there would supervise nothing
-    labels[0] = IGNORED_LABEL
-    return ids[:max_length], labels[:max_length], len(ids)
-
-
-def human_assistant_prompt(turns: list[dict[str, str]]) -> str:
-    """The turns before the response as "Human: ...\\nAssistant: ..." lines, up to "Assistant: "."""
-    return "".join(f"{SPEAKERS[turn['role']]}: {turn['content']}\n" for turn in turns) + "Assistant: "
-
-
-def _rendered(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    prompt = str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
-    text = str(tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False))
-    if text.startswith(prompt):
-        return prompt, text
-    trimmed = prompt.rstrip()
-    if text.startswith(trimmed):  # the template leaves out the blank that it ends a prompt with
-        return trimmed, text
-    shared = next((place for place, (a, b) in enumerate(zip(prompt, text, strict=False)) if a != b), len(prompt))
-    raise DataError(
-        f"row {row.get('id', '')}: the chat template writes this prompt differently once the response follows (it ends "
-        f"with {prompt[shared:][:40]!r}, then {text[shared:][:40]!r}), so the start of the response is not defined. "
-        "Use another template (chat_template_path) or prompt_format: human_assistant."
-    )
-
-
-def _report(dataset: Dataset, encoded: Dataset, name: str, max_length: int | None) -> TokenizedRows:
-    keep, empty, unsupervised, needed = [], [], [], []
-    cut_rows = cut_tokens = supervised = total = 0
-    for index, (identity, labels, full) in enumerate(
-        zip(encoded["id"], encoded["labels"], encoded["full_length"], strict=True)
-    ):
-        count = sum(label != IGNORED_LABEL for label in labels)
-        if count:
-            keep.append(index)
-            supervised, total = supervised + count, total + len(labels)
-            cut_rows, cut_tokens = cut_rows + (full > len(labels)), cut_tokens + full - len(labels)
-        elif full:
-            unsupervised.append(identity)
-            needed.append(full)
-        else:
-            empty.append(identity)
-    if not keep:
-        raise DataError(_nothing_left(name, len(dataset), max_length, needed))
+            empty.append(row)
+    if not kept:
+        raise DataError(_nothing_left(name, len(tokens), max_length, needed))
+    ids = list(tokens["id"])
     report = TokenReport(
-        name, len(dataset), len(keep), empty, unsupervised, cut_rows, cut_tokens, supervised, total
+        name=name,
+        rows_in=len(tokens),
+        rows_kept=len(kept),
+        empty_responses=tuple(ids[row] for row in empty),
+        without_supervision=tuple(ids[row] for row in unsupervised),
+        truncated_rows=cut_rows,
+        truncated_tokens=cut_tokens,
+        supervised_tokens=supervised,
+        total_tokens=total,
     )
-    rows = encoded if len(keep) == len(encoded) else encoded.select(keep)
-    return TokenizedRows(rows.remove_columns("full_length"), report)
+    rows = tokens.remove_columns(list(_COUNTS))
+    return TokenizedRows(rows if len(kept) == len(rows) else rows.select(kept), report)
 
 
 def _nothing_left(name: str, rows: int, max_length: int | None, needed: list[int]) -> str:
     if not needed:
-        return f"{name}: all {rows} rows have an empty response; check which column the response is in"
+        return f"{name}: all {rows:,} rows have an empty response: check which column holds the response"
     return (
-        f"{name}: max_length {max_length} cuts the whole response of all {rows} rows; the shortest has {min(needed)} "
-        f"tokens with its response. Raise max_length."
+        f"{name}: none of {rows:,} rows has a supervised token within max_length {max_length}: the shortest row needs "
+        f"{min(needed)} tokens before its first response token. Raise max_length to at least {min(needed) + 1}, "
+        "better to the length of whole rows"
     )

@@ -25,7 +25,7 @@ def text_of(value: Any, column: str, place: str) -> str:
         return ""
     if not isinstance(value, str):
         raise DataError(
-            f"{place}: {column} is a {type(value).__name__}, not text: write it as a string (in JSON: in quotes)"
+            f"{place}: {column} is of type {type(value).__name__}, not text: write it as a string (in JSON: in quotes)"
         )
     if "\0" in value:
         raise DataError(f"{place}: {column} holds a NUL character: the file is damaged or not text, export it again")
@@ -49,7 +49,7 @@ def turns_of_messages(value: Any, column: str, place: str) -> list[Turn]:
         DataError: It is no such list; the message names the turn.
     """
     if not isinstance(value, list) or not value:
-        found = "empty" if value == [] else f"a {type(value).__name__}"
+        found = "empty" if value == [] else f"of type {type(value).__name__}"
         raise DataError(f'{place}: {column} is {found}: give a list of objects {{"role": ..., "content": ...}}')
     turns = [_turn(turn, f"{place}: turn {number} of {column}") for number, turn in enumerate(value, 1)]
     for number, (before, turn) in enumerate(zip([{"role": ""}, *turns], turns, strict=False), 1):
@@ -96,7 +96,7 @@ _FOLLOWERS = {
 
 def _turn(turn: Any, place: str) -> Turn:
     if not isinstance(turn, Mapping):
-        raise DataError(f'{place} is a {type(turn).__name__}: give an object {{"role": ..., "content": ...}}')
+        raise DataError(f'{place} is of type {type(turn).__name__}: give an object {{"role": ..., "content": ...}}')
     for key in ("role", "content"):
         if key not in turn:
             keys = ", ".join(map(str, turn)) or "none"

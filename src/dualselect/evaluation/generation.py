@@ -21,7 +21,7 @@ def generate_responses(
     """Answer each prompt greedily, in the model's chat template.
 
     Args:
-        model: A causal language model; it is put into evaluation mode.
+        model: A causal language model; evaluated without dropout, left in the mode it was in.
         tokenizer: Its tokenizer, with a chat template; left as it was.
         prompts: Lists of turns that end with the user's.
         max_new_tokens: Longest response, in tokens; generation stops at the end of the turn.
@@ -37,11 +37,15 @@ def generate_responses(
     ]
     by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     responses = [""] * len(texts)
-    side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    side, pad, training = tokenizer.padding_side, tokenizer.pad_token, model.training
+    tokenizer.padding_side = "left"
+    if pad is None:  # as Llama 3 comes; what stands left of a prompt is masked, so any token does
+        tokenizer.pad_token = tokenizer.eos_token
     model.eval()
-    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False, "use_cache": True}
     # a model's own generation_config may ask for sampling; greedy has no use for its temperatures
     settings |= {"temperature": None, "top_p": None, "top_k": None, "pad_token_id": tokenizer.pad_token_id}
+    settings["eos_token_id"] = end_tokens(model, tokenizer)
     try:
         with tqdm(total=len(texts), desc=description, unit="prompt", leave=False, disable=not progress) as bar:
             for start in range(0, len(by_length), batch_size):
@@ -56,5 +60,21 @@ def generate_responses(
                     responses[number] = response.strip()
                 bar.update(len(numbers))
     finally:
-        tokenizer.padding_side = side
+        tokenizer.padding_side, tokenizer.pad_token = side, pad
+        model.train(training)
     return responses
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a response: the model's and tokenizer's own, and what the chat template ends a turn with.
+
+    A model saved without its generation settings would otherwise talk on past the end of its turn.
+    """
+    known = model.generation_config.eos_token_id
+    ends = set(known) if isinstance(known, list) else {known}
+    ends.add(tokenizer.eos_token_id)
+    turns = [{"role": "user", "content": "REQUEST"}, {"role": "assistant", "content": "RESPONSE"}]
+    behind = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition("RESPONSE")[2].strip()
+    first = tokenizer(behind, add_special_tokens=False)["input_ids"][:1]
+    ends.update(token for token in first if token in tokenizer.added_tokens_decoder)
+    return sorted(end for end in ends if end is not None)

@@ -55,12 +55,16 @@ def histogram(values: Mapping[str, Sequence[float]], *, across: str, line_at: fl
     everything = [value for some in values.values() for value in some]
     span = (min(everything), max(everything)) if everything else (-1.0, 1.0)
     for color, (name, some) in zip(COLORS, sorted(values.items()), strict=False):
-        axes.hist(some, bins=30, range=span, histtype="step", linewidth=1.6, density=True, label=name, color=color)
+        axes.hist(some, bins=20, range=span, histtype="step", linewidth=1.6, density=True, label=name, color=color)
     if line_at is not None:
-        axes.axvline(line_at, color=GRAY, linestyle="--", label="conflict begins")
+        axes.axvline(line_at, color=GRAY, linestyle="--", label="conflict")
     axes.set_xlabel(across)
     axes.set_ylabel("density")
-    axes.legend(frameon=False, fontsize="small")
+    columns = len(axes.get_legend_handles_labels()[1])
+    axes.legend(
+        frameon=False, fontsize="small", ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+        columnspacing=1.0, handlelength=1.2, handletextpad=0.5,
+    )  # fmt: skip
     return _svg(figure)
 
 

@@ -1,0 +1,108 @@
+"""The sources of one run, as its settings name them: files, folders, hub names and built-in data."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import Dataset, concatenate_datasets
+
+from dualselect.data import as_conversations, load_rows
+from dualselect.data.builtin import KINDS, builtin_mix, builtin_rows
+from dualselect.data.files import ending_of
+from dualselect.data.sources import Source
+from dualselect.errors import ConfigError, DataError
+
+
+BUILTIN = "builtin"
+# `builtin` as task data: what a careless data set looks like, 15% of it risky.
+BUILTIN_MIX = {"tasks": 200, "risky": 60, "lookalikes": 70, "chats": 70}
+# `builtin:KIND` without a count or slice, and `builtin` as reference data.
+BUILTIN_ROWS = 200
+WANTED = "a file, a folder, a hub name, `builtin` or `builtin:KIND`"
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """Rows of one role in the run.
+
+    Attributes:
+        sources: The sources, paths absolute.
+        dataset: The rows: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`.
+        files: The local files that the rows came from.
+        told: What was taken and what was dropped, to be shown.
+    """
+
+    sources: list[str]
+    dataset: Dataset
+    files: list[Path]
+    told: list[str]
+
+
+def read_sources(sources: Sequence[str], role: str) -> SourceRows:
+    """Read all sources of a role.
+
+    Args:
+        sources: What `load_rows` takes, and `builtin`, `builtin:KIND`, `builtin:KIND:COUNT` or
+            `builtin:KIND[START:STOP]`.
+        role: `task_data` or `reference_data`, for messages; also says what `builtin` alone means.
+
+    Raises:
+        ConfigError: There is no source.
+        DataError: A source cannot be read or has no rows.
+    """
+    if not sources:
+        raise ConfigError(f"{role} is missing: write --{role} with {WANTED}")
+    ordinary = [absolute_source(source) for source in sources if not _is_builtin(source)]
+    parts: list[Dataset] = []
+    told: list[str] = []
+    if ordinary:
+        loaded = load_rows(ordinary)
+        parts.append(loaded.dataset)
+        told.append(loaded.report.describe())
+    for source in filter(_is_builtin, sources):
+        parts.append(_builtin(source, role))
+        told.append(f"{source}: {len(parts[-1])} built-in rows")
+    dataset = concatenate_datasets(parts) if len(parts) > 1 else parts[0]
+    if not len(dataset):
+        raise DataError(f"{role}: {', '.join(sources)} gave no rows; name sources that hold some")
+    files = [file for source in ordinary for file in local_files(source)]
+    return SourceRows([absolute_source(source) for source in sources], dataset, files, told)
+
+
+def absolute_source(source: str) -> str:
+    """A source that means the same from every folder: a path that exists becomes absolute."""
+    if _is_builtin(source):
+        return source
+    place = Source.of(source).place
+    return f"{Path(place).absolute()}{source[len(place) :]}" if Path(place).exists() else source
+
+
+def local_files(source: str) -> list[Path]:
+    """The files of a local source that hold rows; none for a hub name."""
+    path = Path(Source.of(source).place)
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if ending_of(file) and not file.name.startswith("."))
+    return [path] if path.is_file() else []
+
+
+def _is_builtin(source: str) -> bool:
+    return re.split(r"[:\[]", source)[0] == BUILTIN
+
+
+def _builtin(source: str, role: str) -> Dataset:
+    match = re.fullmatch(rf"{BUILTIN}(?::(\w+))?(?::(\d+))?(?:\[(\d*):(\d*)\])?", source)
+    if match is None:
+        raise DataError(
+            f"{role}: {source} is not understood; write builtin, builtin:KIND, builtin:KIND:COUNT or "
+            f"builtin:KIND[START:STOP], where KIND is one of {', '.join(KINDS)}"
+        )
+    kind, count, start, stop = match[1], *(int(number) if number else None for number in match.groups()[1:])
+    if kind is None and role == "task_data":
+        rows = builtin_mix(**BUILTIN_MIX)[start:stop]
+    else:
+        wanted = next(number for number in (count, stop, BUILTIN_ROWS) if number is not None)
+        rows = builtin_rows(kind or "refusal", wanted)[start:stop]
+    if not rows:
+        raise DataError(f"{role}: {source} holds no rows; write a larger slice, such as builtin:task[0:100]")
+    return as_conversations(Dataset.from_list(rows), name=source)
