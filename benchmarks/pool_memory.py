@@ -2,8 +2,8 @@
 
     python benchmarks/pool_memory.py [--large 4096] [--small 64]
 
-The model is small and random, its LoRA of 262,144 parameters: keeping the gradients of 4,096 references would take
-4 GiB. Prints the ratio of the peak resident memories last.
+The model is small and random, its LoRA of 65,536 parameters: keeping the gradients of 4,096 references would take
+1 GiB. Prints the ratio of the peak resident memories last.
 """
 
 import argparse
@@ -30,9 +30,9 @@ def one_run(pool_size: int) -> None:
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=1000,
-            hidden_size=512,
+            hidden_size=256,
             intermediate_size=512,
-            num_hidden_layers=8,
+            num_hidden_layers=4,
             num_attention_heads=4,
             eos_token_id=1,
             pad_token_id=2,

@@ -54,6 +54,7 @@ class DemoSettings:
         learning_rate: Of both fine-tunings.
         warmup_steps: Steps before DualSelect selects; risky rows are learned in them.
         reference_fraction: Share of the references kept at a refresh.
+        refresh_steps: Steps between two refreshes; at this learning rate a direction is stale after about ten.
         rho: Strength of DualSelect's correction.
         model: The model that everything starts from.
     """
@@ -62,14 +63,15 @@ class DemoSettings:
     alignment_steps: int = 90
     task_rows: int = 160
     risky_share: float = 0.15
-    references: int = 96
+    references: int = 32
     prompts: int = 64
     response_tokens: int = 40
     alignment_learning_rate: float = 3e-4
-    learning_rate: float = 3e-4
-    warmup_steps: int = 5
-    reference_fraction: float = 0.1
-    rho: float = 0.2
+    learning_rate: float = 1e-3
+    warmup_steps: int = 2
+    reference_fraction: float = 0.5
+    refresh_steps: int = 7
+    rho: float = 0.5
     model: str = EMBEDDED_MODEL
 
     @property
@@ -183,6 +185,8 @@ def _dual(folder: Path, demo: Path, settings: DemoSettings) -> None:
             task_token_budget="auto",
             reference_contrast="compliance",
             reference_fraction=settings.reference_fraction,
+            reference_refresh="steps",
+            reference_refresh_steps=settings.refresh_steps,
             rho=settings.rho,
         ),
         train_dataset=_task_rows(settings),
