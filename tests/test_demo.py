@@ -1,10 +1,13 @@
 """The demonstration, end to end on a tiny random model: its numbers mean nothing, its stages and files do."""
 
 import json
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 
 import pytest
 from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
+from transformers.utils import logging as transformers_logging
 
 from dualselect.cli import demo as verb
 from dualselect.demo import MEASURES, MODELS, DemoSettings, measured_rows, run_demo, tuning_ids
@@ -25,11 +28,18 @@ def settings(tmp_path_factory):
 def finished(settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     told = []
-    return folder, run_demo(folder, settings, told.append), told
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # as the verb does
+    try:
+        with redirect_stdout(StringIO()) as printed, redirect_stderr(StringIO()) as bars:
+            measures = run_demo(folder, settings, told.append)
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    return folder, measures, told, printed.getvalue(), bars.getvalue()
 
 
 def test_every_stage_leaves_its_files(finished):
-    folder, measures, told = finished
+    folder, measures, told, *_ = finished
     assert [line[:5] for line in told] == ["[1/5]", "[2/5]", "[3/5]", "[4/5]", "[5/5]"]
     assert (folder / "aligned" / "model.safetensors").exists()
     for name in ("plain", "dualselect"):
@@ -42,8 +52,15 @@ def test_every_stage_leaves_its_files(finished):
     assert "aligned start" in write_demo_page(folder, MODELS, MEASURES).read_text()
 
 
+def test_stages_show_bars_and_print_nothing_else(finished):
+    *_, printed, bars = finished
+    assert printed == ""
+    assert "'loss'" not in bars
+    assert all(name in bars for name in ("Scoring references", *MODELS.values()))
+
+
 def test_both_fine_tunings_see_the_same_rows_in_the_same_steps(finished):
-    folder, _, _ = finished
+    folder, *_ = finished
     plain, dual = (
         [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("plain", "dualselect")
@@ -54,7 +71,7 @@ def test_both_fine_tunings_see_the_same_rows_in_the_same_steps(finished):
 
 
 def test_a_second_call_keeps_what_is_finished(finished, settings):
-    folder, measures, _ = finished
+    folder, measures, *_ = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "settings.json"}
     told = []
     assert run_demo(folder, settings, told.append) == measures
@@ -63,7 +80,7 @@ def test_a_second_call_keeps_what_is_finished(finished, settings):
 
 
 def test_a_stage_that_was_cut_off_is_done_again(finished, settings, tmp_path):
-    folder, measures, _ = finished
+    folder, measures, *_ = finished
     for name in ("aligned", "plain"):
         (tmp_path / name).symlink_to(folder / name)
     (tmp_path / ".dualselect.part" / "adapter").mkdir(parents=True)
@@ -74,7 +91,7 @@ def test_a_stage_that_was_cut_off_is_done_again(finished, settings, tmp_path):
 
 
 def test_other_settings_are_refused(finished, settings):
-    folder, _, _ = finished
+    folder, *_ = finished
     with pytest.raises(ResumeError, match="other settings.*--output_dir"):
         run_demo(folder, DemoSettings(seed=settings.seed + 1), lambda _: None)
 

@@ -234,6 +234,8 @@ def _common(folder: Path, settings: DemoSettings) -> dict[str, Any]:
         "logging_steps": 2,
         "save_strategy": "no",
         "report_to": "none",
+        # else decided by the verbosity of transformers: a quiet one has no bar and prints every log
+        "disable_tqdm": False,
         "seed": settings.seed,
     }
 
