@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 
 from dualselect.config import DualSelectConfig
-from dualselect.data import as_conversations, check_overlap, compliance, row_id, tokenize
+from dualselect.data import TokenizedRows, as_conversations, check_overlap, compliance, row_id, tokenize
 from dualselect.data.ids import distinct_ids
 from dualselect.errors import ConfigError, DataError
 
@@ -95,15 +95,7 @@ def prepare_rows(
             logger.warning("%s: %d rows without a supervised token were dropped", name, len(dataset) - len(tokens))
         return PreparedRows(tokens, None, _given_ids(dataset))
     conversations = _plain_texts(dataset) if _is_plain(dataset) else as_conversations(dataset, name=name)
-    tokenized = tokenize(
-        conversations,
-        tokenizer,
-        max_length=config.max_length,
-        prompt_format=config.prompt_format,
-        mask_mode=config.mask_mode,
-        name=name,
-        num_proc=config.dataset_num_proc,
-    )
+    tokenized = _tokenized(conversations, tokenizer, config, name)
     logger.info("%s", tokenized.report.describe())
     tokens = tokenized.dataset.select_columns(["input_ids", "labels", "row_index"])
     if config.shuffle_dataset:
@@ -142,15 +134,7 @@ def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectCo
     contrast = kept.remove_columns("completion").add_column(
         "completion", [[{"role": "assistant", "content": response}] for response in responses]
     )
-    tokenized = tokenize(
-        contrast,
-        tokenizer,
-        max_length=config.max_length,
-        prompt_format=config.prompt_format,
-        mask_mode=config.mask_mode,
-        name="contrast",
-        num_proc=config.dataset_num_proc,
-    )
+    tokenized = _tokenized(contrast, tokenizer, config, "contrast")
     return tokenized.dataset.select_columns(["input_ids", "labels"])
 
 
@@ -232,3 +216,15 @@ def _plain_texts(dataset: Dataset) -> Dataset:
     hashes = [row_id(row["prompt"], row["completion"]) for row in texts]
     ids, _ = distinct_ids([str(given or content) for given, content in zip(own, hashes, strict=True)])
     return texts.add_column("id", ids)
+
+
+def _tokenized(rows: Dataset, tokenizer: Any, config: DualSelectConfig, name: str) -> TokenizedRows:
+    return tokenize(
+        rows,
+        tokenizer,
+        max_length=config.max_length,
+        prompt_format=config.prompt_format,
+        mask_mode=config.mask_mode,
+        name=name,
+        num_proc=config.dataset_num_proc,
+    )
