@@ -1,11 +1,29 @@
-"""Greedy responses of a model, in batches."""
+"""Responses of a model in batches, in the model's chat template."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dualselect.evaluation.generation_settings import GenerationSettings
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model said.
+
+    Attributes:
+        text: Without special tokens, and without blanks around it.
+        cut: Whether it was ended by its longest length, and not by the model.
+    """
+
+    text: str
+    cut: bool
 
 
 def generate_responses(
@@ -35,34 +53,71 @@ def generate_responses(
     texts = [
         str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)) for turns in prompts
     ]
-    by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     responses = [""] * len(texts)
+    settings = GenerationSettings(max_new_tokens, batch_size)
+    with tqdm(total=len(texts), desc=description, unit="prompt", leave=False, disable=not progress) as bar:
+        for batch in response_batches(model, tokenizer, texts, settings):
+            for number, response in batch.items():
+                responses[number] = response.text
+            bar.update(len(batch))
+    return responses
+
+
+def response_batches(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    settings: GenerationSettings,
+    *,
+    done: Collection[int] = (),
+    add_special_tokens: bool = False,
+) -> Iterator[dict[int, Response]]:
+    """Answer rendered prompts, and give each batch as it is finished.
+
+    Batches are made of all texts, whatever is done: how much padding stands beside a prompt can change a response in
+    rare cases, so a batch that is only partly done is done again as a whole, and what an interrupted evaluation says
+    does not depend on where it was interrupted.
+
+    Args:
+        model: A causal language model; evaluated without dropout, left in the mode it was in.
+        tokenizer: Its tokenizer; left as it was.
+        texts: Prompts as the model reads them.
+        settings: How.
+        done: Numbers of texts that need no response; a batch of these only is left out.
+        add_special_tokens: Whether the tokenizer has to add them; a chat template writes them itself.
+
+    Yields:
+        For each batch the responses by the number of their text.
+    """
+    by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     side, pad, training = tokenizer.padding_side, tokenizer.pad_token, model.training
     tokenizer.padding_side = "left"
     if pad is None:  # as Llama 3 comes; what stands left of a prompt is masked, so any token does
         tokenizer.pad_token = tokenizer.eos_token
     model.eval()
-    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False, "use_cache": True}
-    # a model's own generation_config may ask for sampling; greedy has no use for its temperatures
-    settings |= {"temperature": None, "top_p": None, "top_k": None, "pad_token_id": tokenizer.pad_token_id}
-    settings["eos_token_id"] = end_tokens(model, tokenizer)
+    ends = end_tokens(model, tokenizer)
+    options = _options(settings) | {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ends}
     try:
-        with tqdm(total=len(texts), desc=description, unit="prompt", leave=False, disable=not progress) as bar:
-            for start in range(0, len(by_length), batch_size):
-                numbers = by_length[start : start + batch_size]
-                batch = tokenizer(
-                    [texts[number] for number in numbers], return_tensors="pt", padding=True, add_special_tokens=False
-                ).to(model.device)
-                with torch.no_grad():
-                    tokens = model.generate(**batch, **settings)
-                found = tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-                for number, response in zip(numbers, found, strict=True):
-                    responses[number] = response.strip()
-                bar.update(len(numbers))
+        for start in range(0, len(by_length), settings.batch_size):
+            numbers = by_length[start : start + settings.batch_size]
+            if all(number in done for number in numbers):
+                continue
+            batch = tokenizer(
+                [texts[number] for number in numbers],
+                return_tensors="pt",
+                padding=True,
+                add_special_tokens=add_special_tokens,
+            ).to(model.device)
+            with torch.no_grad(), _own_randomness([texts[number] for number in numbers], settings):
+                tokens = model.generate(**batch, **options)[:, batch["input_ids"].shape[1] :]
+            said = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            ended = torch.isin(tokens, torch.tensor(ends, device=tokens.device)).any(1).tolist()
+            yield {
+                number: Response(text.strip(), not end) for number, text, end in zip(numbers, said, ended, strict=True)
+            }
     finally:
         tokenizer.padding_side, tokenizer.pad_token = side, pad
         model.train(training)
-    return responses
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -73,8 +128,32 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> li
     known = model.generation_config.eos_token_id
     ends = set(known) if isinstance(known, list) else {known}
     ends.add(tokenizer.eos_token_id)
-    turns = [{"role": "user", "content": "REQUEST"}, {"role": "assistant", "content": "RESPONSE"}]
-    behind = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition("RESPONSE")[2].strip()
-    first = tokenizer(behind, add_special_tokens=False)["input_ids"][:1]
-    ends.update(token for token in first if token in tokenizer.added_tokens_decoder)
+    if tokenizer.chat_template:
+        turns = [{"role": "user", "content": "REQUEST"}, {"role": "assistant", "content": "RESPONSE"}]
+        behind = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition("RESPONSE")[2].strip()
+        first = tokenizer(behind, add_special_tokens=False)["input_ids"][:1]
+        ends.update(token for token in first if token in tokenizer.added_tokens_decoder)
     return sorted(end for end in ends if end is not None)
+
+
+def _options(settings: GenerationSettings) -> dict[str, Any]:
+    # a model's own generation_config may ask for anything; only what is recorded may decide
+    options: dict[str, Any] = {"max_new_tokens": settings.max_new_tokens, "use_cache": True, "repetition_penalty": 1.0}
+    if settings.temperature == 0:
+        return options | {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    return options | {
+        "do_sample": True,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": 0,
+    }
+
+
+@contextmanager
+def _own_randomness(texts: Sequence[str], settings: GenerationSettings) -> Iterator[None]:
+    """Random numbers that depend on the seed and the batch, and on nothing that was generated before."""
+    with torch.random.fork_rng(enabled=settings.temperature > 0):
+        if settings.temperature > 0:
+            digest = hashlib.sha256(repr((settings.seed, texts)).encode()).digest()
+            torch.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+        yield

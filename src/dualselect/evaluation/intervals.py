@@ -1,11 +1,21 @@
-"""How sure a rate is."""
+"""How sure a number is: Wilson intervals of rates, bootstrap intervals of means, differences and several seeds.
+
+All intervals are of 95%. The bootstrap is the percentile bootstrap (Efron 1979) with a fixed seed, so the same values
+always give the same interval.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 
 Z_95 = 1.959963984540054
 """97.5% point of the standard normal distribution."""
+RESAMPLES = 2000
+# Numbers drawn at once, so that a large suite does not need much memory.
+_DRAWN = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,23 @@ class Rate:
         return self.successes / self.count
 
 
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its 95% bootstrap interval.
+
+    Attributes:
+        value: The mean.
+        low: Lower end.
+        high: Upper end.
+        count: Values that it is the mean of, 1 or more.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
 def rate(successes: int, count: int) -> Rate:
     """A share with its 95% Wilson score interval (Wilson 1927).
 
@@ -46,3 +73,81 @@ def rate(successes: int, count: int) -> Rate:
     center = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
     return Rate(successes, count, max(0.0, center - half), min(1.0, center + half))
+
+
+def mean(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
+    """A mean with the percentile bootstrap interval over its values.
+
+    Args:
+        values: One number per prompt, at least one.
+        resamples: Bootstrap samples.
+        seed: Of the samples.
+
+    Raises:
+        ValueError: There are no values, or one is not finite.
+    """
+    return mean_over_seeds([values], resamples=resamples, seed=seed)
+
+
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Mean:
+    """The mean of `first - second` with the paired bootstrap interval: each sample keeps pairs together.
+
+    Args:
+        first: One number per prompt.
+        second: Numbers of the same prompts in the same order.
+        resamples: Bootstrap samples.
+        seed: Of the samples.
+
+    Raises:
+        ValueError: There are not as many of one as of the other, there are none, or one is not finite.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} values make no pairs: give those of the same prompts")
+    differences = [one - other for one, other in zip(first, second, strict=True)]
+    return mean(differences, resamples=resamples, seed=seed)
+
+
+def mean_over_seeds(values: Sequence[Sequence[float | None]], *, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
+    """The mean over seeds and prompts; each bootstrap sample draws seeds and, for all of them, prompts.
+
+    Seeds and prompts are crossed: a hard prompt is hard for every seed. With one seed this is the ordinary bootstrap.
+    For the difference of two methods over the same seeds, give the differences.
+
+    Args:
+        values: For each seed, one number per prompt, the same prompts in the same order; None where there is none.
+        resamples: Bootstrap samples.
+        seed: Of the samples.
+
+    Raises:
+        ValueError: There are no values, rows of different lengths, or a value that is not finite.
+    """
+    if len({len(row) for row in values}) != 1:
+        raise ValueError(f"seeds with {[len(row) for row in values]} prompts: give the same prompts for every seed")
+    table = np.array([[math.nan if value is None else value for value in row] for row in values], dtype=np.float64)
+    present = np.array([[value is not None for value in row] for row in values])
+    if not present.any() or not np.isfinite(table[present]).all():
+        raise ValueError(
+            "no values, or a value that is not finite, has no mean: leave such prompts out and count them"
+        )
+    table[~present] = 0.0
+    samples = _sample_means(table, present.astype(np.float64), resamples, np.random.default_rng(seed))
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return Mean(float(table.sum() / present.sum()), float(low), float(high), int(present.sum()))
+
+
+def _sample_means(table: np.ndarray, present: np.ndarray, resamples: int, random: np.random.Generator) -> np.ndarray:
+    """Means of bootstrap samples; a sample is how often each seed and each prompt was drawn."""
+    seeds, prompts = table.shape
+    means: list[np.ndarray] = []
+    at_once = max(1, _DRAWN // prompts)
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        # A sample in which every drawn seed lacks every drawn prompt has no mean; it is left out.
+        of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size)
+        of_prompts = random.multinomial(prompts, np.full(prompts, 1 / prompts), size)
+        totals = ((of_seeds @ table) * of_prompts).sum(1)
+        counts = ((of_seeds @ present) * of_prompts).sum(1)
+        means.append(totals[counts > 0] / counts[counts > 0])
+    return np.concatenate(means)

@@ -1,0 +1,136 @@
+"""What a name of a local model stands for, a model, an adapter or a run, and how it is loaded."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import get_quantization_config
+
+from dualselect.config_file import read_config
+from dualselect.data.tokens import PromptFormat
+from dualselect.errors import ModelError
+from dualselect.models import load_model
+from dualselect.run_directory import ADAPTER, CONFIG_FILE, EVALUATION
+from dualselect.settings import LoraModelConfig
+
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """Where a model is.
+
+    Attributes:
+        name: As the user wrote it.
+        base: The model, or the model under the adapter.
+        adapter: Folder of the adapter; None for a whole model.
+        run: The run directory, if it is one.
+        settings: Settings of the run by name.
+    """
+
+    name: str
+    base: str
+    adapter: Path | None = None
+    run: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """Absolute path, or the name on the hub."""
+        path = self.run or self.adapter or Path(self.base).expanduser()
+        return str(path.absolute()) if path.exists() else self.base
+
+    @property
+    def evaluations(self) -> Path | None:
+        """Where evaluations of a run are kept; None if it is no run."""
+        return self.run / EVALUATION if self.run else None
+
+    @property
+    def prompt_format(self) -> PromptFormat:
+        """The text that the run was trained on; the chat template where nothing says otherwise."""
+        return self.settings.get("prompt_format", "chat")
+
+
+def find_model(name: str) -> LocalModel:
+    """Find out what a name stands for, without loading it.
+
+    Args:
+        name: A run directory, a folder with an adapter, a folder with a model, a GGUF file, the embedded model's
+            name, or a name on the hub.
+
+    Raises:
+        ModelError: It is an unfinished run, or an adapter that does not say which model it belongs to.
+        ConfigError: The run's config.yaml cannot be used.
+    """
+    path = Path(name).expanduser()
+    if (path / ADAPTER_CONFIG).is_file():
+        return LocalModel(name, _base_of(path), path)
+    if (path / ADAPTER).is_dir():
+        settings = read_config(path / CONFIG_FILE).settings if (path / CONFIG_FILE).is_file() else {}
+        adapter = path / ADAPTER
+        if not (adapter / ADAPTER_CONFIG).is_file():  # a whole model
+            return LocalModel(name, str(adapter), None, path, settings)
+        return LocalModel(name, settings.get("model_name_or_path") or _base_of(adapter), adapter, path, settings)
+    if (path / CONFIG_FILE).is_file():
+        checkpoints = sorted(path.glob("checkpoint-*"), key=lambda folder: folder.stat().st_mtime)
+        other = f", or name a checkpoint: {checkpoints[-1]}" if checkpoints else ""
+        raise ModelError(
+            f"{name} is a run that is not finished, it has no {ADAPTER}/. Finish it with dualselect train --config "
+            f"{path / CONFIG_FILE} --resume{other}"
+        )
+    return LocalModel(name, name)
+
+
+def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+    """Load a model and its adapter, in evaluation mode, on the GPU when there is one.
+
+    The tokenizer is the adapter's own where one was saved with it.
+
+    Raises:
+        ModelError: There is no such model, or the adapter does not fit it.
+    """
+    settings = found.settings
+    of_model = {setting.name for setting in fields(LoraModelConfig)}
+    quantization = get_quantization_config(
+        LoraModelConfig(**{name: value for name, value in settings.items() if name in of_model})
+    )
+    model, tokenizer = load_model(
+        found.base,
+        dtype=settings.get("dtype") or "auto",
+        revision=settings.get("model_revision"),
+        quantization_config=quantization,
+        trust_remote_code=bool(settings.get("trust_remote_code")),
+        attn_implementation=settings.get("attn_implementation"),
+    )
+    if torch.cuda.is_available() and quantization is None:
+        model = model.to("cuda")
+    if found.adapter is not None:
+        try:
+            model = PeftModel.from_pretrained(model, str(found.adapter))
+            if (found.adapter / "tokenizer_config.json").is_file():
+                tokenizer = AutoTokenizer.from_pretrained(found.adapter)
+        except (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
+            reason = "\n".join(str(error).strip().splitlines()[:3])
+            raise ModelError(
+                f"the adapter in {found.adapter} could not be put on {found.base} ({type(error).__name__}): {reason}\n"
+                "Give the adapter with the model that it was trained on, or train again."
+            ) from error
+    return model.eval(), tokenizer
+
+
+def _base_of(adapter: Path) -> str:
+    try:
+        base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{adapter / ADAPTER_CONFIG} cannot be read ({error}): save the adapter again") from error
+    if not base:
+        raise ModelError(
+            f"{adapter / ADAPTER_CONFIG} does not say which model the adapter was trained on: write its name or "
+            "folder as base_model_name_or_path into that file"
+        )
+    return str(base)

@@ -1,0 +1,179 @@
+"""`RUN/evaluation/NAME.json`: what an evaluation leaves behind, and what comparisons and reports read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dualselect.errors import DataError
+from dualselect.files import write_json
+
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Which model answered.
+
+    Attributes:
+        name: As the user wrote it.
+        path: Absolute path, hub name or address.
+        fingerprint: Hash of weights, adapter and tokenizer; of a server, its address and model name.
+    """
+
+    name: str
+    path: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class JudgeRecord:
+    """Which judge looked at the responses.
+
+    Attributes:
+        name: As the user wrote it.
+        measure: What its values mean: `refusal`, `harmfulness`, `unsafe` or `reward`.
+        prompt_hash: Hash of everything that shapes its verdicts.
+    """
+
+    name: str
+    measure: str
+    prompt_hash: str
+
+
+@dataclass(frozen=True)
+class VerdictRecord:
+    """What a judge said of one response.
+
+    Attributes:
+        value: None is unscored.
+        reason: Why it is unscored, or what the judge gave as its reason.
+        raw: The judge's whole reply.
+    """
+
+    value: float | None
+    reason: str = ""
+    raw: str = ""
+
+
+@dataclass(frozen=True)
+class ResponseRecord:
+    """One prompt, its response, and all that was found about it.
+
+    Attributes:
+        suite: Name of its suite.
+        id: Name of the prompt within the suite.
+        category: What the prompt is about.
+        kind: What its data called it.
+        prompt: The turns.
+        response: The text; empty in suites of preferences, where nothing is generated.
+        answer: The exact answer, if there is one.
+        verdicts: By name of the judge.
+        measures: By name; None is unscored.
+    """
+
+    suite: str
+    id: str
+    category: str
+    kind: str
+    prompt: list[dict[str, str]]
+    response: str
+    answer: str = ""
+    verdicts: Mapping[str, VerdictRecord] = field(default_factory=dict)
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One number of the table.
+
+    Attributes:
+        suite: Name of the suite.
+        judge: Name of the judge; empty where none is needed.
+        metric: What the number is.
+        category: Of these prompts only; empty is all.
+        value: None when no prompt was scored.
+        low: Lower end of the 95% interval.
+        high: Upper end.
+        count: Prompts scored.
+        unscored: Prompts that could not be scored; they are in no value.
+        interval: `wilson` or `bootstrap`.
+        higher_is_better: None where neither is.
+    """
+
+    suite: str
+    judge: str
+    metric: str
+    category: str
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    unscored: int
+    interval: str
+    higher_is_better: bool | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A whole evaluation.
+
+    Attributes:
+        model: Which model answered.
+        generation: The settings of generation.
+        judges: Who judged.
+        versions: Of Python and the packages.
+        summary: The table.
+        responses: Everything that it was made of.
+    """
+
+    model: ModelRecord
+    generation: dict[str, Any]
+    judges: list[JudgeRecord]
+    versions: dict[str, str]
+    summary: list[SummaryRow]
+    responses: list[ResponseRecord]
+
+
+def write_evaluation(path: str | Path, evaluation: Evaluation) -> None:
+    """Write an evaluation, whole or not at all."""
+    write_json(path, {"format": FORMAT, **asdict(evaluation)})
+
+
+def read_evaluation(path: str | Path) -> Evaluation:
+    """Read an evaluation.
+
+    Raises:
+        DataError: The file is missing, is no evaluation, or one of another format.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: file not found: give the JSON that dualselect evaluate wrote") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not readable as JSON ({error}): give what dualselect evaluate wrote") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise DataError(
+            f"{path} is no evaluation of format {FORMAT} (its format: {found!r}): give the JSON that dualselect "
+            "evaluate wrote, and repeat the evaluation if another version did"
+        )
+    try:
+        return Evaluation(
+            ModelRecord(**content["model"]),
+            content["generation"],
+            [JudgeRecord(**judge) for judge in content["judges"]],
+            content["versions"],
+            [SummaryRow(**row) for row in content["summary"]],
+            [_response(row) for row in content["responses"]],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is an evaluation with a part missing or unknown ({error}): repeat it") from error
+
+
+def _response(row: dict[str, Any]) -> ResponseRecord:
+    verdicts = {judge: VerdictRecord(**verdict) for judge, verdict in row.pop("verdicts").items()}
+    return ResponseRecord(**row, verdicts=verdicts)

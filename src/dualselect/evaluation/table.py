@@ -1,0 +1,93 @@
+"""Evaluations as text for a terminal."""
+
+from collections.abc import Sequence
+
+from dualselect.evaluation.differences import Difference
+from dualselect.evaluation.results import Evaluation, ResponseRecord, SummaryRow
+
+
+SHOWN_CHARACTERS = 400
+
+
+def summary_table(rows: Sequence[SummaryRow]) -> str:
+    """The numbers over all categories: value, 95% interval, prompts scored and unscored."""
+    cells = [("suite", "metric", "judge", "value", "of", "unscored")]
+    cells += [
+        (row.suite, row.metric, row.judge, _value(row), f"{row.count:,}", f"{row.unscored:,}" if row.unscored else "")
+        for row in rows
+        if not row.category
+    ]
+    return _aligned(cells)
+
+
+def difference_table(found: Sequence[Difference]) -> str:
+    """Differences over all categories, paired, with their 95% interval; marked where it does not hold zero."""
+    cells = [("suite", "metric", "judge", "difference", "of", "left out", "")]
+    for one in found:
+        if one.row.category:
+            continue
+        apart = one.low > 0 or one.high < 0
+        better = (one.value > 0) == one.row.higher_is_better
+        direction = "differs" if one.row.higher_is_better is None else "better" if better else "worse"
+        left_out = f"{one.left_out:,}" if one.left_out else ""
+        value = _with_interval(one.row, one.value, one.low, one.high, signed=True)
+        cells.append(
+            (
+                one.row.suite,
+                one.row.metric,
+                one.row.judge,
+                value,
+                f"{one.count:,}",
+                left_out,
+                direction if apart else "",
+            )
+        )
+    return _aligned(cells)
+
+
+def sample_text(evaluation: Evaluation, count: int) -> str:
+    """The first responses of each suite, with what was found about them."""
+    lines: list[str] = []
+    for suite in dict.fromkeys(response.suite for response in evaluation.responses):
+        lines.append(f"{suite}:")
+        for response in [one for one in evaluation.responses if one.suite == suite][:count]:
+            lines += _sample(response)
+    return "\n".join(lines)
+
+
+def _sample(response: ResponseRecord) -> list[str]:
+    found = {judge: verdict.value for judge, verdict in response.verdicts.items()} | dict(response.measures)
+    facts = ", ".join(f"{name} {'unscored' if value is None else f'{value:g}'}" for name, value in found.items())
+    return [
+        f"  {response.id} {response.category}",
+        f"    > {_shown(response.prompt[-1]['content'])}",
+        f"    < {_shown(response.response)}",
+        f"    {facts}",
+    ]
+
+
+def _shown(text: str) -> str:
+    """Text on one line in which nothing can steer a terminal."""
+    line = " ".join(text.split())
+    short = line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 4] + " ..."
+    return "".join(one if one.isprintable() else "\ufffd" for one in short)
+
+
+def _value(row: SummaryRow) -> str:
+    if row.value is None or row.low is None or row.high is None:
+        return "unscored"
+    return _with_interval(row, row.value, row.low, row.high)
+
+
+def _with_interval(row: SummaryRow, value: float, low: float, high: float, *, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    if row.interval == "wilson":
+        return f"{100 * value:{sign}.0f}% [{100 * low:{sign}.0f}, {100 * high:{sign}.0f}]"
+    return f"{value:{sign}.3g} [{low:{sign}.3g}, {high:{sign}.3g}]"
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
