@@ -32,7 +32,7 @@ from dualselect.gradients import (
     sequential_gradients,
     tapped_gradients,
 )
-from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy
+from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy, score_responses
 from dualselect.preparation import (
     PreparedRows,
     RowIndexCollator,
@@ -206,9 +206,9 @@ class DualSelectTrainer(SFTTrainer):
         return tapped_gradients(model, inputs, example_losses, self._layout, verify=verify)
 
     def _task_losses(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
-        outputs = model(**inputs, fused_lm_head=True)
+        outputs = score_responses(model, inputs)
         self._token_counts.add(outputs, inputs)
-        return mean_over_tokens(outputs)
+        return mean_over_tokens(outputs, inputs["labels"])
 
     def _prepare_update(self, model: nn.Module) -> None:
         step = self.state.global_step
