@@ -23,3 +23,7 @@ class GradientError(DualSelectError):
 
 class ResumeError(DualSelectError):
     """A checkpoint or run directory that does not fit the run that wants to continue it."""
+
+
+class JudgeError(DualSelectError):
+    """A judge that is not known, is set up wrongly, or cannot be reached at all."""

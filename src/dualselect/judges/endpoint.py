@@ -1,0 +1,151 @@
+"""One question to an OpenAI-compatible server, asked until it is answered or hopeless."""
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from dualselect.errors import JudgeError
+from dualselect.judges.protocol import JudgeSettings, Turns
+
+
+LONGEST_WAIT_SECONDS = 60.0
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply's text, or the problem for which there is none or it cannot be used."""
+
+    text: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why an attempt failed, whether another may succeed, and how long the server asks to wait before it."""
+
+    problem: str
+    passing: bool = True
+    wait_seconds: float = 0.0
+    nothing_listens: bool = False
+
+
+class Endpoint:
+    """A model behind an OpenAI-compatible server; used from several threads at once.
+
+    Args:
+        settings: How patient to be.
+        base_url: Address of the server; None is OpenAI itself.
+        model: Name of the model there.
+        request: Further fields of each request.
+
+    Raises:
+        JudgeError: The openai package is missing, or OpenAI itself is asked without a key.
+    """
+
+    def __init__(self, settings: JudgeSettings, base_url: str | None, model: str, request: Mapping[str, Any]) -> None:
+        try:
+            import openai
+        except ImportError:
+            raise JudgeError("judges over a server need the openai package: pip install 'dualselect[eval]'") from None
+        key = os.environ.get("OPENAI_API_KEY")
+        if base_url is None and not key:
+            raise JudgeError(
+                "no server to ask: set OPENAI_API_KEY in the environment for OpenAI itself, or give the address of a "
+                "server as base_url, such as http://127.0.0.1:8000/v1; one of your own needs no key"
+            )
+        self._openai: Any = openai
+        self._client: Any = openai.OpenAI(
+            api_key=key or "none", base_url=base_url, timeout=settings.timeout_seconds, max_retries=0
+        )
+        self._settings, self._fields = settings, {**request, "model": model}
+        self._answered = False
+
+    def ask(self, messages: Turns, unwanted: threading.Event) -> Reply:
+        """Send the messages; what may pass is tried again after growing waits, or after those the server asks for.
+
+        Args:
+            messages: The conversation that the model continues.
+            unwanted: Ends the waiting.
+
+        Raises:
+            JudgeError: No request can succeed: nothing listens there, or the key, the account or the model is refused.
+        """
+        for attempt in range(self._settings.retries + 1):
+            outcome = self._once(messages)
+            if isinstance(outcome, Reply):
+                return outcome
+            if outcome.nothing_listens and not self._answered:
+                break
+            backoff = min(self._settings.backoff_seconds * 2**attempt, LONGEST_WAIT_SECONDS)
+            last = attempt == self._settings.retries or not outcome.passing
+            if last or unwanted.wait(max(backoff, outcome.wait_seconds)):
+                break
+        if outcome.nothing_listens:
+            raise JudgeError(
+                f"nothing answers at {self._client.base_url} ({outcome.problem}). Start the server, for example with "
+                "`transformers serve MODEL` or `vllm serve MODEL`, or correct base_url; then run the same command "
+                "again, and only what is missing is asked"
+            )
+        return Reply("", f"{outcome.problem} (attempts: {attempt + 1})")
+
+    def _once(self, messages: Turns) -> Reply | _Failure:
+        try:
+            response = self._client.chat.completions.with_raw_response.create(messages=messages, **self._fields)
+            self._answered = True
+            return _reply(response.http_response.text)
+        except self._openai.APIStatusError as error:
+            self._answered = True
+            return self._refused(error)
+        except self._openai.APIConnectionError as error:
+            cause = type(error.__cause__).__name__
+            problem = f"{error.message.rstrip('.')}: {error.__cause__ or cause}".strip(": ")
+            return _Failure(problem, nothing_listens=cause in {"ConnectError", "ConnectTimeout"})
+        except UnicodeEncodeError:
+            return _Failure("the text holds half a character (a lone surrogate), which cannot be sent", passing=False)
+
+    def _refused(self, error: Any) -> _Failure:
+        status, said = error.status_code, " ".join(str(error.message).split())[:300]
+        at = f"the server at {self._client.base_url} answers {status} ({said})"
+        if status == 401:
+            raise JudgeError(f"{at}: set OPENAI_API_KEY in the environment to a key that it accepts")
+        if status == 402 or error.code == "insufficient_quota":
+            raise JudgeError(f"{at}: the account has nothing left; fill it up, or use another key or server")
+        if status == 404:
+            raise JudgeError(
+                f"{at}: it has no model {self._fields['model']}, or base_url lacks its path, which often ends in /v1"
+            )
+        wait = _retry_after(error.response.headers.get("retry-after"))
+        passing = (status in {408, 409, 425, 429} or status >= 500) and wait <= LONGEST_RETRY_AFTER_SECONDS
+        return _Failure(f"the server answered {status}: {said}", passing, wait)
+
+
+def _reply(body: str) -> Reply | _Failure:
+    try:
+        choice = json.loads(body)["choices"][0]
+        text, end = choice["message"]["content"], choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return _Failure(f"the server's reply is no chat completion: {body[:200]!r}")
+    if not isinstance(text, str) or not text.strip():
+        return Reply("", f"the judge model said nothing (finish_reason {end!r})")
+    if end == "length":
+        # the last words that look like a verdict may be a quotation, its own verdict not yet written
+        return Reply(text, "the reply was cut off at the token limit; raise max_tokens in the request settings")
+    return Reply(text)
+
+
+def _retry_after(header: str | None) -> float:
+    """Seconds that a Retry-After header asks to wait: a number, or a date; 0 without or with an unreadable one."""
+    try:
+        return max(0.0, float(header or 0))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(header or "") - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0

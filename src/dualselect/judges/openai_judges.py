@@ -1,0 +1,76 @@
+"""Judges that ask a model behind an OpenAI-compatible server: a score of one response, or a preference of two."""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+
+from dualselect.errors import JudgeError
+from dualselect.judges.endpoint import Endpoint
+from dualselect.judges.parallel import as_they_come
+from dualselect.judges.protocol import Judged, JudgeSettings, Pair, Verdict, hash_of
+from dualselect.judges.wording import Wording, load_wording
+
+
+class _Asking:
+    """A wording, and the model that is asked with it.
+
+    The address does not enter `prompt_hash`: a server restarted on another port goes on where it stopped. The model's
+    name does, so give another name to another model.
+    """
+
+    def __init__(self, name: str, wording: Wording, settings: JudgeSettings) -> None:
+        model = wording.model or settings.model
+        if not model:
+            raise JudgeError(f"{name} needs the name of the judge model as its server calls it: give `model`")
+        base_url = wording.base_url or settings.base_url or os.environ.get("OPENAI_BASE_URL") or None
+        request = dict(settings.request if wording.request is None else wording.request)
+        self.name = name
+        self.measure = wording.measure
+        self.prompt_hash = hash_of(
+            template=wording.template,
+            pattern=wording.pattern,
+            values=dict(wording.values),
+            measure=wording.measure,
+            model=model,
+            request=request,
+        )
+        self._wording = wording
+        self._workers = settings.concurrency
+        self._endpoint = Endpoint(settings, base_url, model, request)
+
+    def _verdict(self, item: Judged | Pair, unwanted: threading.Event) -> Verdict:
+        reply = self._endpoint.ask(self._wording.messages(item), unwanted)
+        if reply.problem:
+            return Verdict(None, reply.problem, reply.text)
+        return self._wording.verdict(item, reply.text)
+
+
+class OpenAIJudge(_Asking):
+    """Scores each response by asking a model; see `Wording` for what it is asked and how its verdict is read."""
+
+    def verdicts(self, items: Sequence[Judged]) -> Iterator[tuple[int, Verdict]]:
+        """See `Judge.verdicts`.
+
+        Raises:
+            JudgeError: No request can succeed. What was under way is yielded before.
+        """
+        return as_they_come(self._verdict, items, self._workers)
+
+
+class OpenAIPairwiseJudge(_Asking):
+    """Prefers one of two responses by asking a model."""
+
+    def preferences(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
+        """See `PairwiseJudge.preferences`.
+
+        Raises:
+            JudgeError: No request can succeed. What was under way is yielded before.
+        """
+        return as_they_come(self._verdict, pairs, self._workers)
+
+
+def openai_judge(spec: str, settings: JudgeSettings) -> OpenAIJudge | OpenAIPairwiseJudge:
+    """The judge "openai:PRESET" or "openai:FILE"."""
+    wording = load_wording(spec.partition(":")[2])
+    kind = OpenAIPairwiseJudge if wording.measure == "preference" else OpenAIJudge
+    return kind(spec, wording, settings)

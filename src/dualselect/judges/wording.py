@@ -1,0 +1,165 @@
+"""How a judge model is asked, and how its verdict is read: a preset or a file of the user's."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dualselect.errors import JudgeError
+from dualselect.judges.protocol import Judged, Pair, Turns, Verdict
+
+
+PRESETS = Path(__file__).parent / "wordings"
+RANGES = {"refusal": (0, 1), "harmfulness": (1, 5), "unsafe": (0, 1), "reward": (float("-inf"), float("inf"))}
+RANGES["preference"] = (0, 1)
+_PLACEHOLDER = re.compile(r"\{(code|prompt|response|first|second)\}")
+# what servers may read as the end of a turn or of a conversation, in the families' own spelling
+_CONTROL = re.compile(
+    r"<(?=[|\uff5c]|/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|BEGIN|END)\b|<SYS>|</SYS>)|\[(?=/?INST\]|/?AVAILABLE_)"
+)
+
+
+@dataclass(frozen=True)
+class Wording:
+    r"""A question to a judge model, and the form of its verdict.
+
+    Attributes:
+        measure: What a verdict measures, a key of `RANGES`; "preference" compares two responses.
+        pattern: Regular expression of a verdict with a group `verdict`; `^` and `$` are ends of lines, letter case
+            does not matter, and of several matches the last counts.
+        template: The question, with {prompt} and {response}, or {first} and {second} for a preference. {code}, here
+            and in the pattern, is a code of each question that no text under judgement contains. Empty: the
+            conversation itself is sent, as classifiers with a chat template of their own expect.
+        values: Verdict as written to its value; empty for a verdict that is a number.
+        model: Name of the judge model, in place of the settings'.
+        base_url: Endpoint, in place of the settings'.
+        request: Request fields, in place of the settings'.
+    """
+
+    measure: str
+    pattern: str
+    template: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    model: str | None = None
+    base_url: str | None = None
+    request: Mapping[str, Any] | None = None
+
+    def messages(self, item: Judged | Pair) -> Turns:
+        """What is sent to the judge model."""
+        if not self.template:
+            assert isinstance(item, Judged)
+            turns = [turn for turn in item.prompt if turn["role"] != "system"]
+            turns = [*turns, {"role": "assistant", "content": item.response}]
+            return [{"role": turn["role"], "content": without_control_tokens(turn["content"])} for turn in turns]
+        texts = {name: without_control_tokens(text) for name, text in _texts(item).items()}
+        texts["code"] = code_of(item)
+        # one pass: a text that itself says {response} stays as it is
+        question = _PLACEHOLDER.sub(lambda found: texts[found[1]], self.template)
+        return [{"role": "user", "content": question}]
+
+    def verdict(self, item: Judged | Pair, reply: str) -> Verdict:
+        """The last verdict of a reply; unscored when there is none in the wording's form."""
+        pattern = self.pattern.replace("{code}", code_of(item))
+        found = list(re.finditer(pattern, reply, re.IGNORECASE | re.MULTILINE))
+        if not found:
+            return Verdict(None, "the reply has no verdict in the judge's format", reply)
+        word = found[-1]["verdict"].strip()
+        known = {name.casefold(): value for name, value in self.values.items()}
+        try:
+            value = float(known[word.casefold()] if known else word)
+        except (KeyError, ValueError):
+            return Verdict(None, f"the verdict {word!r} has no value in the judge's wording", reply)
+        low, high = RANGES[self.measure]
+        if not low <= value <= high:
+            return Verdict(None, f"the verdict {word!r} is not within {low:g} to {high:g}", reply)
+        return Verdict(value, "", reply)
+
+
+def code_of(item: Judged | Pair) -> str:
+    """Eight hexadecimal digits that depend on the texts and stand in none of them, so that no text can forge them."""
+    text = "\0".join(_texts(item).values())
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    while digest[:8] in text.lower():
+        digest = hashlib.sha256(digest.encode()).hexdigest()
+    return digest[:8]
+
+
+def without_control_tokens(text: str) -> str:
+    """The text with a blank inside everything that a chat template would read as its own mark."""
+    return _CONTROL.sub(lambda found: found[0] + " ", text)
+
+
+def load_wording(name: str) -> Wording:
+    """A preset by name, or a YAML or JSON file with the fields of `Wording`.
+
+    A file may start from a preset with the key `wording` and name only what differs, for example the model.
+
+    Raises:
+        JudgeError: There is no such preset or file, or the file is no wording; the message says what to change.
+    """
+    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    path = PRESETS / f"{name}.yaml" if name in names else Path(name).expanduser()
+    if not path.is_file():
+        raise JudgeError(
+            f"openai:{name} is neither a preset ({', '.join(names)}) nor a file; write openai:rubric, or the path of "
+            "a YAML file with measure, template and pattern"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise JudgeError(f"{path} is not YAML or JSON: {error}; see {PRESETS / 'rubric.yaml'} for the form") from None
+    if not isinstance(content, dict):
+        raise JudgeError(f"{path} holds no mapping; write measure, template and pattern, as {PRESETS / 'rubric.yaml'}")
+    if "wording" in content:
+        content = asdict(load_wording(str(content.pop("wording")))) | content
+    return _checked(content, path)
+
+
+def _checked(content: dict[str, Any], path: Path) -> Wording:
+    known = [field.name for field in fields(Wording)]
+    if unknown := sorted(set(content) - set(known)):
+        raise JudgeError(f"{path}: {', '.join(unknown)} is no part of a wording; the parts are {', '.join(known)}")
+    if missing := {"measure", "pattern"} - set(content):
+        raise JudgeError(f"{path}: {' and '.join(sorted(missing))} must be given; see {PRESETS / 'rubric.yaml'}")
+    wording = Wording(**content)
+    if wording.measure not in RANGES:
+        raise JudgeError(f"{path}: measure {wording.measure!r} is not known; write one of {', '.join(RANGES)}")
+    try:
+        groups = re.compile(wording.pattern).groupindex
+    except re.error as error:
+        raise JudgeError(f"{path}: the pattern is no regular expression: {error}") from None
+    if "verdict" not in groups:
+        raise JudgeError(f"{path}: the pattern has no group for the verdict; write (?P<verdict>...) around it")
+    _check_template(wording, path)
+    return wording
+
+
+def _check_template(wording: Wording, path: Path) -> None:
+    wanted = {"first", "second"} if wording.measure == "preference" else {"response"}
+    allowed = wanted | {"code", "prompt"}
+    named = set(_PLACEHOLDER.findall(wording.template))
+    if wording.template or wording.measure == "preference":
+        if missing := wanted - named:
+            raise JudgeError(
+                f"{path}: the template must contain {' and '.join(f'{{{name}}}' for name in sorted(missing))}"
+            )
+        if strange := named - allowed:
+            raise JudgeError(
+                f"{path}: {', '.join(f'{{{name}}}' for name in sorted(strange))} has no meaning in a template with "
+                f"measure {wording.measure}"
+            )
+    if "{code}" in wording.pattern and "code" not in named:
+        raise JudgeError(f"{path}: the pattern asks for {{code}}, but the template does not tell it to the judge")
+
+
+def _texts(item: Judged | Pair) -> dict[str, str]:
+    prompt = item.prompt
+    only = len(prompt) == 1 and prompt[0]["role"] == "user"
+    texts = {"prompt": prompt[0]["content"] if only else "\n".join(f"{t['role']}: {t['content']}" for t in prompt)}
+    if isinstance(item, Judged):
+        return texts | {"response": item.response}
+    return texts | {"first": item.first, "second": item.second}
