@@ -50,5 +50,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 			"make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@echo "Installing into $(VENV) (once; a few minutes)"
 	$(PYTHON) -m venv --clear --without-pip $(VENV)
-	$(PYTHON) -m pip --python $(BIN)/python install --quiet --constraint constraints.txt pip --editable '.[dev,report]'
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --constraint constraints.txt pip --editable '.[dev,eval,report]'
 	touch $@
