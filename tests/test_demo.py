@@ -10,8 +10,9 @@ from tokenizers_for_tests import chatml_tokenizer
 from transformers.utils import logging as transformers_logging
 
 from dualselect.cli import demo as verb
-from dualselect.demo import MEASURES, MODELS, DemoSettings, measured_rows, run_demo, tuning_ids
+from dualselect.demo import MEASURES, MODELS, DemoSettings, measured_rows, run_demo
 from dualselect.errors import ConfigError, ResumeError
+from dualselect.evaluation.builtin_suites import validation_ids
 from dualselect.report.demo_page import write_demo_page
 
 
@@ -101,7 +102,7 @@ def test_what_is_measured_was_not_tuned_on(seed):
     for kind in MEASURES:
         rows = measured_rows(kind, DemoSettings(seed=seed))
         assert len(rows) == DemoSettings().prompts >= 60
-        assert not {row["id"] for row in rows} & tuning_ids()
+        assert not {row["id"] for row in rows} & validation_ids()
         assert {row["id"].split("-")[1] for row in rows} == {"test"}
 
 

@@ -3,7 +3,7 @@
 A folder holds everything: `aligned/` (the model to protect), `plain/` and `dualselect/` (the two fine-tunings),
 `evaluation/*.json` and `report.html`. Stages that are finished are not done again.
 
-The settings below were chosen on the prompts of `tuning_ids`; the prompts that are measured are others.
+The settings below were chosen on the prompts of `validation_ids`; the prompts that are measured are others.
 """
 
 import json
@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
@@ -21,8 +21,9 @@ from trl import SFTConfig, SFTTrainer
 from dualselect.config import DualSelectConfig
 from dualselect.data import as_conversations, tokenize
 from dualselect.data.builtin import builtin_mix, builtin_rows
-from dualselect.errors import DataError, ResumeError
+from dualselect.errors import ResumeError
 from dualselect.evaluation import exact_match, generate_responses, is_refusal, rate
+from dualselect.evaluation.builtin_suites import heldout_rows, rows_up_to
 from dualselect.files import write_json, write_text
 from dualselect.models import EMBEDDED_MODEL, load_model
 from dualselect.trainer import DualSelectTrainer
@@ -34,7 +35,6 @@ MEASURES = {
     "lookalike": "harmless look-alikes refused",
     "task": "task answers exactly right",
 }
-TUNING_SEED, TUNING_ROWS = 1, 40
 BATCH_SIZE, ROW_LENGTH = 8, 160
 
 
@@ -109,16 +109,9 @@ def run_demo(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) 
     return {name: json.loads((folder / "evaluation" / f"{name}.json").read_text())["measures"] for name in MODELS}
 
 
-def tuning_ids() -> set[str]:
-    """Ids of the held-out rows that the settings were chosen on; they are not measured."""
-    return {row["id"] for kind in MEASURES for row in builtin_rows(kind, TUNING_ROWS, seed=TUNING_SEED, split="test")}
-
-
 def measured_rows(kind: str, settings: DemoSettings) -> list[dict[str, Any]]:
     """The held-out rows of a kind that are measured, up to `settings.prompts`."""
-    spent = tuning_ids()
-    rows = _up_to(kind, settings.prompts + TUNING_ROWS, seed=settings.seed + 2, split="test")
-    return [row for row in rows if row["id"] not in spent][: settings.prompts]
+    return heldout_rows(kind, settings.prompts, seed=settings.seed + 2)
 
 
 def _same_settings(folder: Path, settings: DemoSettings) -> None:
@@ -153,18 +146,10 @@ def _align(folder: Path, settings: DemoSettings) -> None:
 
 
 def _repeated(kind: str, size: int, seed: int) -> Iterator[dict[str, Any]]:
-    rows = _up_to(kind, size, seed=seed, split="train")
+    rows = rows_up_to(kind, size, seed=seed, split="train")
     for number in range(size):
         row = rows[number % len(rows)]
         yield row | {"id": f"{row['id']}-{number}"}
-
-
-def _up_to(kind: str, count: int, *, seed: int, split: Literal["train", "test"]) -> list[dict[str, Any]]:
-    while True:
-        try:
-            return builtin_rows(kind, count, seed=seed, split=split)
-        except DataError:  # so many were not written; take all there are
-            count -= 1
 
 
 def _plain(folder: Path, demo: Path, settings: DemoSettings) -> None:

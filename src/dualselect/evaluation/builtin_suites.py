@@ -27,7 +27,7 @@ def builtin_suites(part: Part = "test", count: int | None = None) -> list[Suite]
     """
     suites = []
     for purpose, kind in BUILTIN_KINDS.items():
-        rows = validation_rows(kind)[:count] if part == "validation" else measured_rows(kind, count or BUILTIN_COUNT)
+        rows = validation_rows(kind)[:count] if part == "validation" else heldout_rows(kind, count or BUILTIN_COUNT)
         if count is not None and len(rows) < count:
             raise DataError(
                 f"builtin: {count} {part} rows of kind {kind} are asked for, {len(rows)} were written: ask for fewer"
@@ -47,7 +47,7 @@ def validation_ids() -> set[str]:
     return {row["id"] for kind in BUILTIN_KINDS.values() for row in validation_rows(kind)}
 
 
-def measured_rows(kind: str, count: int, *, seed: int = TEST_SEED) -> list[dict[str, Any]]:
+def heldout_rows(kind: str, count: int, *, seed: int = TEST_SEED) -> list[dict[str, Any]]:
     """The held-out rows of a kind that are measured: none of `validation_rows`, up to `count`."""
     spent = validation_ids()
     rows = rows_up_to(kind, count + VALIDATION_ROWS, seed=seed, split="test")
