@@ -76,23 +76,20 @@ class Endpoint:
         Raises:
             JudgeError: No request can succeed: nothing listens there, or the key, the account or the model is refused.
         """
-        for attempt in range(self._settings.retries + 1):
-            outcome = self._once(messages)
-            if isinstance(outcome, Reply):
-                return outcome
-            if outcome.nothing_listens and not self._answered:
-                break
+        attempt = 0
+        while isinstance(outcome := self._once(messages), _Failure):
+            if outcome.nothing_listens and (not self._answered or attempt == self._settings.retries):
+                raise JudgeError(
+                    f"nothing answers at {self._client.base_url} ({outcome.problem}). Start the server, for example "
+                    "with `vllm serve MODEL` or `transformers serve MODEL`, or correct base_url; then repeat the "
+                    "command, and only what is missing is asked"
+                )
             backoff = min(self._settings.backoff_seconds * 2**attempt, LONGEST_WAIT_SECONDS)
-            last = attempt == self._settings.retries or not outcome.passing
-            if last or unwanted.wait(max(backoff, outcome.wait_seconds)):
-                break
-        if outcome.nothing_listens:
-            raise JudgeError(
-                f"nothing answers at {self._client.base_url} ({outcome.problem}). Start the server, for example with "
-                "`transformers serve MODEL` or `vllm serve MODEL`, or correct base_url; then run the same command "
-                "again, and only what is missing is asked"
-            )
-        return Reply("", f"{outcome.problem} (attempts: {attempt + 1})")
+            spent = attempt == self._settings.retries or not outcome.passing
+            if spent or unwanted.wait(max(backoff, outcome.wait_seconds)):
+                return Reply("", f"{outcome.problem} (attempts: {attempt + 1})")
+            attempt += 1
+        return outcome
 
     def _once(self, messages: Turns) -> Reply | _Failure:
         try:

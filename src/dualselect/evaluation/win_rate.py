@@ -1,0 +1,169 @@
+"""Win rates against a baseline: how often a judge prefers the candidate's response to the same prompt.
+
+A preference v is 1 where the candidate wins, 0 where the baseline does, 0.5 for a tie; the win rate is 100 * mean(v),
+so the baseline itself has 50. Swapping candidate and baseline turns every number x into 100 - x, to the last bit.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dualselect.evaluation.intervals import RESAMPLES
+from dualselect.judges import Pair, Verdict
+
+
+_GRID = 2.0**40
+"""Win rates are multiples of 1 / _GRID, so that 100 - x is exact."""
+_LARGEST = 15.0
+"""A coefficient beyond this is on its way to infinity: exp(-15) is 3e-7."""
+_DRAWN = 1_000_000
+"""Numbers drawn at once."""
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """A win rate with its 95% interval, a percentile bootstrap over prompts.
+
+    Attributes:
+        value: In [0, 100]; None when it cannot be told, for the `reason`.
+        low: Lower end.
+        high: Upper end.
+        count: Prompts with a preference.
+        unscored: Prompts without one; they are in no value.
+        reason: Why there is no value.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    unscored: int
+    reason: str = ""
+
+
+def win_rate(preferences: Sequence[Verdict], *, resamples: int = RESAMPLES, seed: int = 0) -> WinRate:
+    """100 * mean of the preferences.
+
+    Args:
+        preferences: One verdict per prompt, asked in both orders; see `dualselect.judges.BothOrders`.
+        resamples: Bootstrap samples; each keeps what was said of a prompt together.
+        seed: Of the samples.
+    """
+    return average_win_rate([preferences], resamples=resamples, seed=seed)
+
+
+def average_win_rate(suites: Sequence[Sequence[Verdict]], *, resamples: int = RESAMPLES, seed: int = 0) -> WinRate:
+    """The mean of the win rates of several suites, each with the same weight; the Safety Avg of arXiv 2606.09866.
+
+    Args:
+        suites: Preferences of each suite; prompts are drawn within their suite.
+        resamples: Bootstrap samples.
+        seed: Of the samples.
+    """
+    margins = [_margins(preferences) for preferences in suites]
+    count, unscored = sum(len(one) for one in margins), sum(len(one) for one in suites)
+    unscored -= count
+    if not margins or not all(len(one) for one in margins):
+        return WinRate(None, None, None, count, unscored, "no preference of a suite could be scored")
+    sign = _orientation(*margins)
+    random = np.random.default_rng(seed)
+    samples = np.zeros(resamples)
+    for one in margins:
+        samples += np.concatenate([drawn @ (sign * one) for drawn in _draws(random, len(one), resamples)]) / len(one)
+    total = sum(float((sign * one).mean()) for one in margins)
+    values = np.array([total, *np.quantile(samples, [0.025, 0.975])]) / len(margins)
+    return WinRate(*_rates(sign, values), count, unscored)
+
+
+def length_controlled_win_rate(
+    pairs: Sequence[Pair], preferences: Sequence[Verdict], *, resamples: int = RESAMPLES, seed: int = 0
+) -> WinRate:
+    """The win rate that the judge would give if both responses were always as long as each other.
+
+    v ~ sigmoid(a + b z), z = (length of first - length of second) / root mean square of these differences; the rate is
+    100 * sigmoid(a). It is in the spirit of length-controlled AlpacaEval (arXiv 2404.04475) without its terms for
+    models and instructions. Swapping the responses turns a into -a and leaves b.
+
+    Args:
+        pairs: First the candidate's response, then the baseline's.
+        preferences: Their verdicts, in the same order.
+        resamples: Bootstrap samples.
+        seed: Of the samples.
+    """
+    scored = [(pair, verdict) for pair, verdict in zip(pairs, preferences, strict=True) if verdict.value is not None]
+    unscored = len(pairs) - len(scored)
+    margins = _margins([verdict for _, verdict in scored])
+    lengths = np.array([float(len(pair.first) - len(pair.second)) for pair, _ in scored])
+    if not len(scored):
+        return WinRate(None, None, None, 0, unscored, "no preference could be scored")
+    if not lengths.any():  # nothing to control for
+        return win_rate(preferences, resamples=resamples, seed=seed)
+    if len(set(lengths)) == 1:
+        reason = "every pair differs by the same length, so that nothing tells length from quality"
+        return WinRate(None, None, None, len(scored), unscored, reason)
+    sign = _orientation(margins, lengths)
+    margins, z = sign * margins, sign * lengths / np.sqrt((lengths**2).mean())
+    fitted = _fitted(margins, z, np.ones((1, len(z))))
+    if not np.isfinite(fitted).all():
+        reason = "no finite fit: the difference in length, or one side winning, explains every preference"
+        return WinRate(None, None, None, len(scored), unscored, reason)
+    drawn = _draws(np.random.default_rng(seed), len(z), resamples)
+    samples = np.concatenate([_fitted(margins, z, weights, clip=True) for weights in drawn])
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return WinRate(*_rates(sign, np.array([fitted[0], low, high])), len(scored), unscored)
+
+
+def _margins(preferences: Sequence[Verdict]) -> np.ndarray:
+    """2 v - 1 of the scored preferences, in [-1, 1]: swapping the sides changes the sign and nothing else."""
+    return np.array([2.0 * verdict.value - 1.0 for verdict in preferences if verdict.value is not None])
+
+
+def _orientation(*values: np.ndarray) -> float:
+    """-1 when the first number that is not 0 is negative, else 1.
+
+    Both orders of a comparison are turned to the same side, computed there, and turned back, so that no rounding can
+    tell them apart.
+    """
+    joined = np.concatenate(values)
+    nonzero = joined[joined != 0]
+    return -1.0 if len(nonzero) and nonzero[0] < 0 else 1.0
+
+
+def _rates(sign: float, margins: np.ndarray) -> tuple[float, float, float]:
+    """Value, low and high of a margin in [-1, 1] as win rates, turned back to the side that was asked for."""
+    value, low, high = (round((50.0 + 50.0 * float(margin)) * _GRID) / _GRID for margin in margins)
+    return (value, low, high) if sign > 0 else (100.0 - value, 100.0 - high, 100.0 - low)
+
+
+def _draws(random: np.random.Generator, count: int, resamples: int) -> Iterator[np.ndarray]:
+    """How often each prompt is in each bootstrap sample, [samples at once, count], so that memory stays small."""
+    at_once = max(1, _DRAWN // count)
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        yield random.multinomial(count, np.full(count, 1 / count), size).astype(np.float64)
+
+
+def _fitted(margins: np.ndarray, z: np.ndarray, weights: np.ndarray, *, clip: bool = False) -> np.ndarray:
+    """tanh(a / 2) = 2 sigmoid(a) - 1 of the logistic model of each row of weights, by Newton's method.
+
+    Args:
+        margins: 2 v - 1, [count].
+        z: Standardized length differences, [count].
+        weights: Of each prompt in each fit, [fits, count].
+        clip: Whether a fit that runs to infinity ends at the edge; else it is NaN.
+    """
+    found = np.zeros((2, len(weights)))  # a, then b
+    for _ in range(100):
+        predicted = np.tanh((found[0, :, None] + found[1, :, None] * z) / 2)
+        residual, curvature = weights * (margins - predicted), weights * (1 - predicted**2) / 2
+        first, second = residual.sum(1), residual @ z
+        aa, ab, bb = curvature.sum(1) + 1e-9, curvature @ z, curvature @ z**2 + 1e-9
+        steps = np.array([bb * first - ab * second, aa * second - ab * first]) / (aa * bb - ab**2)
+        # far from the solution a whole step can overshoot
+        steps *= np.minimum(1.0, 1.0 / np.maximum(abs(steps).max(0), 1e-300))
+        before, found = found, np.clip(found + steps, -_LARGEST, _LARGEST)
+        if abs(found - before).max() < 1e-12:
+            break
+    infinite = abs(found).max(0) >= _LARGEST
+    return np.where(infinite & (not clip), np.nan, np.tanh(found[0] / 2))

@@ -1,0 +1,140 @@
+"""A local sequence classifier or reward model as a judge."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dualselect.errors import JudgeError
+from dualselect.judges.protocol import Judged, JudgeSettings, Verdict, hash_of
+
+
+UNSAFE_LABELS = frozenset({"unsafe", "harmful", "toxic", "jailbreak", "injection"})
+"""Names of labels that are taken as unsafe without being told; all others are named in the settings."""
+
+
+class ClassifierJudge:
+    """Reads prompt and response with any transformers sequence classifier.
+
+    One output is a reward: its number, higher is better. Several are labels: the probability that the response is
+    unsafe, over all labels that mean so. Labels that exclude each other are added up (softmax); of those that do not
+    (`problem_type` multi_label_classification) the likeliest counts (sigmoid). The text is the conversation in the
+    tokenizer's chat template, or, without one, prompt and response with an empty line between. A text longer than the
+    model reads is unscored.
+
+    Args:
+        spec: "classifier:MODEL", a folder or hub name with safetensors.
+        settings: Unsafe labels, batch size, device.
+
+    Raises:
+        JudgeError: The model cannot be loaded, is no sequence classifier, or does not tell which labels are unsafe.
+    """
+
+    def __init__(self, spec: str, settings: JudgeSettings) -> None:
+        import torch
+
+        from dualselect.run_record import model_fingerprint, tokenizer_fingerprint
+
+        self.name = spec
+        self._torch = torch
+        name = spec.partition(":")[2]
+        device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._model, self._tokenizer = _load(name, torch.float32 if device == "cpu" else "auto")
+        self._model.to(device).eval()
+        config = self._model.config
+        self.measure = "reward" if config.num_labels == 1 else "unsafe"
+        self._unsafe = [] if config.num_labels == 1 else _unsafe_labels(spec, config.id2label, settings.unsafe_labels)
+        self._exclusive = config.problem_type != "multi_label_classification"
+        # without a padding token of its own a model cannot tell where the texts of a batch end
+        self._batch_size = settings.batch_size if config.pad_token_id is not None else 1
+        self._tokenizer.padding_side = "right"
+        self._most_tokens = min(self._tokenizer.model_max_length, getattr(config, "max_position_embeddings", 10**9))
+        self.prompt_hash = hash_of(
+            model=model_fingerprint(self._model),
+            tokenizer=tokenizer_fingerprint(self._tokenizer),
+            unsafe=[config.id2label[number] for number in self._unsafe],
+            dtype=str(self._model.dtype),
+        )
+
+    def verdicts(self, items: Sequence[Judged]) -> Iterator[tuple[int, Verdict]]:
+        """See `Judge.verdicts`; neighbours of like length are read together."""
+        tokens = [self._tokens(item) for item in items]
+        readable = []
+        for position, text in enumerate(tokens):
+            if len(text) > self._most_tokens:
+                reason = f"{len(text):,} tokens, and the classifier reads {self._most_tokens:,}"
+                yield position, Verdict(None, reason)
+            else:
+                readable.append(position)
+        readable.sort(key=lambda position: len(tokens[position]))
+        for start in range(0, len(readable), self._batch_size):
+            positions = readable[start : start + self._batch_size]
+            outputs = self._outputs([tokens[position] for position in positions])
+            for position, output in zip(positions, outputs, strict=True):
+                yield position, self._verdict(output)
+
+    def _tokens(self, item: Judged) -> list[int]:
+        turns = [*item.prompt, {"role": "assistant", "content": item.response}]
+        if self._tokenizer.chat_template:
+            text = self._tokenizer.apply_chat_template(turns, tokenize=False)
+            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        text = "\n\n".join(turn["content"] for turn in turns)
+        return list(self._tokenizer(text)["input_ids"])
+
+    def _outputs(self, texts: list[list[int]]) -> list[list[float]]:
+        batch = {"input_ids": texts}
+        if len(texts) > 1:
+            batch = self._tokenizer.pad(batch)
+        tensors = {name: self._torch.tensor(rows, device=self._model.device) for name, rows in batch.items()}
+        with self._torch.no_grad():
+            logits = self._model(**tensors).logits.float()
+        if self.measure == "unsafe":
+            logits = logits.softmax(-1) if self._exclusive else logits.sigmoid()
+        return logits.tolist()
+
+    def _verdict(self, output: list[float]) -> Verdict:
+        if self.measure == "reward":
+            return Verdict(output[0])
+        labels = self._model.config.id2label
+        raw = ", ".join(f"{labels[number]} {share:.4f}" for number, share in enumerate(output))
+        unsafe = [output[number] for number in self._unsafe]
+        return Verdict(min(1.0, sum(unsafe)) if self._exclusive else max(unsafe), "", raw)
+
+
+def _load(name: str, dtype: Any) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(name)
+        kinds = config.architectures or []
+        if not any("SequenceClassification" in kind for kind in kinds):
+            raise JudgeError(
+                f"classifier:{name} is a {', '.join(kinds) or 'model of unknown kind'}, not a sequence classifier: "
+                "its scores would come from a random head. Name a ...ForSequenceClassification model"
+            )
+        model = AutoModelForSequenceClassification.from_pretrained(name, dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except JudgeError:
+        raise
+    except (OSError, ValueError, RuntimeError, LookupError, ImportError) as error:
+        first = "\n".join(str(error).strip().splitlines()[:3])
+        raise JudgeError(
+            f"classifier:{name} could not be loaded ({type(error).__name__}): {first}\nGive a hub name, or a folder "
+            "with config.json, model.safetensors and the tokenizer's files"
+        ) from error
+    return model, tokenizer
+
+
+def _unsafe_labels(spec: str, labels: dict[int, str], named: Sequence[str]) -> list[int]:
+    wanted = {label.casefold() for label in named} or UNSAFE_LABELS
+    found = [number for number, label in labels.items() if label.casefold() in wanted]
+    strange = sorted(
+        label for label in named if label.casefold() not in {known.casefold() for known in labels.values()}
+    )
+    if strange or not 0 < len(found) < len(labels):
+        problem = (
+            f"{', '.join(strange)} is not among them" if strange else f"{len(found)} of them mean an unsafe response"
+        )
+        raise JudgeError(
+            f"{spec} has the labels {', '.join(labels.values())}, and {problem}; name those that mean an unsafe "
+            "response, and no others, as unsafe_labels"
+        )
+    return found
