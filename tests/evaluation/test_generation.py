@@ -3,8 +3,9 @@ import torch
 from models_for_tests import tiny_model
 from tokenizers_for_tests import blank_ending_tokenizer, chatml_tokenizer, gemma_tokenizer
 
-from dualselect.evaluation import generate_responses
-from dualselect.evaluation.generation import end_tokens
+from dualselect.errors import ConfigError
+from dualselect.evaluation import GenerationSettings, generate_responses
+from dualselect.evaluation.generation import end_tokens, response_batches
 
 
 def asked(*texts):
@@ -58,3 +59,71 @@ def test_a_response_ends_with_its_turn():
     plain, model.forward = model.forward, forced
     assert end_tokens(model, tokenizer) == sorted([end, tokenizer.eos_token_id])
     assert generate_responses(model, tokenizer, asked("?"), max_new_tokens=5, progress=False) == ["A"]
+
+
+def batches(texts, done=(), **settings):
+    tokenizer = chatml_tokenizer()
+    model = tiny_model("llama", len(tokenizer), seed=3)
+    settings = GenerationSettings(**({"max_new_tokens": 6, "batch_size": 2} | settings))
+    return list(response_batches(model, tokenizer, texts, settings, done=done))
+
+
+def test_batches_are_the_same_whatever_is_done():
+    texts = ["is it " * length for length in (5, 1, 3, 9, 7)]
+    whole = batches(texts)
+    assert [set(batch) for batch in whole] == [{1, 2}, {0, 4}, {3}]
+    assert batches(texts, done={1, 2, 4}) == whole[1:]
+    assert batches(texts, done=set(range(5))) == []
+
+
+def test_sampling_depends_on_the_seed_and_not_on_what_was_generated_before():
+    texts = ["is it " * length for length in range(1, 7)]
+    sampled = {"temperature": 1.5, "max_new_tokens": 12}
+    torch.manual_seed(1)
+    whole = batches(texts, **sampled)
+    torch.rand(7)
+    state = torch.random.get_rng_state()
+    assert batches(texts, done={0, 1}, **sampled) == whole[1:]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert batches(texts, **sampled, seed=1) != whole
+    assert batches(texts, max_new_tokens=12) != whole
+
+
+def test_a_response_that_reached_the_longest_length_is_marked():
+    tokenizer = chatml_tokenizer()
+    model = tiny_model("llama", len(tokenizer), seed=3)
+    end = tokenizer.eos_token_id
+
+    def forced(input_ids, **_):
+        out = plain(input_ids=input_ids, use_cache=False)
+        out.logits = torch.zeros_like(out.logits)
+        out.logits[0, -1, end] = 9.0  # the first row ends at once, the second never
+        out.logits[1, -1, 65] = 9.0
+        return out
+
+    plain, model.forward = model.forward, forced
+    settings = GenerationSettings(max_new_tokens=3, batch_size=2)
+    (batch,) = response_batches(model, tokenizer, ["is it so?", "is it? is it?"], settings)
+    assert [(batch[number].text == "", batch[number].cut) for number in (0, 1)] == [(True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": 1.0, "top_p": 0}, "top_p"),
+        ({"top_p": 0.9}, "set a temperature"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        GenerationSettings(**settings)
+
+
+def test_only_what_decides_a_response_enters_its_key():
+    assert GenerationSettings(batch_size=1).decisive == GenerationSettings(seed=7).decisive
+    assert GenerationSettings(temperature=1.0).decisive != GenerationSettings(temperature=1.0, seed=7).decisive
+    assert GenerationSettings(max_new_tokens=1).decisive != GenerationSettings(max_new_tokens=2).decisive

@@ -16,7 +16,7 @@ from dualselect.evaluation.generation import Response
 from dualselect.evaluation.likelihood import Asked, divergences, log_likelihoods, token_rows
 from dualselect.evaluation.metrics import says_something
 from dualselect.evaluation.responder import LocalResponder, Responder
-from dualselect.evaluation.results import ResponseRecord, VerdictRecord
+from dualselect.evaluation.results import ResponseRecord, VerdictRecord, whole_characters
 from dualselect.evaluation.store import Store, key_of
 from dualselect.evaluation.suite import Prompt, Suite
 from dualselect.judges import Judge, Judged, Verdict
@@ -244,6 +244,6 @@ def _preference(better: list[float], worse: list[float]) -> Measures:
 
 def _record(verdict: Verdict) -> VerdictRecord:
     if verdict.value is not None and not math.isfinite(verdict.value):
-        return VerdictRecord(None, f"the judge gave {verdict.value}", verdict.raw)
+        return VerdictRecord(None, f"the judge gave {verdict.value}", whole_characters(verdict.raw))
     value = None if verdict.value is None else float(verdict.value)
-    return VerdictRecord(value, verdict.reason, verdict.raw)
+    return VerdictRecord(value, whole_characters(verdict.reason), whole_characters(verdict.raw))

@@ -13,7 +13,7 @@ from dualselect.data.tokens import PromptFormat
 from dualselect.errors import DataError, ModelError
 from dualselect.evaluation.generation import Response, response_batches
 from dualselect.evaluation.generation_settings import GenerationSettings
-from dualselect.evaluation.results import ModelRecord
+from dualselect.evaluation.results import ModelRecord, whole_characters
 from dualselect.evaluation.store import key_of
 from dualselect.evaluation.suite import Prompt
 from dualselect.judges.parallel import as_they_come
@@ -194,4 +194,4 @@ class ServerResponder:
                 "was answered is kept: see to the server (address, --model_name, OPENAI_API_KEY), then type the same "
                 "command again"
             ) from error
-        return Response(text.strip(), cut)
+        return Response(whole_characters(text).strip(), cut)

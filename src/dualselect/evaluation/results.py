@@ -137,6 +137,11 @@ class Evaluation:
     responses: list[ResponseRecord]
 
 
+def whole_characters(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, which a server may send and no file can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def write_evaluation(path: str | Path, evaluation: Evaluation) -> None:
     """Write an evaluation, whole or not at all."""
     write_json(path, {"format": FORMAT, **asdict(evaluation)})
