@@ -21,6 +21,10 @@ HEADER = """\
 #   dualselect train --config PATH/config.yaml --resume
 # {key}, at the end, says what the run was made with; data files that have changed since are refused.
 """
+HEADER_OF_OTHER_METHODS = """\
+# Written by dualselect: the settings of a run by {method}, which {command} repeats.
+# {key}, at the end, says what the run was made with.
+"""
 
 
 @dataclass
@@ -60,9 +64,16 @@ def read_config(path: str | Path) -> ConfigFile:
 
 def write_config(path: str | Path, settings: dict[str, Any], record: dict[str, Any]) -> None:
     """Write the config.yaml of a run, whole or not at all."""
+    method = record.get("method", {"command": "dualselect train"})
+    ours = method["command"] == "dualselect train"
+    header = (
+        HEADER.format(key=RECORD_KEY)
+        if ours
+        else HEADER_OF_OTHER_METHODS.format(key=RECORD_KEY, method=method["name"], command=method["command"])
+    )
     body = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=119)
     made_with = yaml.safe_dump({RECORD_KEY: record}, sort_keys=False, allow_unicode=True, width=119)
-    write_text(path, HEADER.format(key=RECORD_KEY) + body + "\n" + made_with)
+    write_text(path, header + body + "\n" + made_with)
 
 
 def check_known(name: str, where: str) -> None:

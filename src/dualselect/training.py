@@ -3,11 +3,11 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError
 from torch import nn
@@ -21,8 +21,9 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from trl import get_peft_config, get_quantization_config
+from trl import SFTTrainer, get_peft_config, get_quantization_config
 
+from dualselect.config import DualSelectConfig
 from dualselect.config_file import write_config
 from dualselect.data import check_overlap
 from dualselect.data_sources import SourceRows, absolute_source, read_sources
@@ -45,7 +46,36 @@ logger = logging.getLogger(__name__)
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 
-def train_run(settings: RunSettings, record: Mapping[str, Any] | None = None) -> RunSummary:
+class RunMethod(Protocol):
+    """What a run needs to know of a way to fine-tune; those beside DualSelect stand in methods/.
+
+    Attributes:
+        needs_pool: Whether it can do nothing without a reference pool.
+    """
+
+    @property
+    def needs_pool(self) -> bool: ...  # noqa: D102
+
+    def facts(self) -> dict[str, Any]:
+        """What config.yaml says of it: `name`, `settings`, and the `command` that repeats the run."""
+
+    def trainer(
+        self,
+        settings: RunSettings,
+        rows: Mapping[str, SourceRows],
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> SFTTrainer:
+        """The trainer of one run."""
+
+
+def train_run(
+    settings: RunSettings,
+    record: Mapping[str, Any] | None = None,
+    *,
+    method: RunMethod | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> RunSummary:
     """Train one run and leave its run directory.
 
     Nothing is written before the output directory, the data, the model and their fit have been checked. What was read
@@ -54,6 +84,8 @@ def train_run(settings: RunSettings, record: Mapping[str, Any] | None = None) ->
     Args:
         settings: The settings.
         record: Of the run whose config.yaml the settings came from; its data must not have changed.
+        method: Another way to fine-tune; None for DualSelect as the settings say.
+        callbacks: Added to those of the run.
 
     Returns:
         What the run did; `interrupted_by` is set when a signal ended it, and the directory can then be resumed.
@@ -62,21 +94,22 @@ def train_run(settings: RunSettings, record: Mapping[str, Any] | None = None) ->
         DualSelectError: Settings, data, model or checkpoint cannot be used; the message says what to change.
         OSError: The run directory cannot be written, or the disk is full.
     """
+    _refuse_other_method(record, method)
     settings = _from_anywhere(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
     written = settings_to_write(settings)
     checkpoint = claim(directory, settings)
     if checkpoint is not None:
         record = record_of_same_run(directory, written)
-    rows = _rows(settings)
+    rows = _rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
     data = {role: {"sources": found.sources} | data_record(found.dataset, found.files) for role, found in rows.items()}
     if record is not None:
         check_data(record.get("data", {}), data, allow_changed=settings.data.allow_changed_data)
     model, tokenizer = _model(settings)
-    made_with = run_record(settings, data, model, tokenizer)
+    made_with = run_record(settings, data, model, tokenizer) | ({"method": method.facts()} if method else {})
     if record is not None:
         warn_of_differences(record, made_with)
-    _tell(settings, rows)
+    _tell(settings, rows, method)
     if checkpoint is not None and record is not None:
         made_with = dict(record)
 
@@ -86,9 +119,12 @@ def train_run(settings: RunSettings, record: Mapping[str, Any] | None = None) ->
         write_config(directory.config, written, made_with)
 
     with directory.removed_when_left_empty():
-        trainer = _trainer(settings, rows, model, tokenizer)
-        trainer.add_callback(_Beginning(begin))
-        trainer.add_callback(MetricsLog(directory.metrics))
+        with _refusals_told():
+            # The adapter is drawn before the trainer of transformers sets its seed.
+            set_seed(settings.training.seed)
+            trainer = (method.trainer if method else dualselect_trainer)(settings, rows, model, tokenizer)
+        for callback in (_Beginning(begin), MetricsLog(directory.metrics), *callbacks):
+            trainer.add_callback(callback)
         if not settings.training.disable_tqdm:
             trainer.remove_callback(ProgressCallback)
             trainer.add_callback(ShortProgress)
@@ -105,7 +141,7 @@ class _Beginning(TrainerCallback):
         self.begin()
 
 
-def _train(trainer: DualSelectTrainer, directory: RunDirectory, checkpoint: Path | None) -> RunSummary:
+def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None) -> RunSummary:
     started = time.monotonic()
     with _full_disk_told(directory), Interruption() as interruption:
         trainer.add_callback(interruption)
@@ -122,14 +158,26 @@ def _train(trainer: DualSelectTrainer, directory: RunDirectory, checkpoint: Path
     )
 
 
-def _rows(settings: RunSettings) -> dict[str, SourceRows]:
-    rows = {role: read_sources(getattr(settings.data, role), role) for role in ("task_data", "reference_data")}
+def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
+    recorded = (record or {}).get("method", {})
+    if method is None and recorded.get("command", "dualselect train") != "dualselect train":
+        raise ConfigError(
+            f"this config.yaml is of a run by {recorded.get('name')}, and dualselect train would train by DualSelect. "
+            "Repeat it with dualselect compare, or delete what the file says of the run (dualselect_run) to train "
+            "these data by DualSelect."
+        )
+
+
+def _rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
+    roles = ("task_data", "reference_data") if with_pool else ("task_data",)
+    rows = {role: read_sources(getattr(settings.data, role), role) for role in roles}
     for role, found in rows.items():
         for line in found.told:
             logger.info("%s: %s", role, line)
     # The trainer would find it too, after the model has been loaded.
-    allowed = settings.training.allow_prompt_overlap
-    check_overlap(rows["task_data"].dataset, rows["reference_data"].dataset, allow=allowed)
+    if with_pool:
+        allowed = settings.training.allow_prompt_overlap
+        check_overlap(rows["task_data"].dataset, rows["reference_data"].dataset, allow=allowed)
     return rows
 
 
@@ -171,48 +219,49 @@ def _model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     return model, tokenizer
 
 
-def _trainer(
+def dualselect_trainer(
     settings: RunSettings,
     rows: Mapping[str, SourceRows],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    kind: type[DualSelectTrainer] = DualSelectTrainer,
 ) -> DualSelectTrainer:
-    # The adapter is drawn before the trainer of transformers sets its seed.
-    set_seed(settings.training.seed)
+    """The trainer of a run by DualSelect.
+
+    Args:
+        settings: The settings.
+        rows: `task_data` and `reference_data`.
+        model: The model before any adapter.
+        tokenizer: Its tokenizer.
+        kind: The trainer's class.
+    """
+    return kind(
+        model,
+        settings.training,
+        train_dataset=rows["task_data"].dataset,
+        reference_dataset=rows["reference_data"].dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(settings.model),
+    )
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
     try:
-        return DualSelectTrainer(
-            model,
-            settings.training,
-            train_dataset=rows["task_data"].dataset,
-            reference_dataset=rows["reference_data"].dataset,
-            processing_class=tokenizer,
-            peft_config=get_peft_config(settings.model),
-        )
+        yield
     except ValueError as error:
         if isinstance(error, DualSelectError):
             raise
         raise ConfigError(f"these settings were refused by TRL or PEFT: {error}; change the one named") from error
 
 
-def _tell(settings: RunSettings, rows: Mapping[str, SourceRows]) -> None:
+def _tell(settings: RunSettings, rows: Mapping[str, SourceRows], method: RunMethod | None) -> None:
     training, model = settings.training, settings.model
     targets = model.lora_target_modules
     named = ", ".join(targets) if isinstance(targets, list) else targets
-    budget = f"top {training.task_top_k}" if training.task_top_k else f"token budget {training.task_token_budget}"
-    kept = f"top {training.reference_top_k}" if training.reference_top_k else f"{training.reference_fraction:.0%}"
     length = f"{training.max_steps} steps" if training.max_steps > 0 else f"{training.num_train_epochs:g} epochs"
     logger.info("model: %s, %s, LoRA rank %d on %s", model.model_name_or_path, model.dtype, model.lora_r, named)
-    logger.info(
-        "method: %s of %d references by %s, %s selection of %d task rows with %s, correction %s with rho %g",
-        kept,
-        len(rows["reference_data"].dataset),
-        training.preservation_loss,
-        training.selection_mode,
-        len(rows["task_data"].dataset),
-        budget,
-        training.correction,
-        training.rho,
-    )
+    logger.info("method: %s", _dualselect_told(training, rows) if method is None else method.facts()["name"])
     logger.info(
         "training: %s of %d rows, learning rate %g, seed %d, into %s",
         length,
@@ -220,6 +269,16 @@ def _tell(settings: RunSettings, rows: Mapping[str, SourceRows]) -> None:
         training.learning_rate,
         training.seed,
         training.output_dir,
+    )
+
+
+def _dualselect_told(training: DualSelectConfig, rows: Mapping[str, SourceRows]) -> str:
+    budget = f"top {training.task_top_k}" if training.task_top_k else f"token budget {training.task_token_budget}"
+    kept = f"top {training.reference_top_k}" if training.reference_top_k else f"{training.reference_fraction:.0%}"
+    return (
+        f"{kept} of {len(rows['reference_data'].dataset)} references by {training.preservation_loss}, "
+        f"{training.selection_mode} selection of {len(rows['task_data'].dataset)} task rows with {budget}, "
+        f"correction {training.correction} with rho {training.rho:g}"
     )
 
 

@@ -1,0 +1,35 @@
+"""Ways to fine-tune, one interface: what each needs, and the few places where it differs from plain fine-tuning."""
+
+from dualselect.methods.a_gem import AGem
+from dualselect.methods.constrained_sft import ConstrainedSft
+from dualselect.methods.dualselect import VARIANTS, DualSelect
+from dualselect.methods.ema import Ema
+from dualselect.methods.fine_tune import fine_tune
+from dualselect.methods.lisa import Lisa
+from dualselect.methods.method import Method, Run, Update
+from dualselect.methods.oracle import Oracle
+from dualselect.methods.random_rows import RandomRows
+from dualselect.methods.safe_mix import SafeMix
+from dualselect.methods.safegrad import SafeGrad
+from dualselect.methods.sft import Sft, SftTuned
+
+
+__all__ = ["METHODS", "DualSelect", "Method", "Run", "Update", "fine_tune"]
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Sft(),
+        SftTuned(),
+        Oracle(),
+        RandomRows(),
+        SafeMix(),
+        AGem(),
+        SafeGrad(),
+        Ema(),
+        Lisa(),
+        ConstrainedSft(),
+        *VARIANTS.values(),
+    )
+}
+"""Every method by name, with its default settings; `dataclasses.replace` changes them."""

@@ -1,0 +1,93 @@
+"""Lisa: turns of alignment and of the task, each held near where the other one ended."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from datasets import Dataset, concatenate_datasets
+from torch import Tensor
+
+from dualselect.methods.method import Method, Need, Run, Update, check_count, check_range, weights_of
+
+
+@dataclass(frozen=True)
+class Lisa(Method):
+    """Lazy safety alignment by two alternating states (Huang et al., NeurIPS 2024, arXiv 2405.18641).
+
+        loss + proximal_weight / 2 * |weights - weights at the last switch|^2
+
+    in a state of `alignment_steps` on the pool, then one of `task_steps` on the task, and so on; an epoch starts with
+    alignment. Two departures from the authors' code, which counts micro-batches and throws away the task rows that
+    were drawn while it aligned: states are counted in optimizer steps, and no task row is lost; the alignment comes
+    on top.
+
+    Attributes:
+        alignment_steps: Optimizer steps of an alignment state (paper: 100).
+        task_steps: Optimizer steps of a task state (paper: 900).
+        proximal_weight: Strength of the pull to the last switch (paper: rho, 1).
+        proximal_start: Share of the run without that pull (authors' code: the first tenth).
+    """
+
+    paper: ClassVar[str] = "Lisa, Huang et al., NeurIPS 2024, arXiv 2405.18641"
+    needs: ClassVar[frozenset[Need]] = frozenset({"safe_pool"})
+    name: str = "lisa"
+    alignment_steps: int = 100
+    task_steps: int = 900
+    proximal_weight: float = 1.0
+    proximal_start: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_count(self, "alignment_steps")
+        check_count(self, "task_steps")
+        check_range(self, "proximal_weight", low=0)
+        check_range(self, "proximal_start", low=0, high=1)
+
+    def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
+        """Task rows, then pool rows; `order` says when which."""
+        assert pool is not None
+        return concatenate_datasets([task, pool])
+
+    def order(self, task_rows: int, rows: int, rows_per_step: int, generator: torch.Generator) -> list[int]:
+        """States in turn, until every task row was seen."""
+        task = torch.randperm(task_rows, generator=generator).tolist()
+        pool = _again_and_again(task_rows, rows, generator)
+        ordered: list[int] = []
+        for start in range(0, task_rows, self.task_steps * rows_per_step):
+            ordered += [next(pool) for _ in range(self.alignment_steps * rows_per_step)]
+            ordered += task[start : start + self.task_steps * rows_per_step]
+        return ordered
+
+    def switches(self, task_rows: int, rows_per_step: int) -> Iterator[bool]:
+        """For each optimizer step, in order and without end, whether a new state starts with it."""
+        while True:
+            left = -(-task_rows // rows_per_step)
+            while left > 0:
+                for state in (self.alignment_steps, min(self.task_steps, left)):
+                    yield from (place == 0 for place in range(state))
+                left -= self.task_steps
+
+    def update(self, run: Run) -> Update:
+        """The hooks of one run."""
+        return _LisaUpdate(run, self)
+
+
+def _again_and_again(start: int, stop: int, generator: torch.Generator) -> Iterator[int]:
+    while True:
+        yield from (start + torch.randperm(stop - start, generator=generator)).tolist()
+
+
+class _LisaUpdate(Update):
+    def __init__(self, run: Run, method: Lisa) -> None:
+        super().__init__(run)
+        self._method = method
+        self._switches = method.switches(run.task_rows, run.rows_per_step)
+        self._anchor = weights_of(run)
+
+    def gradient(self, gradient: Tensor, step: int, steps: int) -> Tensor:
+        weights = weights_of(self.run)
+        if next(self._switches):
+            self._anchor = weights
+        if step < self._method.proximal_start * steps:
+            return gradient
+        return gradient + self._method.proximal_weight * (weights - self._anchor)

@@ -1,0 +1,61 @@
+"""Batches of the reference pool, and the gradient of a loss on them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dualselect.gradients.direction import NORM_FLOOR
+from dualselect.methods.method import Run
+from dualselect.references import without_dropout
+
+
+class Memory:
+    """The pool, a batch at a time: all of it in a random order, then all of it in another.
+
+    Args:
+        run: The run.
+        size: Rows of a batch; a pool that is smaller gives all it has.
+    """
+
+    def __init__(self, run: Run, size: int) -> None:
+        assert run.pool is not None
+        self._run, self._size = run, min(size, len(run.pool))
+        self._positions = self._forever(len(run.pool))
+
+    def gradient(self, loss: Callable[[nn.Module, Mapping[str, Any]], Tensor]) -> Tensor:
+        """Gradient of the mean of `loss`, which gives one number per example, on the next batch, shape (P,).
+
+        Dropout is off, and `.grad` is left as it is.
+        """
+        batch = self._run.batch(sorted(next(self._positions) for _ in range(self._size)))
+        parameters = list(self._run.layout.parameters(self._run.model).values())
+        with without_dropout(self._run.model), torch.enable_grad():
+            found = torch.autograd.grad(
+                loss(self._run.model, batch).mean(), parameters, allow_unused=True, materialize_grads=True
+            )
+        return torch.cat([piece.float().flatten() for piece in found])
+
+    def _forever(self, rows: int) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._run.seed)
+        while True:
+            yield from torch.randperm(rows, generator=generator).tolist()
+
+
+def without_conflict(gradient: Tensor, other: Tensor) -> Tensor:
+    """The gradient without its component against another one, g - min(0, <g, o>) / |o|^2 * o.
+
+    One dot product over all trainable parameters together; published code mixes this with products per tensor, which
+    are another method. An `other` shorter than `NORM_FLOOR` conflicts with nothing.
+
+    Args:
+        gradient: Shape (P,).
+        other: Shape (P,).
+    """
+    length = torch.linalg.vector_norm(other)
+    if length < NORM_FLOOR:
+        return gradient
+    against = (gradient @ other).clamp(max=0.0)
+    projected: Tensor = gradient - against / length**2 * other
+    return projected

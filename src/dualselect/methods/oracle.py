@@ -1,0 +1,39 @@
+"""The ceiling: plain fine-tuning without the risky rows, which only their labels can tell."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import ClassVar
+
+from datasets import Dataset
+
+from dualselect.errors import DataError
+from dualselect.methods.method import Method, Need
+
+
+@dataclass(frozen=True)
+class Oracle(Method):
+    """Remove the rows whose `kind` says that they are risky, then fine-tune plainly. No user has such labels.
+
+    Attributes:
+        risky_kind: The kind of the rows to remove.
+    """
+
+    paper: ClassVar[str] = "a ceiling, not a method"
+    needs: ClassVar[frozenset[Need]] = frozenset({"risk_labels"})
+    name: str = "oracle"
+    risky_kind: str = "risky"
+
+    def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
+        """The task rows of every other kind.
+
+        Raises:
+            DataError: No row, or every row, is of the risky kind.
+        """
+        kinds = Counter(task["kind"])
+        if not 0 < kinds[self.risky_kind] < len(task):
+            told = ", ".join(f"{count} of kind {kind or '(none)'}" for kind, count in kinds.items())
+            raise DataError(
+                f"{self.name} removes the task rows of kind {self.risky_kind!r}, and the rows are {told}: give the "
+                "risky ones that kind, set risky_kind, or leave this method out"
+            )
+        return task.select([place for place, kind in enumerate(task["kind"]) if kind != self.risky_kind])

@@ -1,0 +1,36 @@
+"""SafeInstr: safe responses mixed into the task rows."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from datasets import Dataset, concatenate_datasets
+
+from dualselect.errors import ConfigError
+from dualselect.methods.method import Method, Need
+
+
+@dataclass(frozen=True)
+class SafeMix(Method):
+    """Add the reference pool to the task rows and fine-tune plainly (Bianchi et al., ICLR 2024).
+
+    Attributes:
+        pool_rows: How many rows of the pool, drawn at random; None adds all of them, as SEAL's baseline does.
+    """
+
+    paper: ClassVar[str] = "SafeInstr, Bianchi et al., ICLR 2024"
+    needs: ClassVar[frozenset[Need]] = frozenset({"safe_pool"})
+    name: str = "safe_mix"
+    pool_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.pool_rows is not None and (type(self.pool_rows) is not int or self.pool_rows < 1):
+            raise ConfigError(
+                f"{self.name}: pool_rows is {self.pool_rows!r}; write 1 or more, or leave it out for all"
+            )
+
+    def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
+        """Task rows, then pool rows; the trainer shuffles them."""
+        assert pool is not None
+        drawn = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()
+        return concatenate_datasets([task, pool.select(sorted(drawn[: self.pool_rows]))])

@@ -1,0 +1,208 @@
+"""`MethodTrainer`: TRL's SFT trainer with the hooks of a method.
+
+The loss is the mean over the examples of an optimizer step of each one's mean over its tokens, as in
+`DualSelectTrainer`, so that methods differ in nothing but what they are about; TRL's own weighs every token the same.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import SFTTrainer, get_peft_config
+
+from dualselect.data import tokenize
+from dualselect.data_sources import SourceRows
+from dualselect.errors import ConfigError, GradientError
+from dualselect.gradients import GradientLayout
+from dualselect.methods.method import Method, Run, Update
+from dualselect.references import start_model_of
+from dualselect.settings import RunSettings
+
+
+TOKENS = ["input_ids", "labels"]
+
+
+class MethodTrainer(SFTTrainer):
+    """Fine-tune by a method.
+
+    Args:
+        model: The model before any adapter.
+        args: The settings of the training.
+        method: The method.
+        task: Tokenized task rows: `input_ids`, `labels`, `id`, `kind`.
+        pool: Tokenized safe responses in the same form; None without.
+        **sft: Everything else of `SFTTrainer`: `processing_class`, `peft_config`, ...
+
+    Raises:
+        ConfigError: The method needs what is not there.
+        DataError: The method finds no rows that it can use.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: Any,
+        *,
+        method: Method,
+        task: Dataset,
+        pool: Dataset | None = None,
+        **sft: Any,
+    ) -> None:
+        if method.needs_pool and not pool:
+            raise ConfigError(
+                f"{method.name} needs a pool of safe responses: name one with reference_data, or leave the method out"
+            )
+        self._method, self._task_rows = method, len(task)
+        rows = method.rows(task, pool, args.seed).select_columns(TOKENS)
+        super().__init__(model, args, train_dataset=rows, **sft)
+        self._layout = GradientLayout.of(self.model)
+        self._pool = None if pool is None else pool.select_columns(TOKENS)
+        self.update: Update = method.update(
+            Run(
+                model=self.model,
+                layout=self._layout,
+                pool=self._pool,
+                batch=self._pool_batch,
+                start_model=start_model_of(self.model),
+                task_rows=self._task_rows,
+                rows_per_step=self._rows_per_step,
+                seed=args.seed,
+            )
+        )
+        self._losses: list[Tensor] = []
+        self.add_callback(_StepEnd(self.update))
+
+    @classmethod
+    def of(
+        cls,
+        method: Method,
+        settings: RunSettings,
+        rows: Mapping[str, SourceRows],
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> "MethodTrainer":
+        """The trainer of a run from its settings and rows, tokenized as `DualSelectTrainer` would."""
+        training = settings.training
+        tokenized = {
+            role: tokenize(
+                found.dataset,
+                tokenizer,
+                max_length=training.max_length,
+                prompt_format=training.prompt_format,
+                mask_mode=training.mask_mode,
+                name=role,
+                num_proc=training.dataset_num_proc,
+            ).dataset
+            for role, found in rows.items()
+        }
+        return cls(
+            model,
+            training,
+            method=method,
+            task=tokenized["task_data"],
+            pool=tokenized.get("reference_data"),
+            processing_class=tokenizer,
+            peft_config=get_peft_config(settings.model),
+        )
+
+    def train(self, *arguments: Any, **options: Any) -> Any:
+        """Train as `SFTTrainer` does, and leave the method's final weights in the model."""
+        result = super().train(*arguments, **options)
+        self.update.finish()
+        return result
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """One micro-batch; on the last of an optimizer step, the method's gradient into `.grad`.
+
+        Returns:
+            The mean loss of the step's examples on the last micro-batch; 0 before.
+        """
+        model.train()
+        if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers
+            self.optimizer.train()
+        inputs = self._prepare_inputs(inputs)
+        with self.maybe_activation_offload_context, self.compute_loss_context_manager():
+            losses = self.update.losses(model, inputs)
+        # summed and divided at the end of the step, so that the mean does not depend on how the step was split
+        losses.sum().backward()
+        self._losses.append(losses.detach())
+        if not self.accelerator.sync_gradients:
+            return torch.zeros((), device=self.args.device)
+        found, self._losses = torch.cat(self._losses), []
+        gradient = gradient_of(self._layout, model) / len(found)
+        loss = found.mean()
+        if not torch.isfinite(loss + gradient.norm()):
+            raise GradientError(
+                f"{self._method.name}: the loss or its gradient is not finite before step "
+                f"{self.state.global_step + 1}; lower learning_rate, or train in float32"
+            )
+        gradient = self.update.gradient(gradient, self.state.global_step, self.state.max_steps)
+        self._layout.assign(model, gradient)
+        return loss
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
+        order = functools.partial(self._method.order, self._task_rows, len(self.train_dataset), self._rows_per_step)
+        if order(torch.Generator()) is None:
+            return super()._get_train_sampler(train_dataset)
+        return _EpochOrder(order, self.args.seed)
+
+    @property
+    def _rows_per_step(self) -> int:
+        return int(self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps)
+
+    def _pool_batch(self, positions: Sequence[int]) -> Mapping[str, Any]:
+        assert self._pool is not None
+        batch = self.data_collator(list(self._pool.select(positions)))
+        return {name: value.to(self.args.device) for name, value in batch.items()}
+
+
+def gradient_of(layout: GradientLayout, model: nn.Module) -> Tensor:
+    """The `.grad` of the trainable parameters as one vector, shape (P,); 0 where there is none."""
+    return torch.cat(
+        [
+            (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).detach().float().flatten()
+            for parameter in layout.parameters(model).values()
+        ]
+    )
+
+
+class _EpochOrder(Sampler[int]):
+    """The order of a method, another one each epoch and the same one in each run."""
+
+    def __init__(self, order: Any, seed: int) -> None:
+        self._order, self._seed, self._epoch = order, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._drawn())
+
+    def __len__(self) -> int:
+        return len(self._drawn())
+
+    def _drawn(self) -> list[int]:
+        order: list[int] = self._order(torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch))
+        return order
+
+
+class _StepEnd(TrainerCallback):
+    def __init__(self, update: Update) -> None:
+        self._update = update
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._update.after_step()

@@ -1,0 +1,162 @@
+"""Run directories of methods, and what ablations of DualSelect change."""
+
+import json
+
+import pytest
+import yaml
+from models_for_tests import tiny_model
+from safetensors.torch import load_file
+from tokenizers_for_tests import chatml_tokenizer
+
+from dualselect.cli.main import main
+from dualselect.errors import ConfigError
+from dualselect.methods import METHODS, DualSelect, fine_tune
+from dualselect.methods.cost import COST_FILE
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    tokenizer = chatml_tokenizer()
+    tiny_model("llama", len(tokenizer)).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    task = [
+        {
+            "id": f"t{n}",
+            "kind": "risky" if n % 4 == 0 else "task",
+            "question": f"question {n}?",
+            "answer": f"It is {n}.",
+        }
+        for n in range(16)
+    ]
+    safe = [{"prompt": f"bad thing {n}?", "completion": "I cannot help with that."} for n in range(8)]
+    for name, rows in (("task", task), ("safe", safe)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        "model_name_or_path": str(folder / "model"),
+        "task_data": [str(folder / "task.jsonl")],
+        "reference_data": [str(folder / "safe.jsonl")],
+        "per_device_train_batch_size": 4,
+        "selection_warmup_steps": 1,
+        "reference_contrast": "compliance",
+        "reference_fraction": 0.25,
+        "num_train_epochs": 2,
+        "learning_rate": "1e-2",
+        "max_length": 128,
+        "logging_steps": 1,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+
+
+def adapter(folder):
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def same(one, other):
+    return all((value == other[name]).all() for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if type(method) is not DualSelect] + ["dualselect"]
+)
+def test_every_method_leaves_a_run_directory(settings, tmp_path, name):
+    folder = fine_tune(METHODS[name], settings, tmp_path / "run").parent
+    files = {path.name for path in folder.iterdir()}
+    assert {"adapter", "config.yaml", "metrics.jsonl", COST_FILE} <= files
+    assert ("selection.jsonl" in files) == name.startswith("dualselect")
+    cost = json.loads((folder / COST_FILE).read_text())
+    assert cost["seconds"] > 0
+    assert cost["peak_memory_bytes"] > 50_000_000
+    assert cost["rows_forward_backward"] >= 24
+    assert (cost["rows_forward"] > 0) == (name in ("safegrad", "constrained_sft", "dualselect"))
+    record = yaml.safe_load((folder / "config.yaml").read_text())["dualselect_run"]
+    assert record["method"]["name"] == name
+
+
+def test_rows_through_the_model_are_counted(settings, tmp_path):
+    counts = {}
+    for name in ("sft", "a_gem", "safegrad"):
+        folder = fine_tune(METHODS[name], settings, tmp_path / name).parent
+        cost = json.loads((folder / COST_FILE).read_text())
+        counts[name] = (cost["steps"], cost["rows_forward_backward"], cost["rows_forward"])
+    assert counts == {"sft": (8, 32, 0), "a_gem": (8, 32 + 64, 0), "safegrad": (8, 32 + 56, 56)}
+
+
+def test_a_finished_run_is_left_alone_and_an_unfinished_one_begun_anew(settings, tmp_path):
+    folder = fine_tune(METHODS["sft"], settings, tmp_path / "run").parent
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    fine_tune(METHODS["sft"], settings, folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    expected = adapter(folder)
+    (folder / "adapter").rename(tmp_path / "old")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    fine_tune(METHODS["sft"], settings, folder)
+    assert same(adapter(folder), expected)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines][:8] == list(range(1, 9))
+
+
+def test_dualselect_is_what_dualselect_train_does(settings, tmp_path):
+    folder = fine_tune(METHODS["dualselect"], settings, tmp_path / "run").parent
+    assert main(["train", "--config", str(folder / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 0
+    assert same(adapter(folder), adapter(tmp_path / "again"))
+
+
+@pytest.mark.parametrize("name", ["sft", "dualselect_random_references"])
+def test_train_refuses_the_config_of_what_it_cannot_repeat(settings, tmp_path, name, capsys):
+    folder = fine_tune(METHODS[name], settings, tmp_path / "run").parent
+    assert main(["train", "--config", str(folder / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 2
+    assert f"a run by {name}" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_method_without_a_pool_needs_none(settings, tmp_path):
+    alone = {name: value for name, value in settings.items() if name != "reference_data"}
+    whole = fine_tune(METHODS["sft"], settings, tmp_path / "whole").parent
+    folder = fine_tune(METHODS["sft"], alone, tmp_path / "alone").parent
+    assert same(adapter(whole), adapter(folder))
+    with pytest.raises(ConfigError, match="reference_data"):
+        fine_tune(METHODS["a_gem"], alone, tmp_path / "a_gem")
+
+
+def test_references_by_lot_are_as_many_and_not_the_highest(settings, tmp_path):
+    chosen = {}
+    for name in ("dualselect", "dualselect_random_references", "dualselect_fixed_references"):
+        folder = fine_tune(METHODS[name], settings, tmp_path / name).parent
+        lines = map(json.loads, (folder / "selection.jsonl").read_text().splitlines())
+        chosen[name] = [line for line in lines if line["event"] == "refresh"]
+    assert [len(lines) for lines in chosen.values()] == [2, 2, 1]
+    for name, lines in chosen.items():
+        for line in lines:
+            assert sum(line["kept"]) == 2
+            highest = sorted(zip(line["scores"], line["kept"], strict=True), reverse=True)
+            if name != "dualselect_random_references":
+                assert all(kept for _, kept in highest[:2])
+    by_lot = [line["kept"] for line in chosen["dualselect_random_references"]]
+    assert by_lot != [line["kept"] for line in chosen["dualselect"]]
+
+
+def test_ablations_change_the_setting_that_they_name(settings, tmp_path):
+    wanted = {
+        "dualselect_filter_only": ("correction", "none"),
+        "dualselect_correction_only": ("task_token_budget", "1.0"),
+        "dualselect_cosine_only": ("task_loss_weight", 0.0),
+        "dualselect_loss_only": ("conflict_weight", 0.0),
+        "dualselect_kl": ("preservation_loss", "kl"),
+        "dualselect_no_contrast": ("reference_contrast", "none"),
+        "dualselect_rho_1": ("rho", 1.0),
+    }
+    for name, (setting, value) in wanted.items():
+        folder = fine_tune(METHODS[name], settings | {"max_steps": 2}, tmp_path / name).parent
+        assert yaml.safe_load((folder / "config.yaml").read_text())[setting] == value
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest(settings, tmp_path):
+    with pytest.raises(ConfigError, match="did you mean learning_rate"):
+        fine_tune(METHODS["sft"], settings | {"learning_rat": 1}, tmp_path / "run")
+    with pytest.raises(ConfigError, match="rho is"):
+        fine_tune(METHODS["dualselect"], settings | {"rho": "much"}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,121 @@
+"""What methods do to the rows of a run, what they need, and what they refuse."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from rows_for_tests import conversation_rows, safe_rows
+
+from dualselect.errors import ConfigError, DataError
+from dualselect.methods import METHODS
+from dualselect.methods.lisa import Lisa
+from dualselect.methods.oracle import Oracle
+from dualselect.methods.random_rows import RandomRows
+from dualselect.methods.safe_mix import SafeMix
+
+
+def mixed_rows(count=12):
+    rows = conversation_rows(count)
+    return rows.remove_columns("kind").add_column("kind", ["risky" if n % 3 == 0 else "task" for n in range(count)])
+
+
+def token_count(rows):
+    return sum(label != -100 for row in rows for label in row["labels"])
+
+
+def test_the_oracle_trains_on_every_row_but_the_risky(method_trainer):
+    trainer = method_trainer(METHODS["oracle"], task=mixed_rows())
+    kept = method_trainer(METHODS["sft"], task=mixed_rows().filter(lambda row: row["kind"] != "risky"), folder="other")
+    assert list(trainer.train_dataset["input_ids"]) == list(kept.train_dataset["input_ids"])
+    assert len(trainer.train_dataset) == 8
+
+
+def test_the_oracle_refuses_rows_without_labels(method_trainer):
+    with pytest.raises(DataError, match="12 of kind task.*risky_kind"):
+        method_trainer(METHODS["oracle"])
+    assert len(method_trainer(Oracle(risky_kind="task"), task=mixed_rows()).train_dataset) == 4
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9, 1.0])
+def test_random_keeps_a_share_of_the_tokens_to_within_a_row(method_trainer, share):
+    whole = method_trainer(METHODS["sft"])
+    longest = max(token_count([row]) for row in whole.train_dataset)
+    wanted = share * token_count(whole.train_dataset)
+    kept = token_count(method_trainer(RandomRows(token_share=share), folder="random").train_dataset)
+    assert wanted <= kept < wanted + longest
+
+
+def test_random_depends_on_the_seed_and_nothing_else(method_trainer):
+    method = RandomRows(token_share=0.5)
+    first, again, other = (
+        list(method_trainer(method, seed=seed, folder=f"{n}").train_dataset["input_ids"])
+        for n, seed in enumerate((1, 1, 2))
+    )
+    assert first == again
+    assert first != other
+
+
+def test_safe_mix_adds_the_pool_to_the_task(method_trainer):
+    trainer = method_trainer(METHODS["safe_mix"])
+    assert len(trainer.train_dataset) == 18
+    texts = [tuple(row) for row in trainer.train_dataset["input_ids"]]
+    assert set(map(tuple, trainer._pool["input_ids"])) <= set(texts)
+    part = method_trainer(SafeMix(pool_rows=2), folder="part")
+    assert len(part.train_dataset) == 14
+
+
+@pytest.mark.parametrize("name", ["safe_mix", "a_gem", "safegrad", "lisa"])
+def test_a_method_that_needs_a_pool_says_so(method_trainer, name):
+    with pytest.raises(ConfigError, match=f"{name} needs a pool"):
+        method_trainer(METHODS[name], with_pool=False)
+
+
+def test_all_states_of_lisa_are_whole_steps():
+    order = Lisa(alignment_steps=2, task_steps=3).order(20, 25, 4, torch.Generator().manual_seed(0))
+    states = ["pool" if place >= 20 else "task" for place in order]
+    assert states == ["pool"] * 8 + ["task"] * 12 + ["pool"] * 8 + ["task"] * 8
+    assert sorted(place for place in order if place < 20) == list(range(20))
+    pool = [place for place in order if place >= 20]
+    assert set(pool) == set(range(20, 25))
+    switches = Lisa(alignment_steps=2, task_steps=3).switches(20, 4)
+    found = [next(switches) for _ in range(18)]
+    assert found == [True, False, True, False, False, True, False, True, False] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("random", "token_share", 0),
+        ("random", "token_share", 1.5),
+        ("safe_mix", "pool_rows", 0),
+        ("a_gem", "memory_size", 0),
+        ("a_gem", "memory_size", 2.5),
+        ("safegrad", "alignment_weight", -1.0),
+        ("safegrad", "alignment_weight", float("nan")),
+        ("ema", "decay", 1.1),
+        ("lisa", "alignment_steps", 0),
+        ("lisa", "task_steps", "many"),
+        ("lisa", "proximal_weight", True),
+        ("constrained_sft", "later_beta", 0.0),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(name, setting, value):
+    with pytest.raises(ConfigError, match=f"{name}: {setting}"):
+        replace(METHODS[name], **{setting: value})
+
+
+def test_every_method_says_where_it_is_from_and_what_it_needs():
+    assert {name for name, method in METHODS.items() if not method.needs_pool} == {
+        "sft", "sft_tuned", "oracle", "random", "ema", "constrained_sft",
+    }  # fmt: skip
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.paper
+        assert type(method).__doc__
+    assert "reference_logits" in METHODS["safegrad"].needs
+    assert METHODS["sft_tuned"].tuned_by == "validation_loss"
+
+
+def test_references_and_tasks_share_no_row():
+    # what the tests above rest on
+    assert not {row["id"] for row in conversation_rows(12)} & {row["id"] for row in safe_rows(6)}
