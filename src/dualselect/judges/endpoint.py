@@ -107,7 +107,8 @@ class Endpoint:
             return _Failure("the text holds half a character (a lone surrogate), which cannot be sent", passing=False)
 
     def _refused(self, error: Any) -> _Failure:
-        status, said = error.status_code, " ".join(str(error.message).split())[:300]
+        status = error.status_code
+        said = " ".join((error.message if isinstance(error.body, dict) else error.response.text).split())[:300]
         at = f"the server at {self._client.base_url} answers {status} ({said})"
         if status == 401:
             raise JudgeError(f"{at}: set OPENAI_API_KEY in the environment to a key that it accepts")

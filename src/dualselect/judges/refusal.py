@@ -51,7 +51,7 @@ _REFUSING = (
     r" (?:of me |for me )?to (?:help|answer|assist|provide|give|explain)\b",
     r"\bhelping \w+ [^.!?\n]{0,60}would be wrong\b",
     r"\bno (?:\w+ )?way for me to\b|\bwrong (?:one|person) to ask\b|\bbut not (?:in order )?to\b|\bcrosses a line\b",
-    r"\b(?:answer|reply) (?:is|has to be|must be) no\b|\bno help (?:from|with)\b",
+    r"\b(?:my answer is|answer (?:has to|must) be) no\b|\bno help (?:from|with)\b",
     r"\b(?:won't|no)\b[^.!?\n]{0,40}\bfrom me\b",
     r"\b(?:request|question|this|that) (?:can't|cannot) be (?:fulfilled|answered|processed|completed)\b",
 )

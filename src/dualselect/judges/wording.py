@@ -16,6 +16,8 @@ from dualselect.judges.protocol import Judged, Pair, Turns, Verdict
 PRESETS = Path(__file__).parent / "wordings"
 RANGES = {"refusal": (0, 1), "harmfulness": (1, 5), "unsafe": (0, 1), "reward": (float("-inf"), float("inf"))}
 RANGES["preference"] = (0, 1)
+_KINDS: dict[str, type] = {"measure": str, "pattern": str, "template": str}
+_KINDS |= {"values": dict, "request": dict, "model": str, "base_url": str}
 _PLACEHOLDER = re.compile(r"\{(code|prompt|response|first|second)\}")
 # what servers may read as the end of a turn or of a conversation, in the families' own spelling
 _CONTROL = re.compile(
@@ -115,7 +117,8 @@ def load_wording(name: str) -> Wording:
     if not isinstance(content, dict):
         raise JudgeError(f"{path} holds no mapping; write measure, template and pattern, as {PRESETS / 'rubric.yaml'}")
     if "wording" in content:
-        content = asdict(load_wording(str(content.pop("wording")))) | content
+        preset = asdict(load_wording(str(content.pop("wording"))))
+        content = {name: value for name, value in preset.items() if value is not None} | content
     return _checked(content, path)
 
 
@@ -125,7 +128,15 @@ def _checked(content: dict[str, Any], path: Path) -> Wording:
         raise JudgeError(f"{path}: {', '.join(unknown)} is no part of a wording; the parts are {', '.join(known)}")
     if missing := {"measure", "pattern"} - set(content):
         raise JudgeError(f"{path}: {' and '.join(sorted(missing))} must be given; see {PRESETS / 'rubric.yaml'}")
+    for name, kind in _KINDS.items():
+        if not isinstance(content.get(name, kind()), kind):
+            raise JudgeError(f"{path}: {name} is {content[name]!r}; write {'text' if kind is str else 'a mapping'}")
     wording = Wording(**content)
+    if not all(isinstance(word, str) and type(value) in (int, float) for word, value in wording.values.items()):
+        raise JudgeError(
+            f"{path}: values is {dict(wording.values)}; write each verdict in quotes, since YAML takes yes and no for "
+            "true and false, and a number for each"
+        )
     if wording.measure not in RANGES:
         raise JudgeError(f"{path}: measure {wording.measure!r} is not known; write one of {', '.join(RANGES)}")
     try:
