@@ -194,8 +194,9 @@ def _load(
 ) -> tuple[Responder, StartModel | None]:
     start_found = find_model(start_model) if start_model not in (None, BASE) else None
     if start_model == BASE and found.adapter is None:
+        has_none = "has none" if Path(found.path).exists() else "is neither a run nor an adapter here"
         raise ConfigError(
-            f"start_model base is the model without its adapter, and {found.name} has none: name a model"
+            f"start_model base is the model without its adapter, and {found.name} {has_none}: name a model"
         )
     model, tokenizer = load_local_model(found)
     responder = LocalResponder(

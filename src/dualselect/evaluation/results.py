@@ -138,7 +138,7 @@ class Evaluation:
 
 
 def whole_characters(text: str) -> str:
-    """The text with a question mark for each half of a surrogate pair, which a server may send and no file can hold."""
+    """The text with a question mark for each half of a surrogate pair, which servers may send and no file holds."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -1,0 +1,37 @@
+"""A small model, its adapter, a run directory, and a scripted server."""
+
+import pytest
+from models_for_tests import tiny_model
+from peft import LoraConfig, get_peft_model
+from servers_for_tests import Server
+from tokenizers_for_tests import chatml_tokenizer
+
+from dualselect.files import write_text
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "start"
+    tokenizer = chatml_tokenizer()
+    tiny_model("llama", len(tokenizer), seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory, model_folder):
+    """A finished run of `dualselect train`, as far as evaluations look at it."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    model = tiny_model("llama", len(chatml_tokenizer()), seed=3)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    adapted.peft_config["default"].base_model_name_or_path = "moved/away"
+    adapted.save_pretrained(folder / "adapter")
+    write_text(folder / "config.yaml", f"model_name_or_path: {model_folder}\ndtype: float32\n")
+    return folder
+
+
+@pytest.fixture
+def server():
+    running = Server()
+    yield running
+    running.close()
