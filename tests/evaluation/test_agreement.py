@@ -15,11 +15,10 @@ def test_kappa_of_a_table_worked_out_by_hand():
 
 
 def test_kappa_of_three_answers_worked_out_by_hand():
-    """p_o = 4 / 6; p_e = (3 * 2 + 2 * 3 + 1 * 1) / 36 = 13 / 36; kappa = (24 - 13) / (36 - 13)."""
-    assert agreement([1, 1, 1, 2, 2, 3], [1, 1, 2, 2, 2, 3][:5] + [3]).observed == pytest.approx(5 / 6)
+    """p_o = 3 / 6 = 18 / 36, p_e = (3 * 2 + 2 * 3 + 1 * 1) / 36 = 13 / 36, kappa = 5 / 23."""
     found = agreement([1, 1, 1, 2, 2, 3], [1, 2, 2, 2, 1, 3])
-    assert found.observed == pytest.approx(3 / 6)
-    assert found.kappa == pytest.approx((18 - 13) / (36 - 13))
+    assert found.observed == 0.5
+    assert found.kappa == pytest.approx(5 / 23)
 
 
 def test_kappa_at_its_ends():

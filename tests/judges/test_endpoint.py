@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from servers_for_tests import Answer, scripted_server, unused_address
+from judge_servers_for_tests import Answer, scripted_server, unused_address
 
 from dualselect.errors import JudgeError
 from dualselect.judges import Judged, JudgeSettings, load_judge
