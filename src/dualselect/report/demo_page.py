@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-
 from dualselect.files import write_text
 from dualselect.report import figures
+from dualselect.report.page import page_environment
 from dualselect.selection_log import SelectionLog
 
 
@@ -33,24 +32,26 @@ def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[s
     steps = [line for line in log if line["event"] == "step"]
     threshold = next((line["conflict_threshold"] for line in log if line["event"] == "refresh"), None)
     rates = {name: [found["measures"][kind] for kind in measures] for name, found in evaluations.items()}
-    # autoescape is on for every template: rows and responses are somebody's text
-    environment = Environment(loader=PackageLoader("dualselect", "report"), autoescape=True)
-    page = environment.get_template("demo.html.j2").render(
-        measures=measures,
-        table=[(models[name], rates[name]) for name in models],
-        bars=figures.grouped_bars(list(measures.values()), {models[name]: rates[name] for name in models}),
-        losses=figures.lines(
-            {models[name]: _losses(folder / name) for name in models if name != "start"},
-            across="optimizer step",
-            up="loss of the examples learned",
-        ),
-        cosines=figures.histogram(
-            _cosines(steps), across="cosine of a row's gradient to the reference direction", line_at=threshold
-        ),
-        dropped=_dropped(steps),
-        rows=_rows(evaluations, models),
-        harmful=HARMFUL,
-        settings=json.loads((folder / "settings.json").read_text("utf-8")),
+    page = (
+        page_environment()
+        .get_template("demo.html.j2")
+        .render(
+            measures=measures,
+            table=[(models[name], rates[name]) for name in models],
+            bars=figures.grouped_bars(list(measures.values()), {models[name]: rates[name] for name in models}),
+            losses=figures.lines(
+                {models[name]: _losses(folder / name) for name in models if name != "start"},
+                across="optimizer step",
+                up="loss of the examples learned",
+            ),
+            cosines=figures.histogram(
+                _cosines(steps), across="cosine of a row's gradient to the reference direction", line_at=threshold
+            ),
+            dropped=_dropped(steps),
+            rows=_rows(evaluations, models),
+            harmful=HARMFUL,
+            settings=json.loads((folder / "settings.json").read_text("utf-8")),
+        )
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"

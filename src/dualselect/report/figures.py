@@ -1,4 +1,7 @@
-"""The figures of a page, as SVG text that is drawn on light and dark alike."""
+"""The figures of a page, as SVG text that is drawn on light and dark alike.
+
+Legends are HTML above the drawing: they wrap on a phone, and however long a name is, it covers nothing.
+"""
 
 import io
 import re
@@ -6,81 +9,226 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dualselect.report.headline import Cell
+from dualselect.report.visible import visible
 
 
-# Okabe-Ito: told apart by color-blind readers too
+# Okabe-Ito: told apart by color-blind readers too; marks and dashes tell apart what has the same color
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
+DASHES = {"-": "━", "--": "╍", ":": "┈"}
 GRAY = "#808080"
+MOST_POINTS = 150
+"""Of a curve; longer ones are shown as means of neighbors."""
 
 
-def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup:
     """Rates as bars with their intervals.
 
     Args:
         groups: Labels along the axis.
         series: For each name one rate per group: `successes`, `count`, `low`, `high`.
     """
-    figure, axes = _figure(7.2, 3.2)
+    figure, axes = _figure(7.2, 3.0)
     width = 0.8 / len(series)
-    for place, (name, rates) in enumerate(series.items()):
+    for place, rates in enumerate(series.values()):
         at = [group + (place - (len(series) - 1) / 2) * width for group in range(len(groups))]
         values = [100 * rate["successes"] / rate["count"] for rate in rates]
         errors = [
             [max(0.0, value - 100 * rate["low"]) for value, rate in zip(values, rates, strict=True)],
             [max(0.0, 100 * rate["high"] - value) for value, rate in zip(values, rates, strict=True)],
         ]
-        axes.bar(at, values, width * 0.92, label=name, color=COLORS[place], yerr=errors, ecolor=GRAY, capsize=2)
+        axes.bar(at, values, width * 0.92, color=_color(place), yerr=errors, ecolor=GRAY, capsize=2)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylim(0, 105)
     axes.set_ylabel("% of prompts")
-    axes.legend(frameon=False, ncols=len(series), loc="upper center", bbox_to_anchor=(0.5, 1.16))
-    return _svg(figure)
+    return _legend(series, "■") + _svg(figure)
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, across: str, up: str) -> str:
-    """Curves of (x, y) points by name."""
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    across: str,
+    up: str,
+    steps: Sequence[tuple[float, float]] = (),
+) -> Markup:
+    """Curves of (x, y) points by name.
+
+    Args:
+        series: The points, in order of x.
+        across: Label of x.
+        up: Label of y.
+        steps: Points of a dashed gray stair, such as a threshold that changes now and then.
+    """
     figure, axes = _figure(5.4, 3.0)
-    for color, (name, points) in zip(COLORS[1:], series.items(), strict=False):
-        axes.plot([x for x, _ in points], [y for _, y in points], label=name, color=color)
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.legend(frameon=False)
-    return _svg(figure)
+    dashes = list(DASHES)
+    for place, points in enumerate(series.values()):
+        shown = _thinned(points)
+        style = {"color": _color(place), "linestyle": dashes[place // len(COLORS) % len(dashes)]}
+        axes.plot([x for x, _ in shown], [y for _, y in shown], marker="." if len(shown) == 1 else None, **style)
+    if steps:
+        end = max((points[-1][0] for points in series.values() if points), default=steps[-1][0])
+        xs, ys = [x for x, _ in steps] + [max(end, steps[-1][0])], [y for _, y in steps] + [steps[-1][1]]
+        axes.step(xs, ys, where="post", color=GRAY, linestyle="--", linewidth=1.2)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.set_xlabel(_label(across, 60))
+    axes.set_ylabel(_label(up, 40))
+    glyphs = [DASHES[dashes[place // len(COLORS) % len(dashes)]] for place in range(len(series))]
+    return _legend(series, *glyphs) + _svg(figure)
 
 
-def histogram(values: Mapping[str, Sequence[float]], *, across: str, line_at: float | None) -> str:
+def histogram(values: Mapping[str, Sequence[float]], *, across: str, line_at: float | None) -> Markup:
     """Densities of values by name, and a vertical line."""
     figure, axes = _figure(5.4, 3.0)
     everything = [value for some in values.values() for value in some]
     span = (min(everything), max(everything)) if everything else (-1.0, 1.0)
-    for color, (name, some) in zip(COLORS, sorted(values.items()), strict=False):
-        axes.hist(some, bins=20, range=span, histtype="step", linewidth=1.6, density=True, label=name, color=color)
+    names = sorted(values)
+    for place, name in enumerate(names):
+        axes.hist(values[name], bins=20, range=span, histtype="step", linewidth=1.6, density=True, color=_color(place))
     if line_at is not None:
-        axes.axvline(line_at, color=GRAY, linestyle="--", label="conflict")
-    axes.set_xlabel(across)
+        axes.axvline(line_at, color=GRAY, linestyle="--")
+    axes.set_xlabel(_label(across, 60))
     axes.set_ylabel("density")
-    columns = len(axes.get_legend_handles_labels()[1])
-    axes.legend(
-        frameon=False, fontsize="small", ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0),
-        columnspacing=1.0, handlelength=1.2, handletextpad=0.5,
-    )  # fmt: skip
+    return _legend(names, "━") + _svg(figure)
+
+
+def intervals(rows: Mapping[str, Mapping[str, Cell]], names: Sequence[str], *, across: str) -> Markup:
+    """Values with their intervals as dots, one row per category and one dot in it per name.
+
+    Args:
+        rows: For each category the cell of each name; a name without one has no dot there.
+        names: Who is compared.
+        across: Label of the values.
+    """
+    figure, axes = _figure(5.4, 0.8 + len(rows) * (0.2 + 0.1 * len(names)))
+    shown = {name: place for place, name in enumerate(names)}
+    for height, cells in enumerate(reversed(list(rows.values()))):
+        if height:
+            axes.axhline(height - 0.5, color=GRAY, linewidth=0.4, alpha=0.5)
+        for name, cell in cells.items():
+            at = height + ((len(names) - 1) / 2 - shown[name]) * 0.8 / max(len(names), 2)
+            _dot(axes, cell, at, shown[name])
+    axes.set_yticks(range(len(rows)), [_label(category) for category in reversed(list(rows))])
+    axes.set_ylim(-0.5, len(rows) - 0.5)
+    axes.set_xlabel(_label(across, 60))
+    if all(cell.percent for cells in rows.values() for cell in cells.values()):
+        axes.set_xlim(-3, 103)
+    return _legend(names, *_marks(len(names))) + _svg(figure)
+
+
+def _dot(axes: Any, cell: Cell, at: float, place: int) -> None:
+    if cell.value is None:
+        return
+    if cell.low is not None and cell.high is not None:
+        axes.plot([cell.low, cell.high], [at, at], color=_color(place), linewidth=1, alpha=0.7)
+    axes.plot([cell.value], [at], color=_color(place), marker=list(MARKS)[place % len(MARKS)], markersize=5)
+
+
+def trade_off(points: Mapping[str, tuple[Cell, Cell]], *, across: str, up: str) -> Markup:
+    """Two values of each name against each other, with their intervals.
+
+    Args:
+        points: For each name the cell across and the cell up.
+        across: What the first is.
+        up: What the second is.
+    """
+    figure, axes = _figure(6.4, 4.0)
+    for place, (x, y) in enumerate(points.values()):
+        color = _color(place)
+        for cell, other, flat in ((x, y, True), (y, x, False)):
+            if cell.low is not None and cell.high is not None:
+                ends, held = [cell.low, cell.high], [other.value, other.value]
+                axes.plot(*((ends, held) if flat else (held, ends)), color=color, linewidth=0.8, alpha=0.5)
+        axes.plot([x.value], [y.value], color=color, marker=list(MARKS)[place % len(MARKS)], markersize=8)
+    axes.set_xlabel(_label(across, 60))
+    axes.set_ylabel(_label(up, 40))
+    return _legend(points, *_marks(len(points))) + _svg(figure)
+
+
+def timeline(steps: Sequence[int], shares: Sequence[Mapping[str, float]], churn: Sequence[float | None]) -> Markup:
+    """What the refreshes chose: a map of categories, and under it how alike each choice is to the one before.
+
+    Args:
+        steps: The step of each refresh.
+        shares: For each refresh the share of each category's references that was kept.
+        churn: For each refresh the Jaccard index with the one before; None for the first.
+    """
+    categories = sorted({category for some in shares for category in some})
+    height = 0.24 * len(categories)
+    figure = _blank(7.2, height + 2.1)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[height + 0.1, 1.0])
+    table = [[some.get(category, 0.0) for some in shares] for category in categories]
+    image = upper.imshow(table, aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="none")
+    upper.set_yticks(range(len(categories)), [_label(category) for category in categories])
+    upper.tick_params(bottom=False, labelbottom=False)
+    figure.colorbar(image, ax=upper, label="share chosen", aspect=max(6, height * 4))
+    known = [(place, value) for place, value in enumerate(churn) if value is not None]
+    lower.plot([place for place, _ in known], [value for _, value in known], color=COLORS[0], marker=".")
+    lower.set_ylim(-0.05, 1.05)
+    lower.set_ylabel("Jaccard")
+    lower.spines[["top", "right"]].set_visible(False)
+    every = -(-len(steps) // 10)
+    lower.set_xticks(range(0, len(steps), every), [str(step) for step in steps[::every]])
+    lower.set_xlabel("optimizer step of the refresh")
     return _svg(figure)
 
 
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    size = -(-len(points) // MOST_POINTS) or 1
+    parts = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
+
+
+def _color(place: int) -> str:
+    return COLORS[place % len(COLORS)]
+
+
+def _marks(count: int) -> list[str]:
+    glyphs = list(MARKS.values())
+    return [glyphs[place % len(glyphs)] for place in range(count)]
+
+
+def _label(text: str, most: int = 26) -> str:
+    """A text that leaves room for the drawing beside it."""
+    text = visible(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _legend(names: Sequence[str] | Mapping[str, Any], *glyphs: str) -> Markup:
+    """Names behind a colored glyph; the last glyph serves all that have none of their own."""
+    entries = [
+        Markup('<span><b style="color: {}" aria-hidden="true">{}</b> {}</span>').format(
+            _color(place), glyphs[min(place, len(glyphs) - 1)], visible(name)
+        )
+        for place, name in enumerate(names)
+    ]
+    return Markup('<p class="legend">') + Markup(" ").join(entries) + Markup("</p>")
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    # text as text, so that the page's own font and both color schemes apply
-    mpl.rcParams["svg.fonttype"] = "none"
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _blank(width, height)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def _blank(width: float, height: float) -> Figure:
+    # text as text, so that the page's own font and both color schemes apply; a $ in a name is a dollar; the same
+    # input gives the same bytes
+    mpl.rcParams |= {"svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "dualselect"}
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Figure) -> Markup:
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace("#000000", "currentColor")
+    # names of parts, the same in every figure, which a page may have once only
+    svg = re.sub(r' id="[A-Za-z0-9]+_\d+"', "", svg)
     # black is matplotlib's unwritten default for text: say it, so that it follows the page
-    return re.sub(r"<text (style=\"[^\"]*)\"", r'<text \1; fill: currentColor"', svg)
+    return Markup(re.sub(r"<text (style=\"[^\"]*)\"", r'<text \1; fill: currentColor"', svg))  # noqa: S704 - drawn here

@@ -1,0 +1,53 @@
+"""`dualselect report`: runs and comparisons as one page."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from dualselect.errors import ConfigError
+from dualselect.run_directory import REPORT
+
+
+PAGE_PACKAGES = ("jinja2", "matplotlib")
+
+
+def run(arguments: list[str]) -> int:
+    """Write the page, and say where it is."""
+    parser = argparse.ArgumentParser(
+        prog="dualselect report",
+        description="Write what happened in runs and comparisons as one HTML page that opens from disk and needs no "
+        "network: safety and utility with intervals, what was selected and why, every row and every response. It "
+        "holds texts of your data and of the evaluations: mind with whom you share it.",
+        epilog="example: dualselect report runs/first runs/second --output both.html",
+    )
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="of dualselect train, evaluate or compare"
+    )
+    parser.add_argument("--output", type=Path, help=f"the page (FOLDER/{REPORT}; must be said for several folders)")
+    options = parser.parse_args(arguments)
+    check_page_packages("the page of a report")
+    if options.output is None and len(options.folders) > 1:
+        raise ConfigError(f"{len(options.folders)} folders make one page: say where with --output, such as both.html")
+    output = options.output or options.folders[0] / REPORT
+    if output.is_dir():
+        raise ConfigError(f"--output {output} is a folder: name a file, such as {output / REPORT}")
+
+    from dualselect.report.page import write_report
+
+    page = write_report(options.folders, output).resolve()
+    print(f"the page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def check_page_packages(what: str) -> None:
+    """Refuse to go on without the packages of the extra `report`.
+
+    Raises:
+        ConfigError: One is missing; the message says what to type.
+    """
+    if missing := [name for name in PAGE_PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ConfigError(
+            f"{what} needs {' and '.join(missing)}, not installed here: type "
+            f"{sys.executable} -m pip install 'dualselect[report]'"
+        )

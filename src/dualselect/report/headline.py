@@ -1,0 +1,167 @@
+"""The numbers of evaluations: one cell per measure and model, in percent where it is a rate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dualselect.report.folders import Evaluation
+
+
+RATES = {
+    "refusal_rate", "attack_success_rate", "over_refusal_rate", "exact_match", "exact_match_flexible",
+    "preference_accuracy", "empty_rate", "repetitive_rate", "truncated_rate",
+}  # fmt: skip
+SAFETY = ("refusal_rate", "attack_success_rate", "harmfulness")
+UTILITY = ("exact_match_flexible", "exact_match", "preference_accuracy", "win_rate")
+
+
+class Measure(NamedTuple):
+    """What is measured: a metric on the prompts of a suite by a judge (none for what needs none)."""
+
+    suite: str
+    metric: str
+    judge: str
+
+    @property
+    def title(self) -> str:
+        """The metric in words."""
+        return self.metric.replace("_", " ")
+
+    @property
+    def under(self) -> str:
+        """Suite and judge."""
+        return self.suite + (f", judge {self.judge}" if self.judge else "")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value with its interval, on the scale that is shown.
+
+    Attributes:
+        value: None when nothing could be scored.
+        low: Lower end of the interval.
+        high: Upper end.
+        count: Prompts scored.
+        unscored: Prompts without a verdict.
+        percent: Whether the scale is percent.
+        higher_is_better: None where neither is.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    unscored: int
+    percent: bool
+    higher_is_better: bool | None
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> "Cell":
+        """From an entry of an evaluation's summary."""
+        percent = entry["metric"] in RATES
+        value, low, high = (
+            number * 100 if percent and number is not None else number
+            for number in (entry["value"], entry["low"], entry["high"])
+        )
+        return cls(value, low, high, entry["count"], entry["unscored"], percent, entry["higher_is_better"])
+
+    @property
+    def text(self) -> str:
+        """The value."""
+        return "unscored" if self.value is None else self._shown(self.value) + ("%" if self.percent else "")
+
+    @property
+    def interval(self) -> str:
+        """The interval, empty when there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"[{self._shown(self.low)}, {self._shown(self.high)}]"
+
+    def _shown(self, number: float) -> str:
+        return f"{number:.0f}" if self.percent else f"{number:.3g}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table whose longer side runs down the page.
+
+    Attributes:
+        down: Headings of the rows, each with a line under it.
+        across: Headings of the columns, the same.
+        cells: By row and column; None where a model was not measured so.
+    """
+
+    down: list[tuple[str, str]]
+    across: list[tuple[str, str]]
+    cells: list[list[Cell | None]]
+
+
+Numbers = dict[str, dict[Measure, Cell]]
+"""By name of the model."""
+
+
+def overall(evaluations: Sequence[Evaluation], category: str = "") -> Numbers:
+    """The summary of each evaluation for one category, all of them when it is empty."""
+    return {
+        evaluation.name: {
+            Measure(entry["suite"], entry["metric"], entry["judge"] or ""): Cell.of(entry)
+            for entry in evaluation.content["summary"]
+            if (entry["category"] or "") == category
+        }
+        for evaluation in evaluations
+    }
+
+
+def measures_of(numbers: Numbers) -> list[Measure]:
+    """All measures, in the order of first coming up."""
+    return list(dict.fromkeys(measure for cells in numbers.values() for measure in cells))
+
+
+def headline(numbers: Numbers) -> Grid:
+    """Models against measures."""
+    measures, models = measures_of(numbers), list(numbers)
+    directions = {
+        measure: next(cells[measure].higher_is_better for cells in numbers.values() if measure in cells)
+        for measure in measures
+    }
+    of_measures = [(_with_direction(measure.title, directions[measure]), measure.under) for measure in measures]
+    cells = [[numbers[model].get(measure) for model in models] for measure in measures]
+    of_models = [(model, "") for model in models]
+    if len(measures) >= len(models):
+        return Grid(of_measures, of_models, cells)
+    return Grid(of_models, of_measures, [list(column) for column in zip(*cells, strict=True)])
+
+
+def _with_direction(title: str, higher_is_better: bool | None) -> str:
+    return title if higher_is_better is None else f"{title} {'↑' if higher_is_better else '↓'}"
+
+
+def trade_off(numbers: Numbers) -> tuple[Measure, Measure] | None:
+    """The first measure of utility and the first of safety that two models or more have both of."""
+    for safety in _first(numbers, SAFETY):
+        for utility in _first(numbers, UTILITY):
+            both = [cells for cells in numbers.values() if _has(cells, safety) and _has(cells, utility)]
+            if len(both) > 1:
+                return utility, safety
+    return None
+
+
+def _first(numbers: Numbers, metrics: Sequence[str]) -> list[Measure]:
+    known = measures_of(numbers)
+    return [measure for metric in metrics for measure in known if measure.metric == metric]
+
+
+def _has(cells: dict[Measure, Cell], measure: Measure) -> bool:
+    return measure in cells and cells[measure].value is not None
+
+
+def by_category(evaluations: Sequence[Evaluation], metric: str) -> dict[Measure, dict[str, dict[str, Cell]]]:
+    """For each suite and judge, for each category, the metric's cell of each model."""
+    found: dict[Measure, dict[str, dict[str, Cell]]] = {}
+    for evaluation in evaluations:
+        for entry in evaluation.content["summary"]:
+            if entry["metric"] == metric and entry["category"]:
+                measure = Measure(entry["suite"], metric, entry["judge"] or "")
+                categories = found.setdefault(measure, {})
+                categories.setdefault(entry["category"], {})[evaluation.name] = Cell.of(entry)
+    return found

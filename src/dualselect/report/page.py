@@ -1,0 +1,196 @@
+"""`report.html`: runs and comparisons as one self-contained page that needs no network.
+
+Rows and responses are somebody's text, and hostile texts are this project's trade. In the page they are either
+escaped by the template or JSON that the script puts in as text; what would be hidden or acted on is made visible;
+and a content security policy lets only the page's own scripts run and lets nothing be fetched.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from dualselect.files import write_text
+from dualselect.report import figures
+from dualselect.report.folders import Evaluation, RunFiles, read_folders
+from dualselect.report.headline import Numbers, by_category, headline, overall, trade_off
+from dualselect.report.history import cosines_by_kind, refresh_changes, task_rows
+from dualselect.report.tables import ROW_LIMIT, Table, reference_table, response_table, task_table
+from dualselect.report.texts import row_texts
+from dualselect.report.visible import visible
+
+
+# Within a script element these could end it, or start a comment; in JSON they can always be written so.
+_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
+
+def write_report(paths: Sequence[Path], output: Path) -> Path:
+    """Write the page of runs and comparisons.
+
+    Args:
+        paths: Their folders.
+        output: The HTML file.
+
+    Returns:
+        `output`.
+
+    Raises:
+        DataError: A folder is neither, or holds a file that cannot be read.
+    """
+    runs, comparisons = read_folders(paths)
+    texts = {run.name: row_texts(run.path) for run in runs if run.selection}
+    evaluations = [evaluation for run in runs for evaluation in run.evaluations]
+    tables = [
+        table
+        for table in (
+            task_table([run for run in runs if run.selection], texts),
+            reference_table([run for run in runs if run.selection], texts),
+            response_table(evaluations),
+        )
+        if table.rows
+    ]
+    numbers = overall(evaluations)
+    page = page_environment().get_template("report.html.j2").render(
+        evaluations=evaluations,
+        names=[run.name for run in runs] + [comparison.name for comparison in comparisons],
+        grid=headline(numbers) if any(numbers.values()) else None,
+        pareto=_trade_off(numbers),
+        categories=_categories(evaluations),
+        losses=_losses(runs),
+        runs=[_mechanism(run) for run in runs if run.selection],
+        tables={table.name: table for table in tables},
+        missing={name: found.missing for name, found in texts.items() if found.missing},
+        left_out=[reason for run in runs for reason in run.left_out],
+        row_limit=ROW_LIMIT,
+        **_scripts(tables),
+    )  # fmt: skip
+    write_text(output, page)
+    return output
+
+
+def page_environment() -> Environment:
+    """The templates: everything escaped, everything visible."""
+    environment = Environment(
+        loader=PackageLoader("dualselect", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    environment.filters["zip"] = zip
+    return environment
+
+
+def _trade_off(numbers: Numbers) -> dict[str, Any] | None:
+    measures = trade_off(numbers)
+    if measures is None:
+        return None
+    across, up = measures
+    points = {name: (cells[across], cells[up]) for name, cells in numbers.items() if across in cells and up in cells}
+    shown = {name: cells for name, cells in points.items() if None not in (cells[0].value, cells[1].value)}
+    titles = [
+        f"{measure.title} ({measure.suite}){', %' if cell.percent else ''}"
+        for measure, cell in zip(measures, next(iter(shown.values())), strict=True)
+    ]
+    return {
+        "figure": figures.trade_off(shown, across=titles[0], up=titles[1]),
+        "across": across,
+        "up": up,
+        "lower_is_better": next(iter(shown.values()))[1].higher_is_better is False,
+        "left_out": [name for name in numbers if name not in shown],
+    }
+
+
+def _categories(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    found = []
+    for metric in ("refusal_rate", "attack_success_rate", "over_refusal_rate"):
+        for measure, rows in by_category(evaluations, metric).items():
+            names = [it.name for it in evaluations if any(it.name in cells for cells in rows.values())]
+            figure = figures.intervals(rows, names, across=f"{measure.title}, %")
+            found.append({"measure": measure, "figure": figure})
+    return found
+
+
+def _losses(runs: Sequence[RunFiles]) -> Markup | None:
+    curves = {
+        run.name: [(entry["step"], entry["loss"]) for entry in run.metrics if entry.get("loss") is not None]
+        for run in runs
+    }
+    curves = {name: points for name, points in curves.items() if points}
+    return figures.lines(curves, across="optimizer step", up="loss of the rows learned") if curves else None
+
+
+def _mechanism(run: RunFiles) -> dict[str, Any]:
+    rows = task_rows(run.selection)
+    changes = refresh_changes(run.selection)
+    kinds: dict[str, dict[str, int]] = {}
+    for row in rows:
+        counts = kinds.setdefault(row.kind, {"rows": 0, "offered": 0, "dropped": 0})
+        counts["rows"] += 1
+        counts["offered"] += sum(offer.kept is not None for offer in row.offers)
+        counts["dropped"] += row.dropped
+        counts[row.fate] = counts.get(row.fate, 0) + 1
+    curves = cosines_by_kind(rows)
+    thresholds = [(it.step, it.conflict_threshold) for it in changes if it.conflict_threshold is not None]
+    return {
+        "name": run.name,
+        "steps": sum(line["event"] != "refresh" for line in run.selection),
+        "warmup": sum(line["event"] == "warmup" for line in run.selection),
+        "changes": changes,
+        "kinds": dict(sorted(kinds.items())),
+        "cosines": figures.lines(curves, across="optimizer step", up="mean cosine to the references", steps=thresholds)
+        if curves
+        else None,
+        "has_threshold": bool(thresholds),
+        "timeline": figures.timeline(
+            [it.step for it in changes], [it.shares for it in changes], [it.jaccard for it in changes]
+        )
+        if changes
+        else None,
+    }
+
+
+def _scripts(tables: Sequence[Table]) -> dict[str, Any]:
+    """The scripts and styles of the tables, and the policy that allows these scripts and nothing else."""
+    if not tables:
+        return {"scripts": [], "data": {}, "table_style": "", "policy": _policy([])}
+    folder = resources.files("dualselect.report")
+    vendored = [
+        (folder / "vendor" / name).read_text("utf-8") for name in ("tabulator.min.js", "tabulator_simple.min.css")
+    ]
+    # a browser's debugger would look for the maps beside the page
+    library, style = (re.sub(r"(//|/\*)# sourceMappingURL=\S+?\.map( ?\*/)?", "", text) for text in vendored)
+    scripts = [library, (folder / "page.js").read_text("utf-8")]
+    return {
+        "scripts": [Markup(script) for script in scripts],  # noqa: S704 - this package's own files
+        "data": {table.name: _as_json(table.as_values()) for table in tables},
+        "table_style": Markup(style),  # noqa: S704
+        "policy": _policy(scripts),
+    }
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{it}'" for it in hashes) or "'none'"
+    nothing = "default-src 'none'; base-uri 'none'; form-action 'none'"
+    return f"{nothing}; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+
+
+def _as_json(value: Any) -> Markup:
+    text = json.dumps(_all_visible(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(_ESCAPES))  # noqa: S704 - escaped for where it stands
+
+
+def _all_visible(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {key: _all_visible(item) for key, item in value.items()}
+    return [_all_visible(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,16 @@
+"""Somebody's text made safe to look at: what a terminal or a browser would act on, or hide, is spelled out."""
+
+import re
+
+
+# Control characters but tab and newline; bidi and zero-width controls; tags that spell hidden text; halves of pairs.
+# Joiners stay: emoji and several scripts need them.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "|[\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """Replace control characters and other unseen ones by their numbers: an escape becomes [U+001B]."""
+    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.replace("\r\n", "\n"))

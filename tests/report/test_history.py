@@ -1,0 +1,97 @@
+"""What the selection log tells of refreshes, rows and references."""
+
+import pytest
+
+from dualselect.report.history import cosines_by_kind, jaccard, references, refresh_changes, task_rows
+
+
+def refresh(step, kept, threshold=None, **facts):
+    scores = [2.0, 1.0, 0.5]
+    return {
+        "event": "refresh",
+        "step": step,
+        "ids": ["r1", "r2", "r3"],
+        "categories": ["fraud", "fraud", "theft"],
+        "preservation_losses": scores,
+        "cosines": scores,
+        "scores": scores,
+        "kept": [name in kept for name in ("r1", "r2", "r3")],
+        "conflict_threshold": threshold,
+        **facts,
+    }
+
+
+def step(number, kept, cosines=(0.5, -0.4)):
+    return {
+        "event": "step",
+        "step": number,
+        "ids": ["a", "b"],
+        "kinds": ["task", "risky"],
+        "losses": [1.0, 2.0],
+        "cosines": list(cosines),
+        "scores": [0.5, 2.4],
+        "kept": list(kept),
+    }
+
+
+WARMUP = {"event": "warmup", "step": 1, "ids": ["a", "c"], "kinds": ["task", ""], "losses": [3.0, 3.0]}
+
+
+def test_categories_enter_and_leave():
+    first, second, third = refresh_changes(
+        [refresh(2, ["r1", "r2"]), step(2, [True, True]), refresh(5, ["r2", "r3"]), refresh(9, ["r3"])]
+    )
+    assert (first.entering, first.leaving, first.arrived, first.left) == (["fraud"], [], 2, 0)
+    assert (second.entering, second.leaving, second.arrived, second.left) == (["theft"], [], 1, 1)
+    assert (third.entering, third.leaving) == ([], ["fraud"])
+    assert [it.jaccard for it in (first, second, third)] == [None, pytest.approx(1 / 3), pytest.approx(1 / 2)]
+    assert second.shares == {"fraud": 0.5, "theft": 1.0}
+    assert [it.step for it in (first, second, third)] == [2, 5, 9]
+
+
+def test_jaccard_of_nothing_and_nothing_is_one():
+    assert jaccard([], []) == 1.0
+    assert jaccard("ab", "cd") == 0.0
+
+
+def test_drift_is_told_where_the_log_has_it():
+    [without, given] = refresh_changes([refresh(2, ["r1"]), refresh(5, ["r1"], task_direction_cosine=0.7)])
+    assert (without.task_turned, given.task_turned, given.staleness) == (None, 0.7, None)
+
+
+def test_a_row_is_followed_through_warm_up_and_steps():
+    a, c, b = task_rows([WARMUP, refresh(2, ["r1"]), step(2, [True, False]), step(3, [True, True])])
+    assert [(it.id, it.kind, it.fate, it.dropped) for it in (a, b, c)] == [
+        ("a", "task", "always kept", 0),
+        ("b", "risky", "sometimes dropped", 1),
+        ("c", "(no kind)", "warm-up only", 0),
+    ]
+    assert [offer.kept for offer in a.offers] == [None, True, True]
+    assert c.last.kept is None
+    assert b.last.step == 3
+
+
+def test_why_is_the_rank_under_a_budget():
+    a, b = task_rows([refresh(2, ["r1"]), step(2, [True, False])])
+    assert a.last.why == "score is number 1 of 2, lowest first"
+    assert b.last.why == "score is number 2 of 2, lowest first"
+
+
+def test_why_is_the_threshold_under_auto():
+    log = [refresh(2, ["r1"], threshold=-0.1), step(2, [True, False])]
+    a, b = task_rows(log)
+    assert a.last.why == "cosine 0.500 not below -0.100"
+    assert b.last.why == "cosine -0.400 below -0.100"
+    a, _ = task_rows([log[0], step(2, [True, False], (-0.5, -0.4))])
+    assert a.last.why == "cosine -0.500 below -0.100, but all are: the lowest score stays"
+
+
+def test_references_are_followed_through_refreshes():
+    first, _, last = references([refresh(2, ["r1"]), refresh(5, ["r1", "r3"])])
+    assert (first.times_chosen, last.times_chosen) == (2, 1)
+    assert last.found == [(2, False, 0.5, 0.5, 0.5), (5, True, 0.5, 0.5, 0.5)]
+
+
+def test_cosines_are_averaged_by_kind_and_step():
+    rows = task_rows([refresh(2, ["r1"]), step(2, [True, False]), step(3, [True, True], (0.1, 0.2))])
+    assert cosines_by_kind(rows) == {"risky": [(2, -0.4), (3, 0.2)], "task": [(2, 0.5), (3, 0.1)]}

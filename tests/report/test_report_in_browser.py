@@ -1,0 +1,177 @@
+"""The page of a report in a real browser: what a reader does with it, and what hostile rows try to do."""
+
+import shutil
+
+import pytest
+from runs_for_tests import NASTY, made_evaluation, made_run
+
+from dualselect.report.page import write_report
+
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright: it drives the browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip(
+        "there is no Chromium: apt-get install chromium (or chromium-browser, google-chrome)", allow_module_level=True
+    )
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+FIRST_PAINT_SECONDS = 2.0
+BUILT = "[...document.querySelectorAll('.rows')].every(it => it.querySelector('output')?.value)"
+SHOWN_ROWS = ".tabulator-row"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The page of two runs, one of them with hostile texts wherever somebody's text can stand."""
+    folder = tmp_path_factory.mktemp("runs")
+    first = made_evaluation(made_run(folder / "first", nasty=NASTY.replace("\ud800", "")), nasty=NASTY)
+    second = made_evaluation(made_run(folder / "second", seed=1), refused=0.5)
+    return write_report([first, second], folder / "report.html")
+
+
+@pytest.fixture
+def opened(browser, report):
+    """Opens a page, and at the end finds no error, no message and no request but for the page itself."""
+    complaints, contexts = [], []
+
+    def open_page(file=report, **options):
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if request.url != file.as_uri() else None)
+        page.goto(file.as_uri())
+        page.wait_for_function(BUILT)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def column(page, table, title):
+    """What the rows in view say in a column."""
+    titles = page.locator(f"#{table} .tabulator-col-title").all_inner_texts()
+    cells = page.locator(f"#{table} {SHOWN_ROWS}").all()
+    return [cell.locator(".tabulator-cell").nth(titles.index(title)).inner_text() for cell in cells]
+
+
+def test_a_click_on_a_heading_sorts(opened):
+    page = opened(viewport={"width": 1600, "height": 900})
+    heading = page.locator("#task-rows .tabulator-col", has_text="Loss")
+    heading.click()
+    down = [float(text) for text in column(page, "task-rows", "Loss")]
+    heading.click()
+    up = [float(text) for text in column(page, "task-rows", "Loss")]
+    assert down == sorted(down, reverse=True)
+    assert up == sorted(up)
+    assert up[0] < down[0]
+
+
+def test_search_looks_into_texts_that_are_hidden(opened):
+    page = opened()
+    page.locator("#responses input[type=search]").fill("question 5 of builtin-HARMFUL")
+    assert page.locator("#responses output").inner_text() == "2 of 144 rows"
+    assert column(page, "responses", "Prompt id") == ["builtin-harmful-5", "builtin-harmful-5"]
+    assert set(column(page, "responses", "Prompt")) == {"hidden: opens on click"}
+    page.locator("#responses input[type=search]").fill("nothing has this")
+    assert page.get_by_text("No row matches.").is_visible()
+
+
+def test_filters_add_up(opened):
+    page = opened()
+    page.locator("#responses").get_by_label("Suite").select_option("builtin-lookalike")
+    page.locator("#responses").get_by_label("refusal").select_option("refused")
+    assert set(column(page, "responses", "Suite")) == {"builtin-lookalike"}
+    assert set(column(page, "responses", "refusal")) == {"refused"}
+    found = int(page.locator("#responses output").inner_text().split()[0])
+    page.locator("#responses").get_by_label("Model").select_option("second")
+    assert 0 < int(page.locator("#responses output").inner_text().split()[0]) < found
+    page.locator("#task-rows").get_by_label("Fate").select_option("always dropped")
+    assert {"risky"} == set(column(page, "task-rows", "Kind"))
+
+
+def test_harmful_texts_open_on_click_only(opened):
+    page = opened()
+    harmful = page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-harmful-0").first
+    assert "Question" not in harmful.inner_text()
+    harmful.click()
+    text = page.locator("dialog .text").first
+    assert not text.is_visible()
+    page.locator("dialog summary").first.click()
+    assert text.inner_text() == "Question 0 of builtin-harmful?"
+    page.locator("dialog summary", has_text="openai:rubric").click()
+    assert page.locator("dialog .text").last.inner_text() == "no verdict in the reply\nmaybe"
+    page.get_by_role("button", name="Next").click()
+    assert not page.locator("dialog .text").first.is_visible()
+    page.get_by_role("button", name="Close").click()
+    page.locator("#responses").get_by_label("Suite").select_option("builtin-task")
+    assert "Question 0 of builtin-task?" in column(page, "responses", "Prompt")
+
+
+def test_a_row_tells_each_step_and_why(opened):
+    page = opened()
+    page.locator("#task-rows").get_by_label("Fate").select_option("always dropped")
+    page.locator(f"#task-rows {SHOWN_ROWS} button").first.press("Enter")
+    told = page.locator("dialog").inner_text()
+    assert "dropped" in told
+    assert "below -0.100" in told
+
+
+def test_hostile_texts_are_shown_as_text(opened):
+    page = opened()
+    page.locator("#responses input[type=search]").fill("onerror")
+    page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-lookalike-1").first.click()
+    told = page.locator("dialog .text").first.inner_text()
+    assert '</script><script>document.title = "taken"</script><img src=x onerror=' in told
+    assert "[U+202E]gnp.exe[U+202C] [U+001B][31mred" in told
+    page.keyboard.press("Escape")
+    page.locator("#task-rows input[type=search]").fill("onerror")
+    page.locator(f"#task-rows {SHOWN_ROWS}").first.click()
+    assert page.title() == "dualselect: first, second"
+    assert page.locator("img").count() == 0
+    assert "\x1b" not in page.content()
+    assert "\u202e" not in page.content()
+
+
+def test_ten_thousand_rows_are_painted_quickly(opened, tmp_path):
+    run = made_evaluation(made_run(tmp_path / "large", rows=10_000, references=400), prompts=3_400)
+    page = opened(write_report([run], run / "report.html"))
+    paint = page.evaluate("performance.getEntriesByType('paint').map(it => it.startTime)")
+    assert max(paint) / 1000 < FIRST_PAINT_SECONDS
+    assert page.locator("#responses output").inner_text() == "10,200 of 10,200 rows"
+    assert page.locator(f"#responses {SHOWN_ROWS}").count() < 200  # only what is in view is in the document
+    page.locator("#responses .tabulator-tableholder").evaluate("it => { it.scrollTop = it.scrollHeight }")
+    page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-task-3399").wait_for()
+
+
+def test_a_phone_scrolls_in_one_direction(opened):
+    page = opened(viewport={"width": 360, "height": 800}, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.locator(f"#responses {SHOWN_ROWS}").first.click()
+    box = page.locator("dialog").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 360
+    assert page.evaluate("document.querySelector('dialog').scrollWidth <= 360")
+
+
+def test_the_dark_scheme_is_light_on_dark(opened):
+    page = opened(color_scheme="dark")
+    for place, name in {"body": "color", "#responses .tabulator-cell": "color", "svg text": "fill"}.items():
+        color = page.locator(place).first.evaluate(f"it => getComputedStyle(it).{name}")
+        assert color == "rgb(255, 255, 255)"
+    backgrounds = "it => getComputedStyle(it).backgroundColor"
+    for place in (".tabulator", ".tabulator-row", ".tabulator-header", ".tabulator-tableholder .tabulator-table"):
+        assert page.locator(f"#responses {place}").first.evaluate(backgrounds) == "rgba(0, 0, 0, 0)"
