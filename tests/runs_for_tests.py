@@ -154,3 +154,56 @@ def _rate(suite: str, judge: str, metric: str, category: str, values: list, unsc
         "interval": "wilson",
         "higher_is_better": high,
     }
+
+
+def made_comparison(folder: Path, methods: tuple[str, ...] = ("sft", "lisa", "dualselect")) -> Path:
+    """A comparison of methods on three seeds; the last one failed on one of them."""
+    chance = random.Random(0)
+    rows = [_compared(method, *measure, chance) for method in ("start", *methods) for measure in COMPARED]
+    facts = [
+        {
+            "name": method,
+            "method": None if method == "start" else method,
+            "settings": {"rho": 0.5} if method == "dualselect" else {},
+            "seeds": [] if method == "start" else [0, 1, 2],
+            "runs": {"0": f"runs/{method}/seed-0"},
+            "tuning": {"chosen": {"learning_rate": 0.001}, "by": "balance", "runs": 4} if method == "lisa" else None,
+            "failed": {"seed 2": "no memory was left"} if method == methods[-1] else {},
+        }
+        for method in ("start", *methods)
+    ]
+    write_json(
+        folder / "comparison.json",
+        {"format": 1, "baseline": "sft", "seeds": [0, 1, 2], "methods": facts, "rows": rows},
+    )
+    return folder
+
+
+COMPARED = (
+    ("safety_average", "", "pairs", True, 100),
+    ("refusal_rate", "builtin-harmful", "refusal", True, 1),
+    ("exact_match", "builtin-task", "", True, 1),
+    ("training_time_ratio", "", "", False, 3),
+)
+
+
+def _compared(
+    method: str, metric: str, suite: str, judge: str, high: bool, scale: float, chance: random.Random
+) -> dict:
+    value = chance.uniform(0.3, 0.9) * scale
+    apart = {"value": -0.05 * scale, "low": -0.1 * scale, "high": 0.02 * scale}
+    return {
+        "method": method,
+        "suite": suite,
+        "judge": judge,
+        "metric": metric,
+        "value": value,
+        "low": value - 0.06 * scale,
+        "high": value + 0.08 * scale,
+        "count": 192,
+        "unscored": 0,
+        "interval": "bootstrap",
+        "higher_is_better": high,
+        "seeds": {},
+        "difference": apart if suite and method not in ("start", "sft") else None,
+    }

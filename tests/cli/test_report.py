@@ -1,11 +1,15 @@
 """`dualselect report`."""
 
 import importlib.util
+import json
 
 import pytest
-from runs_for_tests import made_evaluation, made_run
+from models_for_tests import tiny_model
+from runs_for_tests import made_comparison, made_evaluation, made_run
+from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
+from dualselect.files import write_text
 
 
 def test_a_run_gets_its_page(tmp_path, capsys):
@@ -49,3 +53,42 @@ def test_a_run_with_a_part_missing_has_a_page_all_the_same(tmp_path, parts):
     text = (run / "report.html").read_text(encoding="utf-8")
     assert ("Nothing has been measured yet" in text) == ("evaluation" in parts)
     assert ("What was selected" in text) == ("selection" not in parts)
+
+
+def test_a_comparison_beside_a_run(tmp_path):
+    comparison, run = made_comparison(tmp_path / "compared"), made_evaluation(made_run(tmp_path / "run"))
+    assert main(["report", str(comparison)]) == 0
+    assert main(["report", str(comparison), str(run), "--output", str(tmp_path / "both.html")]) == 0
+    alone, both = (file.read_text(encoding="utf-8") for file in (comparison / "report.html", tmp_path / "both.html"))
+    for page in (alone, both):
+        assert "compared: methods compared" in page
+        assert "<b>dualselect failed:</b> seed 2: no memory was left" in page
+        assert "Safety against utility" in page
+        assert "Δ: difference to sft" in page
+    assert "<script>" not in alone
+    assert "Nothing has been measured yet" not in alone
+    assert "What was selected" in both
+
+
+def test_a_real_run_and_a_real_evaluation(tmp_path, capsys):
+    tokenizer = chatml_tokenizer()
+    tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    for kind in ("task", "safe"):
+        rows = [{"id": f"{kind}{n}", "prompt": f"{kind} question {n}?", "completion": "Yes."} for n in range(12)]
+        write_text(tmp_path / f"{kind}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    run = tmp_path / "run"
+    train = (
+        f"train --model_name_or_path {tmp_path}/model --task_data {tmp_path}/task.jsonl --use_cpu --max_steps 4 "
+        f"--reference_data {tmp_path}/safe.jsonl --output_dir {run} --per_device_train_batch_size 4 "
+        "--selection_warmup_steps 2 --learning_rate 1e-2 --max_length 256"
+    )
+    assert main(train.split()) == 0
+    assert main(["evaluate", "--model", str(run), "--suite", "builtin:2", "--max_new_tokens", "4"]) == 0
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "4 optimizer steps, 2 of them warm-up; references chosen 2×" in page
+    assert '"task question 3?"' in page
+    assert '"safe question 3?"' in page
+    assert "refusal rate" in page
+    assert "ids without texts" not in page

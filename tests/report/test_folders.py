@@ -1,7 +1,7 @@
 """What a folder is, and what is said of one that is nothing."""
 
 import pytest
-from runs_for_tests import made_evaluation, made_run
+from runs_for_tests import made_comparison, made_evaluation, made_run
 
 from dualselect.errors import DataError
 from dualselect.files import write_json, write_text
@@ -11,8 +11,7 @@ from dualselect.report.folders import kind_of, read_folders
 def test_a_folder_is_known_by_its_files(tmp_path):
     assert kind_of(made_run(tmp_path / "trained")) == "run"
     assert kind_of(made_evaluation(tmp_path / "measured")) == "run"
-    write_json(tmp_path / "compared" / "comparison.json", {"format": 1})
-    assert kind_of(tmp_path / "compared") == "comparison"
+    assert kind_of(made_comparison(tmp_path / "compared")) == "comparison"
 
 
 def test_other_folders_are_refused_with_what_to_do(tmp_path):
@@ -21,9 +20,9 @@ def test_other_folders_are_refused_with_what_to_do(tmp_path):
         kind_of(tmp_path / "all")
     with pytest.raises(DataError, match="does not exist: give the folder"):
         kind_of(tmp_path / "none")
-    write_text(tmp_path / "file", "")
-    with pytest.raises(DataError, match="is a file: give the folder"):
-        kind_of(tmp_path / "file")
+    write_text(tmp_path / "file", "text")
+    with pytest.raises(DataError, match="file is not valid JSON"):
+        read_folders([tmp_path / "file"])
     run = made_run(tmp_path / "run")
     with pytest.raises(DataError, match="more than once"):
         read_folders([run, tmp_path / "all" / ".." / "run"])
@@ -38,6 +37,13 @@ def test_names_tell_runs_apart_and_evaluations_of_one_run(tmp_path):
     assert [it.name for run in runs for it in run.evaluations] == [
         "a/seed-0", "b/seed-0: builtin", "b/seed-0: other",
     ]  # fmt: skip
+
+
+def test_an_evaluation_without_a_run_stands_beside_runs(tmp_path):
+    run = made_evaluation(made_run(tmp_path / "run"))
+    start = (run / "evaluation" / "builtin.json").rename(tmp_path / "start.json")
+    runs, _ = read_folders([start, run])
+    assert [(it.name, [one.name for one in it.evaluations]) for it in runs] == [("start", ["start"]), ("run", [])]
 
 
 def test_an_evaluation_of_another_format_is_left_out_and_named(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from dualselect.report.folders import Evaluation
-from dualselect.report.headline import by_category, headline, overall, trade_off
+from dualselect.report.headline import by_category, compared, headline, overall, trade_off
 
 
 def entry(metric="refusal_rate", suite="harmful", category="", value=0.5, **facts):
@@ -68,3 +68,13 @@ def test_a_trade_off_needs_two_models_with_both():
     assert (utility.metric, safety.metric) == ("exact_match", "refusal_rate")
     unscored = [entry(), entry("exact_match", suite="tasks", value=None)]
     assert trade_off(overall(evaluations(a=whole, c=unscored))) is None
+
+
+def test_a_comparison_has_its_methods_in_order_and_differences():
+    rows = [
+        entry(method=name, difference=apart)
+        for name, apart in {"sft": None, "other": {"value": 0.05, "low": -0.02, "high": 0.1}}.items()
+    ]
+    found = compared({"methods": [{"name": name} for name in ("start", "sft", "other")], "rows": rows})
+    assert list(found) == ["start", "sft", "other"]
+    assert [cell.against for cells in found.values() for cell in cells.values()] == ["", "+5 [-2, +10]"]

@@ -22,20 +22,21 @@ def run(arguments: list[str]) -> int:
         epilog="example: dualselect report runs/first runs/second --output both.html",
     )
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="of dualselect train, evaluate or compare"
+        "paths", nargs="+", type=Path, metavar="PATH", help="folder of a run or a comparison, or JSON of an evaluation"
     )
-    parser.add_argument("--output", type=Path, help=f"the page (FOLDER/{REPORT}; must be said for several folders)")
+    parser.add_argument("--output", type=Path, help=f"the page (PATH/{REPORT}; must be said for several paths)")
     options = parser.parse_args(arguments)
     check_page_packages("the page of a report")
-    if options.output is None and len(options.folders) > 1:
-        raise ConfigError(f"{len(options.folders)} folders make one page: say where with --output, such as both.html")
-    output = options.output or options.folders[0] / REPORT
+    first: Path = options.paths[0]
+    if options.output is None and len(options.paths) > 1:
+        raise ConfigError(f"{len(options.paths)} paths make one page: say where with --output, such as both.html")
+    output = options.output or (first.with_suffix(".html") if first.is_file() else first / REPORT)
     if output.is_dir():
         raise ConfigError(f"--output {output} is a folder: name a file, such as {output / REPORT}")
 
     from dualselect.report.page import write_report
 
-    page = write_report(options.folders, output).resolve()
+    page = write_report(options.paths, output).resolve()
     print(f"the page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     return 0
 

@@ -1,4 +1,4 @@
-"""What a folder given to `dualselect report` is, and what stands in it: the one place that knows."""
+"""What a path given to `dualselect report` is, and what stands in it: the one place that knows."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from dualselect.selection_log import SELECTION_LOG, SelectionLog
 
 COMPARISON = "comparison.json"
 FORMAT = 1
-Kind = Literal["run", "comparison"]
+Kind = Literal["run", "comparison", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run directory holds.
+    """What a run directory holds; of a model that was only measured, its evaluation.
 
     Attributes:
         name: What the page calls the run, unlike any other on the page.
-        path: The folder.
+        path: The folder, or the file of the evaluation.
         selection: Lines of the selection log; none for a run without one.
         metrics: What the trainer logged.
         evaluations: Its evaluations.
@@ -67,14 +67,15 @@ class ComparisonFiles:
 
 
 def kind_of(path: Path) -> Kind:
-    """Tell what a folder is by the files in it.
+    """Tell what a path is: a file is an evaluation, a folder is known by the files in it.
 
     Raises:
         DataError: It does not exist, or holds nothing that a page could show.
     """
+    if path.is_file():
+        return "evaluation"
     if not path.is_dir():
-        found = "is a file" if path.exists() else "does not exist"
-        raise DataError(f"{path} {found}: give the folder of a run (dualselect train) or of a comparison")
+        raise DataError(f"{path} does not exist: give the folder of a run or of a comparison")
     if (path / COMPARISON).is_file():
         return "comparison"
     parts = (CONFIG_FILE, SELECTION_LOG, METRICS_LOG)
@@ -89,17 +90,21 @@ def kind_of(path: Path) -> Kind:
 
 
 def read_folders(paths: Sequence[Path]) -> tuple[list[RunFiles], list[ComparisonFiles]]:
-    """Read all folders of a page.
+    """Read all runs and comparisons of a page.
 
     Raises:
-        DataError: A folder is given twice, is not known, or a file in it cannot be read.
+        DataError: A path is given twice, is not known, or a file in it cannot be read.
     """
     whole = [path.resolve() for path in paths]
     if twice := [str(path) for path, count in Counter(whole).items() if count > 1]:
-        raise DataError(f"{', '.join(twice)} is given more than once: name each folder once")
+        raise DataError(f"{', '.join(twice)} is given more than once: name it once")
     kinds = [kind_of(path) for path in whole]
     names = _short_names(whole)
-    runs = [_run(path, names[path]) for path, kind in zip(whole, kinds, strict=True) if kind == "run"]
+    runs = [
+        _run(path, names[path]) if kind == "run" else _measured(path, names[path])
+        for path, kind in zip(whole, kinds, strict=True)
+        if kind != "comparison"
+    ]
     comparisons = [
         ComparisonFiles(names[path], path, _known(path / COMPARISON))
         for path, kind in zip(whole, kinds, strict=True)
@@ -119,6 +124,11 @@ def _run(path: Path, name: str) -> RunFiles:
             left_out.append(str(error))
     selection = SelectionLog(path).read() if (path / SELECTION_LOG).is_file() else []
     return RunFiles(name, path, selection, _json_lines(path / METRICS_LOG), evaluations, left_out)
+
+
+def _measured(file: Path, name: str) -> RunFiles:
+    name = name.removesuffix(file.suffix)
+    return RunFiles(name, file, [], [], [Evaluation(name, _known(file))])
 
 
 def _known(file: Path) -> dict[str, Any]:

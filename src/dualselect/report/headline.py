@@ -1,4 +1,4 @@
-"""The numbers of evaluations: one cell per measure and model, in percent where it is a rate."""
+"""The numbers of evaluations and comparisons: one cell per measure and model, in percent where it is a rate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,11 @@ RATES = {
     "refusal_rate", "attack_success_rate", "over_refusal_rate", "exact_match", "exact_match_flexible",
     "preference_accuracy", "empty_rate", "repetitive_rate", "truncated_rate",
 }  # fmt: skip
-SAFETY = ("refusal_rate", "attack_success_rate", "harmfulness")
+SAFETY = ("safety_average", "refusal_rate", "attack_success_rate", "harmfulness")
 UTILITY = ("exact_match_flexible", "exact_match", "preference_accuracy", "win_rate")
+
+
+_ENDS = ("value", "low", "high")
 
 
 class Measure(NamedTuple):
@@ -30,7 +33,7 @@ class Measure(NamedTuple):
     @property
     def under(self) -> str:
         """Suite and judge."""
-        return self.suite + (f", judge {self.judge}" if self.judge else "")
+        return ", ".join(filter(None, (self.suite, self.judge and f"judge {self.judge}")))
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Cell:
         unscored: Prompts without a verdict.
         percent: Whether the scale is percent.
         higher_is_better: None where neither is.
+        difference: To the baseline of a comparison: value, low, high; None where there is none.
     """
 
     value: float | None
@@ -54,16 +58,18 @@ class Cell:
     unscored: int
     percent: bool
     higher_is_better: bool | None
+    difference: tuple[float, float, float] | None = None
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> "Cell":
-        """From an entry of an evaluation's summary."""
-        percent = entry["metric"] in RATES
-        value, low, high = (
-            number * 100 if percent and number is not None else number
-            for number in (entry["value"], entry["low"], entry["high"])
-        )
-        return cls(value, low, high, entry["count"], entry["unscored"], percent, entry["higher_is_better"])
+        """From an entry of an evaluation's summary or a row of a comparison."""
+        scale = 100 if entry["metric"] in RATES else 1
+        value, low, high = (None if (found := entry[name]) is None else found * scale for name in _ENDS)
+        apart = entry.get("difference")
+        return cls(
+            value, low, high, entry["count"], entry["unscored"], scale == 100, entry["higher_is_better"],
+            None if apart is None else (apart["value"] * scale, apart["low"] * scale, apart["high"] * scale),
+        )  # fmt: skip
 
     @property
     def text(self) -> str:
@@ -76,6 +82,14 @@ class Cell:
         if self.low is None or self.high is None:
             return ""
         return f"[{self._shown(self.low)}, {self._shown(self.high)}]"
+
+    @property
+    def against(self) -> str:
+        """The difference to the baseline and its interval, empty when there is none."""
+        if self.difference is None:
+            return ""
+        value, low, high = (("+" if end > 0 else "") + self._shown(end) for end in self.difference)
+        return f"{value} [{low}, {high}]"
 
     def _shown(self, number: float) -> str:
         return f"{number:.0f}" if self.percent else f"{number:.3g}"
@@ -110,6 +124,14 @@ def overall(evaluations: Sequence[Evaluation], category: str = "") -> Numbers:
         }
         for evaluation in evaluations
     }
+
+
+def compared(content: dict[str, Any]) -> Numbers:
+    """The rows of a comparison, methods in its order."""
+    numbers: Numbers = {method["name"]: {} for method in content["methods"]}
+    for row in content["rows"]:
+        numbers[row["method"]][Measure(row["suite"], row["metric"], row["judge"])] = Cell.of(row)
+    return numbers
 
 
 def measures_of(numbers: Numbers) -> list[Measure]:

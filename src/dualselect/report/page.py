@@ -20,7 +20,7 @@ from markupsafe import Markup
 from dualselect.files import write_text
 from dualselect.report import figures
 from dualselect.report.folders import Evaluation, RunFiles, read_folders
-from dualselect.report.headline import Numbers, by_category, headline, overall, trade_off
+from dualselect.report.headline import Numbers, by_category, compared, headline, overall, trade_off
 from dualselect.report.history import cosines_by_kind, refresh_changes, task_rows
 from dualselect.report.tables import ROW_LIMIT, Table, reference_table, response_table, task_table
 from dualselect.report.texts import row_texts
@@ -56,12 +56,14 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
         )
         if table.rows
     ]
-    numbers = overall(evaluations)
     page = page_environment().get_template("report.html.j2").render(
         evaluations=evaluations,
         names=[run.name for run in runs] + [comparison.name for comparison in comparisons],
-        grid=headline(numbers) if any(numbers.values()) else None,
-        pareto=_trade_off(numbers),
+        measured=_measured(overall(evaluations)),
+        comparisons=[
+            {"name": it.name, "path": it.path, "content": it.content, "measured": _measured(compared(it.content))}
+            for it in comparisons
+        ],
         categories=_categories(evaluations),
         losses=_losses(runs),
         runs=[_mechanism(run) for run in runs if run.selection],
@@ -88,6 +90,11 @@ def page_environment() -> Environment:
     return environment
 
 
+def _measured(numbers: Numbers) -> dict[str, Any] | None:
+    """The table and the figure of some models; None when nothing was measured."""
+    return {"grid": headline(numbers), "pareto": _trade_off(numbers)} if any(numbers.values()) else None
+
+
 def _trade_off(numbers: Numbers) -> dict[str, Any] | None:
     measures = trade_off(numbers)
     if measures is None:
@@ -96,7 +103,7 @@ def _trade_off(numbers: Numbers) -> dict[str, Any] | None:
     points = {name: (cells[across], cells[up]) for name, cells in numbers.items() if across in cells and up in cells}
     shown = {name: cells for name, cells in points.items() if None not in (cells[0].value, cells[1].value)}
     titles = [
-        f"{measure.title} ({measure.suite}){', %' if cell.percent else ''}"
+        measure.title + (f" ({measure.suite})" if measure.suite else "") + (", %" if cell.percent else "")
         for measure, cell in zip(measures, next(iter(shown.values())), strict=True)
     ]
     return {
