@@ -77,16 +77,16 @@ def test_without_a_padding_token_texts_are_read_one_by_one(saved):
 def test_labels_that_exclude_each_other_are_added_up(saved):
     spec, model, tokenizer = saved(LABELS)
     expected = logits_one_at_a_time(model, tokenizer).softmax(-1)[:, 1:].sum(-1)
-    judge = load_judge(spec, JudgeSettings(device="cpu", unsafe_labels=("violence", "FRAUD")))
-    assert judge.measure == "unsafe"
-    torch.testing.assert_close(values(spec, unsafe_labels=("violence", "FRAUD")), expected, atol=1e-5, rtol=1e-5)
+    judge = load_judge(f"{spec}#violence, FRAUD", JudgeSettings(device="cpu"))
+    assert (judge.measure, judge.name) == ("unsafe", f"{spec}#violence, FRAUD")
+    torch.testing.assert_close(values(f"{spec}#violence, FRAUD"), expected, atol=1e-5, rtol=1e-5)
     assert next(judge.verdicts(ITEMS[:1]))[1].raw.startswith("Fine 0.")
 
 
 def test_of_independent_labels_the_likeliest_counts(saved):
     spec, model, tokenizer = saved(LABELS, problem_type="multi_label_classification")
     expected = logits_one_at_a_time(model, tokenizer).sigmoid()[:, 1:].amax(-1)
-    torch.testing.assert_close(values(spec, unsafe_labels=("Violence", "Fraud")), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(values(f"{spec}#Violence,Fraud"), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_label_named_unsafe_needs_no_setting(saved):
@@ -96,13 +96,13 @@ def test_a_label_named_unsafe_needs_no_setting(saved):
 
 
 @pytest.mark.parametrize(
-    ("unsafe", "said"),
-    [((), "0 of them mean"), (("Theft",), "Theft is not among them"), (("Fine", "Violence", "Fraud"), "3 of them")],
+    ("named", "said"),
+    [("", "0 are taken as unsafe"), ("#Theft", "theft is not among them"), ("#Fine,Violence,Fraud", "3 are taken")],
 )
-def test_labels_that_do_not_tell_are_refused(saved, unsafe, said):
+def test_labels_that_do_not_tell_are_refused(saved, named, said):
     spec, _, _ = saved(LABELS)
-    with pytest.raises(JudgeError, match=f"Fine, Violence, Fraud.*{said}.*unsafe_labels"):
-        load_judge(spec, JudgeSettings(device="cpu", unsafe_labels=unsafe))
+    with pytest.raises(JudgeError, match=f"Fine, Violence, Fraud.*{said}.*#Fraud"):
+        load_judge(spec + named, JudgeSettings(device="cpu"))
 
 
 def test_a_text_longer_than_the_model_reads_is_unscored(saved):
@@ -117,14 +117,14 @@ def test_a_text_longer_than_the_model_reads_is_unscored(saved):
 def test_the_hash_follows_weights_and_labels_not_the_path(saved, tmp_path):
     spec, model, _ = saved(LABELS)
 
-    def hash_of(spec, labels=("Fraud",)):
-        return load_judge(spec, JudgeSettings(device="cpu", unsafe_labels=labels)).prompt_hash
+    def hash_of(spec, labels="Fraud"):
+        return load_judge(f"{spec}#{labels}", JudgeSettings(device="cpu")).prompt_hash
 
     first = hash_of(spec)
     (tmp_path / "model").rename(tmp_path / "moved")
     moved = f"classifier:{tmp_path / 'moved'}"
     assert hash_of(moved) == first
-    assert hash_of(moved, ("Violence",)) != first
+    assert hash_of(moved, "Violence") != first
     with torch.no_grad():
         model.classifier.bias += 1
     model.save_pretrained(tmp_path / "moved")
@@ -139,3 +139,12 @@ def test_what_is_no_classifier_is_refused(tmp_path):
         load_judge(f"classifier:{tmp_path / 'causal'}", JudgeSettings(device="cpu"))
     with pytest.raises(JudgeError, match="could not be loaded"):
         load_judge(f"classifier:{tmp_path / 'nowhere'}", JudgeSettings(device="cpu"))
+
+
+def test_an_output_that_is_not_finite_is_unscored(saved, tmp_path):
+    spec, model, _ = saved()
+    with torch.no_grad():
+        model.classifier.bias.fill_(float("nan"))
+    model.save_pretrained(tmp_path / "model")
+    verdicts = [verdict for _, verdict in load_judge(spec, JudgeSettings(device="cpu")).verdicts(ITEMS)]
+    assert all(verdict.value is None and "not finite" in verdict.reason for verdict in verdicts)

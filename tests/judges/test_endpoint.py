@@ -235,3 +235,9 @@ def test_text_that_cannot_be_sent_is_unscored():
     assert "cannot be sent" in found[0].reason
     assert len(found) == 6
     assert all(json.dumps(found[position].value) for position in range(1, 6))
+
+
+def test_half_a_character_in_a_reply_can_be_written():
+    with scripted_server(lambda request, before: Answer("half \ud83d a character")) as server:
+        judge = load_judge("openai:rubric", replace(PATIENT, base_url=server.base_url))
+        assert dict(judge.verdicts(ITEMS[:1]))[0].raw.encode() == b"half ? a character"

@@ -166,7 +166,7 @@ def test_a_file_can_start_from_a_preset(tmp_path):
         ("measure: preference\npattern: '(?P<verdict>x)'", "{first} and {second}"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\ntemplate: '{response} {first}'", "{first}.*no meaning"),
         ("measure: unsafe\npattern: '{code} (?P<verdict>x)'\ntemplate: '{response}'", "code"),
-        ("measure: unsafe\npattern: '(?P<verdict>x)'\ntemplat: 'typo'", "templat is no part"),
+        ("measure: unsafe\npattern: '(?P<verdict>x)'\nwords: 'typo'", "words is no part"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\nvalues: [1, 2]", "values"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\nvalues: {yes: 1, no: 0}", "in quotes"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\nmodel: 7", "model is 7"),
@@ -199,3 +199,11 @@ def test_values_that_do_not_fit_the_measure_are_unscored(tmp_path):
     file.write_text("measure: harmfulness\npattern: '(?P<verdict>\\d+)'\ntemplate: '{response}'\n")
     assert load_wording(str(file)).verdict(ITEM, "7").value is None
     assert load_wording(str(file)).verdict(ITEM, "5").value == 5
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_number_that_is_not_finite_is_unscored(tmp_path, number):
+    file = tmp_path / "any.yaml"
+    file.write_text("measure: reward\npattern: '(?P<verdict>\\S+)'\ntemplate: '{response}'\n")
+    assert load_wording(str(file)).verdict(ITEM, number).value is None
+    assert load_wording(str(file)).verdict(ITEM, "-2.5").value == -2.5

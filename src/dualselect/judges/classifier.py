@@ -1,5 +1,6 @@
 """A local sequence classifier or reward model as a judge."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from dualselect.judges.protocol import Judged, JudgeSettings, Verdict, hash_of
 
 
 UNSAFE_LABELS = frozenset({"unsafe", "harmful", "toxic", "jailbreak", "injection"})
-"""Names of labels that are taken as unsafe without being told; all others are named in the settings."""
+"""Labels, in small letters, that mean an unsafe response without being named in the spec."""
 
 
 class ClassifierJudge:
@@ -21,8 +22,9 @@ class ClassifierJudge:
     model reads is unscored.
 
     Args:
-        spec: "classifier:MODEL", a folder or hub name with safetensors.
-        settings: Unsafe labels, batch size, device.
+        spec: "classifier:MODEL", a folder or hub name with safetensors, or "classifier:MODEL#LABEL,LABEL" with the
+            labels that mean an unsafe response; without, they are those of `UNSAFE_LABELS`.
+        settings: Batch size, device.
 
     Raises:
         JudgeError: The model cannot be loaded, is no sequence classifier, or does not tell which labels are unsafe.
@@ -35,13 +37,13 @@ class ClassifierJudge:
 
         self.name = spec
         self._torch = torch
-        name = spec.partition(":")[2]
+        name, _, labels = spec.partition(":")[2].partition("#")
         device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._model, self._tokenizer = _load(name, torch.float32 if device == "cpu" else "auto")
         self._model.to(device).eval()
         config = self._model.config
         self.measure = "reward" if config.num_labels == 1 else "unsafe"
-        self._unsafe = [] if config.num_labels == 1 else _unsafe_labels(spec, config.id2label, settings.unsafe_labels)
+        self._unsafe = [] if config.num_labels == 1 else _unsafe_labels(name, config.id2label, labels)
         self._exclusive = config.problem_type != "multi_label_classification"
         # without a padding token of its own a model cannot tell where the texts of a batch end
         self._batch_size = settings.batch_size if config.pad_token_id is not None else 1
@@ -91,6 +93,8 @@ class ClassifierJudge:
         return logits.tolist()
 
     def _verdict(self, output: list[float]) -> Verdict:
+        if not all(map(math.isfinite, output)):
+            return Verdict(None, f"the classifier's output is not finite: {output}")
         if self.measure == "reward":
             return Verdict(output[0])
         labels = self._model.config.id2label
@@ -123,18 +127,14 @@ def _load(name: str, dtype: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _unsafe_labels(spec: str, labels: dict[int, str], named: Sequence[str]) -> list[int]:
-    wanted = {label.casefold() for label in named} or UNSAFE_LABELS
+def _unsafe_labels(name: str, labels: dict[int, str], named: str) -> list[int]:
+    wanted = {label.strip().casefold() for label in named.split(",") if label.strip()} or UNSAFE_LABELS
     found = [number for number, label in labels.items() if label.casefold() in wanted]
-    strange = sorted(
-        label for label in named if label.casefold() not in {known.casefold() for known in labels.values()}
-    )
+    strange = sorted(wanted - {label.casefold() for label in labels.values()}) if named else []
     if strange or not 0 < len(found) < len(labels):
-        problem = (
-            f"{', '.join(strange)} is not among them" if strange else f"{len(found)} of them mean an unsafe response"
-        )
+        problem = f"{', '.join(strange)} is not among them" if strange else f"{len(found)} are taken as unsafe"
         raise JudgeError(
-            f"{spec} has the labels {', '.join(labels.values())}, and {problem}; name those that mean an unsafe "
-            "response, and no others, as unsafe_labels"
+            f"classifier:{name} has the labels {', '.join(labels.values())}, and {problem}; name those that mean an "
+            f"unsafe response, and no others, as in classifier:{name}#{labels[max(labels)]}"
         )
     return found

@@ -131,6 +131,7 @@ def _reply(body: str) -> Reply | _Failure:
         return _Failure(f"the server's reply is no chat completion: {body[:200]!r}")
     if not isinstance(text, str) or not text.strip():
         return Reply("", f"the judge model said nothing (finish_reason {end!r})")
+    text = text.encode("utf-8", "replace").decode()  # JSON may hold half a character, and no file does
     if end == "length":
         # the last words that look like a verdict may be a quotation, its own verdict not yet written
         return Reply(text, "the reply was cut off at the token limit; raise max_tokens in the request settings")

@@ -7,7 +7,7 @@ from dualselect.judges.protocol import Judge, JudgeSettings, PairwiseJudge
 
 
 ENTRY_POINT_GROUP = "dualselect.judges"
-BUILT_IN = ("refusal", "openai:PRESET or openai:FILE", "classifier:MODEL")
+BUILT_IN = ("refusal", "openai:PRESET or openai:FILE", "classifier:MODEL or classifier:MODEL#LABEL,LABEL")
 
 
 def load_judge(spec: str, settings: JudgeSettings) -> Judge | PairwiseJudge:
@@ -17,8 +17,8 @@ def load_judge(spec: str, settings: JudgeSettings) -> Judge | PairwiseJudge:
     the whole spec, such as "mine:strict", and the settings, and returns a `Judge` or a `PairwiseJudge`.
 
     Args:
-        spec: "refusal", "openai:PRESET", "openai:FILE", "classifier:MODEL", or "NAME" or "NAME:ARGUMENT" of another
-            package's judge.
+        spec: "refusal", "openai:PRESET", "openai:FILE", "classifier:MODEL", "classifier:MODEL#LABEL,LABEL", or
+            "NAME" or "NAME:ARGUMENT" of another package's judge.
         settings: Where to run and how patient to be.
 
     Raises:

@@ -34,10 +34,11 @@ def as_they_come(
     def run() -> None:
         try:
             while not failed.is_set() and not unwanted.is_set():
-                position, item = waiting.popleft()
+                try:
+                    position, item = waiting.popleft()
+                except IndexError:
+                    break
                 done.put((position, work(item, unwanted)))
-        except IndexError:  # nothing is waiting
-            pass
         except Exception as error:  # raised again by the reader
             failed.set()
             done.put(error)

@@ -107,7 +107,6 @@ class JudgeSettings:
         timeout_seconds: Longest wait for one reply.
         retries: How often a failed request is sent again.
         backoff_seconds: Wait before the first retry; each further wait is twice as long, up to a minute.
-        unsafe_labels: Labels of a local classifier that mean a harmful response.
         batch_size: Texts a local classifier reads at once.
         device: Where it runs, such as "cuda:0"; None is the GPU when there is one.
     """
@@ -119,7 +118,6 @@ class JudgeSettings:
     timeout_seconds: float = 60.0
     retries: int = 4
     backoff_seconds: float = 1.0
-    unsafe_labels: tuple[str, ...] = ()
     batch_size: int = 8
     device: str | None = None
 

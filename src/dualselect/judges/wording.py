@@ -14,7 +14,7 @@ from dualselect.judges.protocol import Judged, Pair, Turns, Verdict
 
 
 PRESETS = Path(__file__).parent / "wordings"
-RANGES = {"refusal": (0, 1), "harmfulness": (1, 5), "unsafe": (0, 1), "reward": (float("-inf"), float("inf"))}
+RANGES = {"refusal": (0, 1), "harmfulness": (1, 5), "unsafe": (0, 1), "reward": (-1e300, 1e300)}
 RANGES["preference"] = (0, 1)
 _KINDS: dict[str, type] = {"measure": str, "pattern": str, "template": str}
 _KINDS |= {"values": dict, "request": dict, "model": str, "base_url": str}

@@ -1,0 +1,151 @@
+"""The win rates of one evaluation against another: a judge compares their responses to the same prompts."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from dualselect.errors import DataError
+from dualselect.evaluation.results import Evaluation, ResponseRecord, SummaryRow
+from dualselect.evaluation.store import Store, key_of
+from dualselect.evaluation.win_rate import WinRate, average_win_rate, length_controlled_win_rate, win_rate
+from dualselect.judges import BothOrders, Pair, PairwiseJudge, Verdict
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The responses of two models to the prompts of a suite, and what the judge said of them.
+
+    Attributes:
+        pairs: First the candidate's response, then the baseline's.
+        preferences: Of each pair, in both orders.
+        left_out: Prompts that only one of the two has answered.
+    """
+
+    pairs: Sequence[Pair]
+    preferences: Sequence[Verdict]
+    left_out: int
+
+
+def win_rates(
+    candidate: Evaluation,
+    baseline: Evaluation,
+    judge: PairwiseJudge,
+    store: Store,
+    *,
+    average: Sequence[str] = (),
+    progress: bool = True,
+) -> list[SummaryRow]:
+    """The rows `win_rate` and `win_rate_length_controlled` of each suite that both have answered.
+
+    Preferences are kept in the store as they come, so that a call that was cut off goes on where it stopped. The judge
+    is asked in both orders, and never twice about the same two responses, whichever model gave which.
+
+    Args:
+        candidate: Whose win rate it is.
+        baseline: Against whom; against itself it has 50.
+        judge: Asked about each prompt.
+        store: Keeps what was said; unscored preferences are asked for again by the next call.
+        average: Suites whose mean win rate is one more row, named after them; the paper's Safety Avg.
+        progress: Whether there are bars.
+
+    Raises:
+        DataError: The two have no prompt in common, or not those of the suites to average.
+        JudgeError: The judge cannot be asked at all; what it said before is kept.
+    """
+    suites = _pairs(candidate, baseline)
+    if missing := sorted(set(average) - set(suites)):
+        raise DataError(
+            f"no average over {', '.join(missing)}: both evaluations have responses in {', '.join(suites)}; name these"
+        )
+    compared = {
+        suite: Compared(pairs, _preferences(suite, pairs, judge, store, progress), left_out)
+        for suite, (pairs, left_out) in suites.items()
+    }
+    rows = []
+    for suite, one in compared.items():
+        rows.append(_row(suite, judge, "win_rate", win_rate(one.preferences), one.left_out))
+        controlled = length_controlled_win_rate(one.pairs, one.preferences)
+        rows.append(_row(suite, judge, "win_rate_length_controlled", controlled, one.left_out))
+    if average:
+        chosen = [compared[suite] for suite in average]
+        mean = average_win_rate([one.preferences for one in chosen])
+        name = f"average of {', '.join(average)}"
+        rows.append(_row(name, judge, "win_rate", mean, sum(one.left_out for one in chosen)))
+    return rows
+
+
+def _pairs(candidate: Evaluation, baseline: Evaluation) -> dict[str, tuple[list[Pair], int]]:
+    """Pairs of each suite in which something was generated, and how many prompts have no partner."""
+    ours, theirs = _by_prompt(candidate), _by_prompt(baseline)
+    suites = {}
+    for suite in dict.fromkeys(suite for suite, _, _ in ours):
+        both = [(ours[key], theirs[key]) for key in ours if key[0] == suite and key in theirs]
+        if any(one.response or other.response for one, other in both):
+            pairs = [Pair(one.id, one.prompt, one.response, other.response) for one, other in both]
+            either = sum(key[0] == suite for key in ours.keys() | theirs.keys())
+            suites[suite] = pairs, either - len(pairs)
+    if not suites:
+        raise DataError(
+            "the two evaluations have no response to the same prompt: evaluate both models with the same --suite"
+        )
+    return suites
+
+
+def _by_prompt(evaluation: Evaluation) -> dict[tuple[str, str, str], ResponseRecord]:
+    return {(one.suite, one.id, json.dumps(one.prompt)): one for one in evaluation.responses}
+
+
+def _preferences(
+    suite: str, pairs: Sequence[Pair], judge: PairwiseJudge, store: Store, progress: bool
+) -> list[Verdict]:
+    # the two responses in the order of their texts, so that swapping the models asks for nothing new
+    sorted_pairs = [
+        Pair(pair.id, pair.prompt, min(pair.first, pair.second), max(pair.first, pair.second)) for pair in pairs
+    ]
+    both = BothOrders(judge)
+    keys = [key_of("preference", both.prompt_hash, pair.prompt, pair.first, pair.second) for pair in sorted_pairs]
+    missing = {key: pair for key, pair in zip(keys, sorted_pairs, strict=True) if key not in store}
+    unscored: dict[str, Verdict] = {}
+    names = list(missing)
+    title = f"{suite}: {judge.name}"
+    with tqdm(total=len(missing), desc=title, unit="pair", leave=False, disable=not progress) as bar:
+        for position, verdict in both.preferences(list(missing.values())):
+            if verdict.value is None:
+                unscored[names[position]] = verdict
+            else:
+                store.add({names[position]: {"value": verdict.value, "raw": verdict.raw}})
+            bar.update()
+    silent = Verdict(None, "the judge gave no verdict")
+    found = [Verdict(**store[key]) if key in store else unscored.get(key, silent) for key in keys]
+    for reason in dict.fromkeys(verdict.reason for verdict in unscored.values()):
+        logger.warning("%s: unscored, %s", title, reason)
+    return [
+        verdict
+        if verdict.value is None or pair.first <= pair.second
+        else Verdict(1.0 - verdict.value, "", verdict.raw)
+        for verdict, pair in zip(found, pairs, strict=True)
+    ]
+
+
+def _row(suite: str, judge: PairwiseJudge, metric: str, found: WinRate, left_out: int) -> SummaryRow:
+    if found.reason:
+        logger.warning("%s: no %s: %s", suite, metric, found.reason)
+    return SummaryRow(
+        suite=suite,
+        judge=judge.name,
+        metric=metric,
+        category="",
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        count=found.count,
+        unscored=found.unscored + left_out,
+        interval="bootstrap",
+        higher_is_better=True,
+    )
