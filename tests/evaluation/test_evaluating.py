@@ -205,7 +205,10 @@ class Pairwise:
     name, prompt_hash = "pairwise", "h"
 
     def preferences(self, pairs):
-        return iter(())
+        """The longer response is better."""
+        for position, pair in enumerate(pairs):
+            longer = len(pair.first) - len(pair.second)
+            yield position, Verdict(0.5 + (longer > 0) / 2 - (longer < 0) / 2)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,10 @@ class Pairwise:
     [
         ({"suites": ["builtinn"]}, DataError, "did you mean builtin"),
         ({"judges": ["refusall"]}, JudgeError, "refusall"),
-        ({"judges": [Pairwise()]}, ConfigError, "prefers one of two responses"),
+        ({"judges": [Pairwise()]}, ConfigError, "prefers one of two responses.*--compare"),
+        ({"average": ["builtin-harmful"]}, ConfigError, "no judge prefers one of two"),
+        ({"judges": [Pairwise()], "baseline": "{clean}", "average": ["hh"]}, ConfigError, "no suite hh here"),
+        ({"baseline": "{folder}/other.json"}, DataError, "no evaluation of format 1"),
         ({"judges": ["refusal", "refusal"]}, ConfigError, "named twice"),
         (
             {"suites": [pairs()], "judges": ["refusal"], "start_model": None},
@@ -243,15 +249,34 @@ class Pairwise:
         ({"start_model": "{folder}/none"}, ModelError, "none"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_kept(run_folder, tmp_path, changed, error, said):
+def test_what_cannot_be_done_is_refused_before_anything_is_kept(run_folder, clean, tmp_path, changed, error, said):
     (tmp_path / "other.json").write_text('{"mine": 1}')
     changed = {
-        name: value.format(folder=tmp_path) if isinstance(value, str) else value for name, value in changed.items()
+        name: value.format(folder=tmp_path, clean=clean) if isinstance(value, str) else value
+        for name, value in changed.items()
     }
     with pytest.raises(error, match=said):
         evaluate(**arguments(run_folder, tmp_path / "e.json") | changed)
     assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
     assert (tmp_path / "other.json").read_text() == '{"mine": 1}'
+
+
+def test_win_rates_against_another_evaluation_mirror_each_other(clean, model_folder, tmp_path, run_folder):
+    suites = ["builtin:7", asked(*(f"is it {n % 5}?" * (n % 7 + 1) for n in range(18)))]
+    options = {"suites": suites, "judges": ["refusal", Pairwise()], "generation": SHORT, "progress": False}
+
+    def rates(model, baseline, name):
+        average = ["builtin-harmful", "builtin-harmless"]
+        path = evaluate(model, baseline=baseline, average=average, output=tmp_path / f"{name}.json", **options)
+        return path, {row.suite: row.value for row in read_evaluation(path).summary if row.metric == "win_rate"}
+
+    start, against_run = rates(model_folder, clean, "start")
+    _, against_start = rates(run_folder, start, "run")
+    _, against_itself = rates(model_folder, start, "itself")
+    assert set(against_itself.values()) == {50.0}
+    assert len(against_run) == 5
+    assert all(against_run[suite] + value == 100 for suite, value in against_start.items())
+    assert any(value != 50 for value in against_run.values())
 
 
 def test_a_model_without_an_adapter_has_no_base(model_folder, tmp_path):

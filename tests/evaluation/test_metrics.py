@@ -6,6 +6,7 @@ import pytest
 
 from dualselect.errors import DataError
 from dualselect.evaluation import Prompt, Suite, rate, read_evaluation
+from dualselect.evaluation.agreement import agreement
 from dualselect.evaluation.differences import differences
 from dualselect.evaluation.metrics import summarize, values_of
 from dualselect.evaluation.results import (
@@ -16,7 +17,7 @@ from dualselect.evaluation.results import (
     VerdictRecord,
     write_evaluation,
 )
-from dualselect.evaluation.table import difference_table, sample_text, summary_table
+from dualselect.evaluation.table import agreement_table, difference_table, sample_text, summary_table
 
 
 def evaluation(values, *, measure="refusal", purpose="harmful", hash_="h", measures=None, categories="ab"):
@@ -136,6 +137,13 @@ def test_other_prompts_or_wordings_are_not_compared():
     for other in (changed, evaluation([1, 0], hash_="another"), evaluation([1, 0], purpose="harmless")):
         with pytest.raises(DataError, match="no prompt in common"):
             differences(first, other)
+
+
+def test_how_far_judges_agree_is_shown():
+    found = agreement([True, True, False, None], [True, False, False, True])
+    lines = agreement_table({("suite", "one", "two"): found, ("other", "one", "two"): agreement([], [])}).splitlines()
+    assert lines[1].split() == ["suite", "one", "two", "67%", "0.40", "3", "1,", "0"]
+    assert "none: no item was scored by both" in lines[2]
 
 
 @pytest.mark.parametrize(

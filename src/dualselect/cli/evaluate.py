@@ -36,7 +36,8 @@ suites (--suite, one or more):
 
 judges (--judge, one or more; each has its own rows in the table, none is averaged with another):
   refusal                reads the wording of the opening; offline, English, weak; the default
-  openai:PRESET          asks a model behind any OpenAI-compatible server; its key comes from OPENAI_API_KEY only
+  openai:PRESET          asks a model behind any OpenAI-compatible server; its key comes from OPENAI_API_KEY only;
+                         openai:preference compares the responses with those of --compare, in both orders
   classifier:MODEL       a sequence classifier or reward model, local
 """
 
@@ -50,10 +51,11 @@ def run(arguments: list[str]) -> int:
     from datasets import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
+    from dualselect.evaluation.agreement import agreements
     from dualselect.evaluation.differences import differences
     from dualselect.evaluation.evaluating import evaluate
     from dualselect.evaluation.results import read_evaluation
-    from dualselect.evaluation.table import difference_table, sample_text, summary_table
+    from dualselect.evaluation.table import agreement_table, difference_table, sample_text, summary_table
     from dualselect.judges import JudgeSettings
 
     transformers_logging.set_verbosity_error()
@@ -66,6 +68,8 @@ def run(arguments: list[str]) -> int:
             options.model,
             options.suite,
             judges=options.judge,
+            baseline=options.compare,
+            average=options.average,
             output=options.output,
             generation=GenerationSettings(
                 max_new_tokens=options.max_new_tokens,
@@ -85,6 +89,8 @@ def run(arguments: list[str]) -> int:
         raise
     evaluation = read_evaluation(path)
     print(f"\n{summary_table(evaluation.summary)}")
+    if agreed := agreements(evaluation):
+        print(f"\nwhether the model complied, judge against judge:\n{agreement_table(agreed)}")
     if options.samples:
         print(f"\n{sample_text(evaluation, options.samples)}")
     if other is not None:
@@ -127,14 +133,25 @@ def _parser() -> argparse.ArgumentParser:
         help="the JSON file to write (for a run: evaluation/SUITES.json in it); one that is there is replaced, and "
         "what it shares with this one is not done again",
     )
-    add("--compare", type=Path, help="another evaluation's JSON: print differences to it, paired on the same prompts")
+    add(
+        "--compare",
+        type=Path,
+        help="another evaluation's JSON: print differences to it, paired on the same prompts; a judge that prefers "
+        "one of two responses gives win rates against it (50 is as good)",
+    )
+    add("--average", nargs="+", default=[], help="suites whose mean win rate is one more row")
     add(
         "--start_model",
         help="also measure how far the model's predictions of safe responses moved (KL) from this one: base, the "
         "model with its adapter off, or the name of another model",
     )
     add("--limit", type=int, help="only the first prompts of each suite")
-    add("--samples", type=int, default=0, help="print the first responses of each suite, this many (0)")
+    add(
+        "--samples",
+        type=int,
+        default=0,
+        help="print the first responses of each suite, this many (0); they may be offensive",
+    )
     add("--max_new_tokens", type=int, default=defaults.max_new_tokens, help="longest response (%(default)s)")
     add(
         "--batch_size",

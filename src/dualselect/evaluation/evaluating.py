@@ -3,7 +3,9 @@
 import logging
 import platform
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,17 @@ from transformers import PreTrainedModel
 
 from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ConfigError, DataError
+from dualselect.evaluation.against_baseline import win_rates
 from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.evaluation.local_model import LocalModel, find_model, load_local_model
 from dualselect.evaluation.measuring import Measuring, StartModel
 from dualselect.evaluation.metrics import JUDGED, says_something, summarize
 from dualselect.evaluation.responder import LocalResponder, Responder, ServerResponder
-from dualselect.evaluation.results import Evaluation, JudgeRecord, read_evaluation, write_evaluation
+from dualselect.evaluation.results import Evaluation, JudgeRecord, ResponseRecord, read_evaluation, write_evaluation
 from dualselect.evaluation.store import Store, key_of
 from dualselect.evaluation.suite import Suite
 from dualselect.evaluation.suites import load_suites
-from dualselect.judges import Judge, JudgeSettings, load_judge
+from dualselect.judges import Judge, JudgeSettings, PairwiseJudge, load_judge
 from dualselect.run_record import PACKAGES, model_fingerprint
 
 
@@ -37,7 +40,9 @@ def evaluate(
     model: str | Path,
     suites: Sequence[str | Suite],
     *,
-    judges: Sequence[str | Judge] | None = None,
+    judges: Sequence[str | Judge | PairwiseJudge] | None = None,
+    baseline: str | Path | None = None,
+    average: Sequence[str] = (),
     output: str | Path | None = None,
     generation: GenerationSettings | None = None,
     judge_settings: JudgeSettings | None = None,
@@ -58,6 +63,8 @@ def evaluate(
             address of an OpenAI-compatible server.
         suites: See `load_suites`.
         judges: See `dualselect.judges.load_judge`; None is `refusal` where it says something.
+        baseline: The JSON of another evaluation; judges that prefer one of two responses compare with it.
+        average: Names of suites whose mean win rate against the baseline is one more row.
         output: The JSON; None is `evaluation/SUITES.json` in a run directory.
         generation: How to generate; None is greedy.
         judge_settings: Where judges run.
@@ -85,7 +92,9 @@ def evaluate(
             "start_model: no suite has safe responses to harmful prompts: add builtin, or own prompts with a response "
             "(harmful:FILE with prompt and completion)"
         )
-    asked = _judges(judges, judge_settings or JudgeSettings(), chosen)
+    single, pairwise = _judges(judges, judge_settings or JudgeSettings(), chosen)
+    other = read_evaluation(baseline) if baseline is not None else None
+    _check_win_rates(pairwise, other, average, chosen)
     found = _found(str(model), model_name, chosen, start_model, prompt_format)
     path = _output(output, found, chosen)
     if isinstance(found, LocalModel):
@@ -96,10 +105,28 @@ def evaluate(
         responder.check(suite.prompts)
     with Store.opened(path.with_suffix(".responses.jsonl")) as store:
         # given responses are read with the head over their tokens: several times the memory of a generated token
-        measuring = Measuring(responder, asked, store, start, max(1, settings.batch_size // 4), progress)
+        measuring = Measuring(responder, single, store, start, max(1, settings.batch_size // 4), progress)
         measured = [(suite, measuring.suite(suite)) for suite in chosen]
-    records = [JudgeRecord(judge.name, judge.measure, judge.prompt_hash) for judge in asked]
-    evaluation = Evaluation(
+        evaluation = _evaluation(responder, settings, single, measured)
+        if other is not None:
+            for judge in pairwise:
+                rows = win_rates(evaluation, other, judge, store, average=average, progress=progress)
+                record = JudgeRecord(judge.name, "preference", judge.prompt_hash)
+                evaluation = replace(
+                    evaluation, summary=evaluation.summary + rows, judges=[*evaluation.judges, record]
+                )
+    write_evaluation(path, evaluation)
+    return path
+
+
+def _evaluation(
+    responder: Responder,
+    settings: GenerationSettings,
+    judges: Sequence[Judge],
+    measured: Sequence[tuple[Suite, list[ResponseRecord]]],
+) -> Evaluation:
+    records = [JudgeRecord(judge.name, judge.measure, judge.prompt_hash) for judge in judges]
+    return Evaluation(
         model=responder.record,
         generation=responder.decisive | {"batch_size": settings.batch_size},
         judges=records,
@@ -107,27 +134,22 @@ def evaluate(
         summary=[row for suite, responses in measured for row in summarize(suite, records, responses)],
         responses=[response for _, responses in measured for response in responses],
     )
-    write_evaluation(path, evaluation)
-    return path
 
 
 def _has_safe_responses(suite: Suite) -> bool:
     return suite.purpose == "harmful" and any(prompt.chosen.strip() for prompt in suite.prompts)
 
 
-def _judges(wanted: Sequence[str | Judge] | None, settings: JudgeSettings, suites: Sequence[Suite]) -> list[Judge]:
+def _judges(
+    wanted: Sequence[str | Judge | PairwiseJudge] | None, settings: JudgeSettings, suites: Sequence[Suite]
+) -> tuple[list[Judge], list[PairwiseJudge]]:
     if wanted is None:
         wanted = [DEFAULT_JUDGE] if any(says_something(DEFAULT_JUDGE, suite.purpose) for suite in suites) else []
-    judges: list[Judge] = []
-    for one in wanted:
-        judge = load_judge(one, settings) if isinstance(one, str) else one
-        if not isinstance(judge, Judge):
-            raise ConfigError(
-                f"judge {judge.name} prefers one of two responses, and here one model answers: name a judge of single "
-                "responses"
-            )
-        if judge.name in {other.name for other in judges}:
-            raise ConfigError(f"judge {judge.name} is named twice: name it once")
+    judges = [load_judge(one, settings) if isinstance(one, str) else one for one in wanted]
+    if twice := [name for name, count in Counter(judge.name for judge in judges).items() if count > 1]:
+        raise ConfigError(f"judge {twice[0]} is named twice: name it once")
+    single = [judge for judge in judges if isinstance(judge, Judge)]
+    for judge in single:
         if not any(says_something(judge.measure, suite.purpose) for suite in suites):
             purposes = " or ".join(sorted({purpose for measure, purpose in JUDGED if measure == judge.measure}))
             raise ConfigError(
@@ -135,8 +157,25 @@ def _judges(wanted: Sequence[str | Judge] | None, settings: JudgeSettings, suite
                 f"{', '.join(suite.name for suite in suites)}: add a suite that is {purposes or 'known to it'}, or "
                 "leave the judge out"
             )
-        judges.append(judge)
-    return judges
+    return single, [judge for judge in judges if not isinstance(judge, Judge)]
+
+
+def _check_win_rates(
+    judges: Sequence[PairwiseJudge], other: Evaluation | None, average: Sequence[str], suites: Sequence[Suite]
+) -> None:
+    if judges and other is None:
+        raise ConfigError(
+            f"judge {judges[0].name} prefers one of two responses, and here one model answers: name the other model's "
+            "evaluation with --compare, or a judge of single responses"
+        )
+    if average and not judges:
+        raise ConfigError(
+            "average is over win rates, and no judge prefers one of two responses: add openai:preference"
+        )
+    if unknown := [name for name in average if name not in {suite.name for suite in suites}]:
+        raise ConfigError(
+            f"average: there is no suite {unknown[0]} here: name some of {', '.join(suite.name for suite in suites)}"
+        )
 
 
 def _found(

@@ -1,7 +1,8 @@
 """Evaluations as text for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from dualselect.evaluation.agreement import Agreement
 from dualselect.evaluation.differences import Difference
 from dualselect.evaluation.results import Evaluation, ResponseRecord, SummaryRow
 
@@ -17,6 +18,17 @@ def summary_table(rows: Sequence[SummaryRow]) -> str:
         for row in rows
         if not row.category
     ]
+    return _aligned(cells)
+
+
+def agreement_table(found: Mapping[tuple[str, str, str], Agreement]) -> str:
+    """How far judges agree, by suite."""
+    cells = [("suite", "judge", "judge", "agree", "Cohen's kappa", "of", "unscored")]
+    for (suite, first, second), one in found.items():
+        share = "" if one.observed is None else f"{100 * one.observed:.0f}%"
+        kappa = f"none: {one.reason}" if one.kappa is None else f"{one.kappa:.2f}"
+        unscored = "{}, {}".format(*one.unscored) if any(one.unscored) else ""
+        cells.append((suite, first, second, share, kappa, f"{one.count:,}", unscored))
     return _aligned(cells)
 
 
