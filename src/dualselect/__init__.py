@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from dualselect.auditing import audit
     from dualselect.config import DualSelectConfig
     from dualselect.data import load_rows
     from dualselect.errors import DualSelectError
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
     from dualselect.trainer import DualSelectTrainer
 
 __version__ = "0.1.0"
-__all__ = ["DualSelectConfig", "DualSelectError", "DualSelectTrainer", "load_model", "load_rows"]
+__all__ = ["DualSelectConfig", "DualSelectError", "DualSelectTrainer", "audit", "load_model", "load_rows"]
 
 _HOMES = {
     "DualSelectConfig": "config",
     "DualSelectError": "errors",
     "DualSelectTrainer": "trainer",
+    "audit": "auditing",
     "load_model": "models",
     "load_rows": "data",
 }

@@ -42,9 +42,10 @@ def check_overlap(task: Dataset, references: Dataset, *, allow: bool, examples: 
 def _prompts(rows: Dataset) -> Iterator[tuple[str, str]]:
     ids = rows["id"] if "id" in rows.column_names else range(len(rows))
     for prompt, name in zip(rows["prompt"], ids, strict=True):
-        yield _normalized(prompt), str(name)
+        yield normalized_prompt(prompt), str(name)
 
 
-def _normalized(prompt: str | Sequence[dict[str, Any]]) -> str:
+def normalized_prompt(prompt: str | Sequence[dict[str, Any]]) -> str:
+    """What a prompt is compared by: its user turns, in lower case, with runs of white space as one blank."""
     turns = [prompt] if isinstance(prompt, str) else [turn["content"] for turn in prompt if turn["role"] == "user"]
     return "\n".join(" ".join(turn.lower().split()) for turn in turns)

@@ -5,7 +5,7 @@ Shapes: T is the number of tokens of a row.
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -133,10 +133,13 @@ def tokenize(
     if max_length is not None and max_length < 2:
         raise ConfigError(f"max_length is {max_length}: set it to at least 2 tokens, or to null for no limit")
     _check_columns(dataset, name)
-    plain = isinstance(dataset[0]["prompt"], str)
-    text_type = HumanAssistantText if prompt_format == "human_assistant" else PlainText if plain else ChatText
-    batch = _Batch(
-        text_type(tokenizer), _with_whole_offsets(tokenizer), max_length, legacy=mask_mode == "legacy", name=name
+    batch = batch_tokenizer(
+        tokenizer,
+        max_length=max_length,
+        prompt_format=prompt_format,
+        mask_mode=mask_mode,
+        name=name,
+        plain=isinstance(dataset[0]["prompt"], str),
     )
     tokens = dataset.with_format(None).map(
         batch,
@@ -151,6 +154,38 @@ def tokenize(
         new_fingerprint=generate_random_fingerprint(),
     )
     return _kept(tokens, max_length, name)
+
+
+def batch_tokenizer(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    prompt_format: PromptFormat = "chat",
+    mask_mode: MaskMode = "exact",
+    name: str = "task",
+    plain: bool = False,
+) -> Callable[[Mapping[str, Sequence[Any]], Sequence[int]], dict[str, list[Any]]]:
+    """Tokenizes rows as `tokenize` does, a batch at a time and for a stream of rows; drops none.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        max_length: As for `tokenize`.
+        prompt_format: As for `tokenize`.
+        mask_mode: As for `tokenize`.
+        name: What messages call the rows.
+        plain: Whether the rows are plain text, which gets no template.
+
+    Returns:
+        From columns of rows (`prompt`, `completion`, ...) and their numbers to columns of tokens, among them
+        `input_ids` and `labels`; a row without a response has no tokens.
+
+    Raises:
+        ModelError: The tokenizer has no template, end token or character offsets.
+    """
+    text_type = HumanAssistantText if prompt_format == "human_assistant" else PlainText if plain else ChatText
+    return _Batch(
+        text_type(tokenizer), _with_whole_offsets(tokenizer), max_length, legacy=mask_mode == "legacy", name=name
+    )
 
 
 @dataclass

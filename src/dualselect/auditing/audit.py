@@ -1,0 +1,339 @@
+"""One audit: the data surveyed, the pool's bearings taken, every row scored, and what was found written down.
+
+A folder holds everything. While the audit is under way it also holds what it goes on from when it is cut off.
+"""
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from filelock import FileLock, Timeout
+from peft import LoraConfig, PeftConfig, PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dualselect.auditing.counting import Counts, share
+from dualselect.auditing.engine import Engine, adapted
+from dualselect.auditing.finishing import REFERENCES, ROWS, TABLE, read_lines, write_rows
+from dualselect.auditing.measuring import Measuring, is_supervised
+from dualselect.auditing.pool import Pool, prepare_pool
+from dualselect.auditing.preparing import Prepared, load_prepared, prepare, save_prepared
+from dualselect.auditing.rows import TaskRows
+from dualselect.auditing.scoring import score_rows
+from dualselect.auditing.settings import AuditSettings
+from dualselect.auditing.store import ScoreStore
+from dualselect.auditing.summary import RULE, AuditSummary
+from dualselect.auditing.survey import Survey, survey_rows
+from dualselect.config import DualSelectConfig
+from dualselect.data.tokens import batch_tokenizer
+from dualselect.errors import ConfigError, DataError, ResumeError
+from dualselect.files import write_json
+from dualselect.run_record import model_fingerprint
+
+
+logger = logging.getLogger(__name__)
+
+SUMMARY = "summary.json"
+UNFINISHED = ".prepared.safetensors", ".scores.jsonl"
+TRAINING_SETTINGS = (
+    "learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm per_device_train_batch_size "
+    "gradient_accumulation_steps max_length seed bf16 reference_batch_size"
+).split()
+
+
+def audit(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Dataset | TaskRows,
+    references: Dataset,
+    *,
+    harmless: Dataset | None = None,
+    risky_ids: Collection[str] = (),
+    config: DualSelectConfig | None = None,
+    peft_config: PeftConfig | None = None,
+    score: str = "published",
+    output_dir: str | Path | None = None,
+    **settings: Any,
+) -> tuple[Dataset, AuditSummary]:
+    """Learn before training which rows of some data would erode which safe behavior.
+
+    The model is not trained: an adapter takes the warm-up steps and is thrown away.
+
+    Args:
+        model: A model, or one with an adapter; afterwards it is what it was.
+        tokenizer: Its tokenizer.
+        task: Task rows in any known format.
+        references: Safe responses in any known format.
+        harmless: Harmless conversations, to calibrate scores with; None for built-in ones.
+        risky_ids: Ids of rows that are known to be risky, beside those of kind `risky`: how well scores find them is
+            told.
+        config: Settings of the training that the audit looks ahead to; the default with `reference_contrast`
+            compliance when left out.
+        peft_config: Of the adapter; the paper's LoRA when left out.
+        score: The score that ranks the rows, one of `SCORES`.
+        output_dir: Keep the files of the audit there, and go on where one that was cut off stopped.
+        **settings: More of `AuditSettings`.
+
+    Returns:
+        A row for each row of the data, its id first, and the summary.
+
+    Raises:
+        DualSelectError: Data, settings or model cannot be used; the message says what to change.
+    """
+    asked = AuditSettings(score=score, risky_ids=frozenset(map(str, risky_ids)), **settings)
+    rows = task if isinstance(task, TaskRows) else TaskRows.of(task)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch if output_dir is None else output_dir)
+        if config is None:
+            config = DualSelectConfig(str(folder), reference_contrast="compliance", report_to="none")
+        summary = audit_into(
+            folder, model, tokenizer, rows, references, asked, config, harmless=harmless, peft_config=peft_config
+        )
+        return Dataset.from_list(list(read_lines(folder / ROWS))), summary
+
+
+def audit_into(
+    folder: Path,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: TaskRows,
+    references: Dataset,
+    settings: AuditSettings,
+    config: DualSelectConfig,
+    *,
+    harmless: Dataset | None = None,
+    peft_config: PeftConfig | None = None,
+    overwrite: bool = False,
+) -> AuditSummary:
+    """Audit into a folder, in memory that does not grow with the rows; see `audit`.
+
+    Args:
+        folder: Where `audit.jsonl`, `audit.csv`, `references.jsonl` and `summary.json` go, the last one last.
+        model: As for `audit`.
+        tokenizer: As for `audit`.
+        rows: The data.
+        references: As for `audit`.
+        settings: What is asked for.
+        config: Settings of the training.
+        harmless: As for `audit`.
+        peft_config: As for `audit`.
+        overwrite: Start anew where the folder holds an audit.
+
+    Returns:
+        The summary; that of a finished audit at once, when it is the same.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ResumeError(f"{folder} is being written by another audit: wait for it, or name another folder") from None
+    try:
+        if overwrite:
+            for name in (SUMMARY, ROWS, TABLE, REFERENCES, *UNFINISHED):
+                (folder / name).unlink(missing_ok=True)
+        return _audit(folder, model, tokenizer, rows, references, settings, config, harmless, peft_config)
+    finally:
+        lock.release()
+
+
+def _audit(
+    folder: Path,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: TaskRows,
+    references: Dataset,
+    settings: AuditSettings,
+    config: DualSelectConfig,
+    harmless: Dataset | None,
+    peft_config: PeftConfig | None,
+) -> AuditSummary:
+    pool = prepare_pool(references, harmless, tokenizer, config)
+    steps = max(1, config.selection_warmup_steps)
+    survey = survey_rows(
+        rows,
+        [pool.conversations, pool.harmless],
+        settings,
+        warmup_rows=steps * config.per_device_train_batch_size * config.gradient_accumulation_steps,
+        seed=config.seed,
+        quiet=config.disable_tqdm,
+    )
+    pool = _without_overlap(pool, survey, config)
+    if peft_config is None and not isinstance(model, PeftModel):
+        peft_config = LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    plan = _plan(model, survey, pool, settings, config, peft_config)
+    fingerprint = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
+    if (folder / SUMMARY).exists():
+        return _finished_before(folder, fingerprint)
+    prepared_file, scores_file = (folder / name for name in UNFINISHED)
+    store = ScoreStore(scores_file, survey.scored_rows)
+    with adapted(model, peft_config, _padding(tokenizer), config) as engine:
+        prepared = _prepared(engine, pool, survey, tokenizer, settings, prepared_file, fingerprint)
+        engine.set_parameters(prepared.warm)
+        answers = prepared.answers if settings.with_answers else []
+        measuring = Measuring(engine, prepared.bearings, tokenizer, answers, prepared.warm, prepared.control)
+        score_rows(rows, survey, measuring, prepared, store, settings)
+    counts = write_rows(
+        folder,
+        store,
+        survey.scored_rows,
+        prepared,
+        pool.ids,
+        labelled=survey.risky > 0,
+        quiet=config.disable_tqdm,
+    )
+    summary = _summary(rows, survey, prepared, counts, plan, fingerprint)
+    write_json(folder / SUMMARY, summary.as_values())
+    for name in UNFINISHED:
+        (folder / name).unlink()
+    return summary
+
+
+def _without_overlap(pool: Pool, survey: Survey, config: DualSelectConfig) -> Pool:
+    references = set(pool.ids)
+    shared = {name: row for name, row in survey.overlap.items() if name in references}
+    if shared and not config.allow_prompt_overlap:
+        pairs = ", ".join(f"reference {name!r} = task {row!r}" for name, row in list(shared.items())[:3])
+        raise DataError(
+            f"{len(shared):,} references have a prompt that also stands in the task data ({pairs}): such references "
+            "say nothing about these rows. Remove them from one of the two, or set allow_prompt_overlap: true"
+        )
+    if shared:
+        logger.warning("%d references share their prompt with a task row (allow_prompt_overlap)", len(shared))
+    calm = set(survey.overlap) - references
+    if calm:
+        logger.info("%d harmless conversations stand in the data too and are left out of the calibration", len(calm))
+    return pool.without_harmless(calm)
+
+
+def _padding(tokenizer: Any) -> int:
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def _plan(
+    model: Any,
+    survey: Survey,
+    pool: Pool,
+    settings: AuditSettings,
+    config: DualSelectConfig,
+    peft_config: PeftConfig | None,
+) -> dict[str, Any]:
+    """Everything that decides what the audit finds, as JSON values."""
+    adapter = {} if peft_config is None else peft_config.to_dict()
+    if isinstance(adapter.get("target_modules"), set):
+        adapter["target_modules"] = sorted(adapter["target_modules"])
+    return {
+        "audit": settings.as_values() | {"risky_ids": sorted(settings.risky_ids)},
+        "training": {name: getattr(config, name) for name in TRAINING_SETTINGS} | config.method_settings,
+        "adapter": {name: adapter.get(name) for name in ("r", "lora_alpha", "target_modules", "layers_to_transform")},
+        "model": {"name": model.config._name_or_path, "fingerprint": model_fingerprint(model)},
+        "data": survey.sha256,
+        "references": pool.prepared.fingerprint,
+        "harmless": list(pool.harmless["id"]),
+    }
+
+
+def _finished_before(folder: Path, fingerprint: str) -> AuditSummary:
+    summary = AuditSummary.read(folder / SUMMARY)
+    if summary.fingerprint != fingerprint:
+        raise ConfigError(
+            f"{folder} holds a finished audit of other data, settings, or another model: name another --output_dir, "
+            "or write --overwrite to delete it and start anew"
+        )
+    logger.info("this audit was finished before, its files are kept")
+    return summary
+
+
+def _prepared(
+    engine: Engine,
+    pool: Pool,
+    survey: Survey,
+    tokenizer: Any,
+    settings: AuditSettings,
+    path: Path,
+    fingerprint: str,
+) -> Prepared:
+    if path.exists():
+        logger.info("going on with the audit that was cut off")
+        return load_prepared(path, engine.layout.device, fingerprint)
+    config = engine.config
+    columns = {name: [row[name] for row in survey.warmup] for name in ("prompt", "completion", "id")}
+    tokens = batch_tokenizer(
+        tokenizer,
+        max_length=config.max_length,
+        prompt_format=config.prompt_format,
+        mask_mode=config.mask_mode,
+        name="task",
+    )(columns, range(len(survey.warmup)))
+    warmup = [
+        {"input_ids": ids, "labels": labels} for ids, labels in zip(tokens["input_ids"], tokens["labels"], strict=True)
+    ]
+    warmup = [row for row in warmup if is_supervised(row)]
+    if not warmup:
+        raise DataError(
+            f"none of {len(survey.warmup)} rows has a response token within max_length {config.max_length}: raise it"
+        )
+    path.with_name(UNFINISHED[1]).unlink(missing_ok=True)
+    prepared = prepare(engine, pool, warmup, tokenizer, settings, controls=settings.controls and survey.risky > 0)
+    save_prepared(prepared, path, fingerprint)
+    return prepared
+
+
+def _summary(
+    rows: TaskRows,
+    survey: Survey,
+    prepared: Prepared,
+    counts: Counts,
+    plan: Mapping[str, Any],
+    fingerprint: str,
+) -> AuditSummary:
+    found = counts.all
+    kept = counts.kept_token_share
+    return AuditSummary(
+        data={
+            "sources": rows.sources,
+            "rows": survey.rows,
+            "sha256": survey.sha256,
+            "drawn": survey.scored_rows,
+            "sample": survey.drawn is not None,
+            "scored": found.scored,
+            "unscored": dict(counts.unscored),
+        },
+        model=plan["model"],
+        settings={name: plan[name] for name in ("audit", "training", "adapter")},
+        conflict={"threshold": prepared.conflict_threshold, **share(found.conflict, found.scored)},
+        recommended_budget={
+            "rule": RULE,
+            "budget": kept["value"],
+            "low": kept["low"] if survey.drawn is not None else None,
+            "high": kept["high"] if survey.drawn is not None else None,
+            "dropped_rows": found.conflict,
+            "dropped_tokens": counts.tokens - counts.kept_tokens,
+            "tokens": counts.tokens,
+        },
+        kinds=counts.kinds_as_values(),
+        categories=counts.categories_as_values(),
+        budgets=counts.budgets_as_values(),
+        references=_references(prepared),
+        detection=counts.detection_as_values(),
+        fingerprint=fingerprint,
+    )
+
+
+def _references(prepared: Prepared) -> dict[str, Any]:
+    by_category: dict[str, dict[str, int]] = {}
+    for reference in prepared.references:
+        entry = by_category.setdefault(reference["category"], {"references": 0, "selected": 0})
+        entry["references"] += 1
+        entry["selected"] += reference["selected"]
+    return {
+        "pool": len(prepared.references),
+        "selected": sum(reference["selected"] for reference in prepared.references),
+        "compared": len(prepared.bearings.kept),
+        "without_direction": sorted(set(by_category) - set(prepared.bearings.categories)),
+        "categories": dict(sorted(by_category.items())),
+    }

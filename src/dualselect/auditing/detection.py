@@ -1,0 +1,96 @@
+"""How well a score finds known risky rows: AUROC and recall at a share dropped, with bootstrap intervals.
+
+Shapes: n rows, G distinct scores, R bootstrap samples drawn at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dualselect.evaluation.intervals import Mean
+
+
+DROPPED = (0.05, 0.1, 0.2)
+"""Shares of all rows, highest scores first, at which the recall of risky rows is told."""
+RESAMPLES = 1000
+# Numbers drawn at once, so that many rows do not need much memory.
+_DRAWN = 4_000_000
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well a score tells risky rows from others.
+
+    Attributes:
+        auroc: Chance that a risky row has the higher score than another row, ties half.
+        recall: For each of `DROPPED` the share of risky rows among the rows that are dropped first.
+    """
+
+    auroc: Mean
+    recall: Mapping[float, Mean]
+
+    def as_values(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "auroc": vars(self.auroc),
+            "recall": {f"{share:g}": vars(found) for share, found in self.recall.items()},
+        }
+
+
+def detection(scores: Sequence[float] | np.ndarray, risky: Sequence[bool] | np.ndarray, *, seed: int = 0) -> Detection:
+    """AUROC and recall of a score, each with the 95% percentile bootstrap interval.
+
+    A sample draws risky rows and other rows apart, as many as there are. Equal scores share their rank; where a share
+    to drop ends among equal scores, they are dropped in part.
+
+    Args:
+        scores: Shape (n,), finite, high means risky.
+        risky: Shape (n,).
+        seed: Of the samples.
+
+    Raises:
+        ValueError: There is no risky row, no other row, or a score that is not finite.
+    """
+    values, labels = np.asarray(scores, dtype=np.float64), np.asarray(risky, dtype=bool)
+    if not labels.any() or labels.all() or not np.isfinite(values).all():
+        raise ValueError("detection needs finite scores of at least one risky row and one other")
+    order = np.argsort(-values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=np.inf))
+    labels = labels[order]
+    ones = labels[None].astype(np.float64)
+    found = _measures(ones, 1.0 - ones, starts)
+    drawn = _samples(labels, np.random.default_rng(seed))
+    samples = np.concatenate([_measures(one, other, starts) for one, other in drawn])
+    low, high = np.quantile(samples, [0.025, 0.975], axis=0)
+    numbers = zip(found[0].tolist(), low.tolist(), high.tolist(), strict=True)
+    means = [Mean(*its, count=len(values)) for its in numbers]
+    return Detection(means[0], dict(zip(DROPPED, means[1:], strict=True)))
+
+
+def _samples(labels: np.ndarray, random: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """How often each row was drawn, as risky and as another row, both (R, n)."""
+    risky, others = int(labels.sum()), int((~labels).sum())
+    at_once = max(1, _DRAWN // len(labels))
+    for start in range(0, RESAMPLES, at_once):
+        size = min(at_once, RESAMPLES - start)
+        positive, negative = np.zeros((size, len(labels))), np.zeros((size, len(labels)))
+        positive[:, labels] = random.multinomial(risky, np.full(risky, 1 / risky), size)
+        negative[:, ~labels] = random.multinomial(others, np.full(others, 1 / others), size)
+        yield positive, negative
+
+
+def _measures(positive: np.ndarray, negative: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """AUROC and recalls, (R, 1 + shares), from counts (R, n) in order of falling scores."""
+    risky = np.add.reduceat(positive, starts, axis=1)
+    others = np.add.reduceat(negative, starts, axis=1)
+    below = others.sum(1, keepdims=True) - others.cumsum(1)
+    columns = [(risky * (below + others / 2)).sum(1) / (risky.sum(1) * others.sum(1))]
+    size = risky + others
+    before = size.cumsum(1) - size
+    for share in DROPPED:
+        wanted = share * size.sum(1, keepdims=True)
+        taken = ((wanted - before) / np.maximum(size, 1)).clip(0, 1)
+        columns.append((taken * risky).sum(1) / risky.sum(1))
+    return np.stack(columns, axis=1)

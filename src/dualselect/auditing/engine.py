@@ -1,0 +1,268 @@
+"""The model at work in an audit: an adapter that is thrown away, gradients, losses, and short fine-tunings.
+
+Shapes: B rows in a batch, P trainable parameters.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from trl.trainer.utils import add_fused_lm_head
+
+from dualselect.config import DualSelectConfig
+from dualselect.errors import GradientError, ModelError
+from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
+from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy, score_responses
+from dualselect.references import without_dropout
+
+
+OPENING_TOKENS = 8
+"""Supervised tokens that make the opening of a response."""
+
+TokenRow = Mapping[str, Sequence[int]]
+"""`input_ids` and `labels` of one row."""
+
+
+@dataclass(frozen=True)
+class RowGradients:
+    """What one forward and backward tells of B rows.
+
+    Attributes:
+        losses: Shape (B,).
+        opening_losses: Of the first `OPENING_TOKENS` supervised tokens, shape (B,).
+        gradients: Shape (B, P).
+    """
+
+    losses: Tensor
+    opening_losses: Tensor
+    gradients: Tensor
+
+
+@dataclass
+class Engine:
+    """A model with a trainable adapter and without dropout.
+
+    Attributes:
+        model: The model; its adapter may be changed at will.
+        layout: The layout of the adapter.
+        padding: Token that fills up the rows of a batch.
+        config: Settings.
+    """
+
+    model: PeftModel
+    layout: GradientLayout
+    padding: int
+    config: DualSelectConfig
+    _verified: bool = field(default=False, repr=False)
+
+    def collate(self, rows: Sequence[TokenRow]) -> dict[str, Tensor]:
+        """Rows as one batch, filled up on the right."""
+        batch = {
+            "input_ids": _padded([row["input_ids"] for row in rows], self.padding),
+            "attention_mask": _padded([[1] * len(row["input_ids"]) for row in rows], 0),
+            "labels": _padded([row["labels"] for row in rows], IGNORED_LABEL),
+        }
+        return {name: value.to(self.layout.device) for name, value in batch.items()}
+
+    def gradients(self, model: nn.Module, batch: Mapping[str, Any]) -> PerExampleGradients:
+        """Loss and gradient of each row of a batch, as a `ReferencePool` asks for them."""
+        return self._gradients(batch, response_cross_entropy)
+
+    def row_gradients(self, rows: Sequence[TokenRow]) -> RowGradients:
+        """Losses, losses of the openings, and gradients of rows, in one batch."""
+        openings: list[Tensor] = []
+
+        def losses(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+            outputs = score_responses(model, inputs)
+            openings.append(opening_losses(outputs.log_probs.detach(), inputs["labels"]))
+            return mean_over_tokens(outputs, inputs["labels"])
+
+        found = self._gradients(self.collate(rows), losses)
+        return RowGradients(found.losses, torch.cat(openings), found.gradients)
+
+    def losses(self, rows: Sequence[TokenRow]) -> Tensor:
+        """Loss of each row, shape (B,), by a forward pass only."""
+        with torch.no_grad(), self._autocast():
+            return response_cross_entropy(self.model, self.collate(rows)).float()
+
+    def batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
+        """Positions in batches as large as one forward and backward, with a progress bar."""
+        size = self.config.reference_micro_batch_size
+        with tqdm(total=len(positions), desc=what, unit="row", leave=False, disable=self.config.disable_tqdm) as bar:
+            for start in range(0, len(positions), size):
+                batch = list(positions[start : start + size])
+                yield batch
+                bar.update(len(batch))
+
+    def parameters(self) -> Tensor:
+        """The adapter as one vector, shape (P,), a copy."""
+        flat = self.layout.zeros()
+        for (_, piece), parameter in zip(
+            self.layout.pieces(flat), self.layout.parameters(self.model).values(), strict=True
+        ):
+            piece.copy_(parameter.detach())
+        return flat
+
+    def set_parameters(self, flat: Tensor) -> None:
+        """Make the adapter what `parameters` told of it."""
+        with torch.no_grad():
+            for (_, piece), parameter in zip(
+                self.layout.pieces(flat), self.layout.parameters(self.model).values(), strict=True
+            ):
+                parameter.copy_(piece)
+
+    def train(self, rows: Sequence[TokenRow], steps: int, what: str) -> Tensor:
+        """Some plain optimizer steps, as in the warm-up of a training: AdamW, clipped, each on the mean of its rows.
+
+        Args:
+            rows: Used in order, again from the start when they do not suffice.
+            steps: Optimizer steps.
+            what: What the progress bar calls it.
+
+        Returns:
+            The sum of the steps' mean gradients, shape (P,).
+
+        Raises:
+            GradientError: A gradient is not finite.
+        """
+        config = self.config
+        parameters = list(self.layout.parameters(self.model).values())
+        optimizer = torch.optim.AdamW(
+            parameters,
+            lr=config.learning_rate,
+            betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon,
+            weight_decay=config.weight_decay,
+        )
+        size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        direction = self.layout.zeros()
+        for step in tqdm(range(steps), desc=what, unit="step", leave=False, disable=config.disable_tqdm):
+            gradient = self.layout.zeros()
+            chosen = [rows[(step * size + place) % len(rows)] for place in range(size)]
+            for start in range(0, size, config.per_device_train_batch_size):
+                part = self.collate(chosen[start : start + config.per_device_train_batch_size])
+                gradient += self._gradients(part, response_cross_entropy).gradients.sum(0) / size
+            if not torch.isfinite(gradient).all():
+                raise GradientError(
+                    f"{what}: the gradient of step {step + 1} is not finite; lower learning_rate or use float32"
+                )
+            direction += gradient
+            self.layout.assign(self.model, gradient)
+            torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        return direction
+
+    def _gradients(self, batch: Mapping[str, Any], losses: Callable[..., Tensor]) -> PerExampleGradients:
+        with self._autocast():
+            if self.config.gradient_engine == "sequential":
+                return sequential_gradients(self.model, batch, losses, self.layout)
+            verify, self._verified = not self._verified, True
+            return tapped_gradients(self.model, batch, losses, self.layout, verify=verify)
+
+    def _autocast(self) -> Any:
+        if not self.config.bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.layout.device.type, torch.bfloat16)
+
+
+def token_rows(rows: Dataset, positions: Sequence[int]) -> list[TokenRow]:
+    """The rows of a tokenized data set at some positions."""
+    found = rows[list(positions)]
+    return [
+        {"input_ids": tokens, "labels": labels}
+        for tokens, labels in zip(found["input_ids"], found["labels"], strict=True)
+    ]
+
+
+def opening_losses(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Mean negative log-probability of each row's first supervised tokens.
+
+    Args:
+        log_probs: Of the supervised tokens of all rows, one row after the other, shape (1, S).
+        labels: Shape (B, T).
+
+    Returns:
+        Shape (B,).
+    """
+    supervised = labels[:, 1:] != IGNORED_LABEL
+    spread = log_probs.float().new_zeros(supervised.shape).masked_scatter(supervised, log_probs.float())
+    first = supervised & (supervised.cumsum(1) <= OPENING_TOKENS)
+    return -(spread * first).sum(1) / first.sum(1)
+
+
+@contextmanager
+def adapted(
+    model: PreTrainedModel | PeftModel, peft_config: PeftConfig | None, padding: int, config: DualSelectConfig
+) -> Iterator[Engine]:
+    """A model with an adapter to experiment with; afterwards the model is what it was, to the last bit.
+
+    Args:
+        model: A model, which gets a new adapter, or one with an adapter, of which the numbers are put back.
+        peft_config: Of the new adapter.
+        padding: Token that fills up rows.
+        config: Settings.
+
+    Raises:
+        ModelError: The model has no adapter and no `peft_config` is given.
+    """
+    with contextlib.ExitStack() as after:
+        flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+        after.callback(_restore_flags, flags)
+        if isinstance(model, PeftModel):
+            active = model.active_adapter
+            model.set_adapter(active)
+            own = model
+        else:
+            if peft_config is None:
+                raise ModelError(
+                    "the model has no adapter and no peft_config is given: pass one, such as LoraConfig()"
+                )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)
+                own = _with_adapter(model, peft_config)
+            after.callback(own.unload)
+        base = own.get_base_model()
+        after.callback(_restore_forward, base, vars(base).get("forward"))
+        add_fused_lm_head(base)
+        after.enter_context(without_dropout(own))
+        engine = Engine(own, GradientLayout.of(own), padding, config)
+        after.callback(functools.partial(engine.set_parameters, engine.parameters()))
+        yield engine
+
+
+def _with_adapter(model: PreTrainedModel, peft_config: PeftConfig) -> PeftModel:
+    try:
+        return get_peft_model(model, peft_config)
+    except ValueError as error:
+        raise ModelError(
+            f"PEFT cannot give this model an adapter: {error}; name linear layers of the model in "
+            "lora_target_modules, or all-linear"
+        ) from error
+
+
+def _restore_forward(model: nn.Module, before: Any) -> None:
+    if before is None:
+        vars(model).pop("forward", None)
+    else:
+        model.forward = before
+
+
+def _restore_flags(flags: Mapping[nn.Parameter, bool]) -> None:
+    for parameter, trainable in flags.items():
+        parameter.requires_grad_(trainable)
+        parameter.grad = None
+
+
+def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    tensors = [torch.tensor(row) for row in rows]
+    return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

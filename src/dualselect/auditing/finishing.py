@@ -1,0 +1,117 @@
+"""From the scored rows to the files of an audit: `audit.jsonl`, `audit.csv`, `references.jsonl`, counts."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tqdm import tqdm
+
+from dualselect.auditing.counting import Counts, Ranking
+from dualselect.auditing.measuring import CONTROL
+from dualselect.auditing.preparing import Prepared
+from dualselect.auditing.settings import BUDGETS
+from dualselect.auditing.store import ScoreStore
+from dualselect.files import write_atomically, write_text
+
+
+ROWS, TABLE, REFERENCES = "audit.jsonl", "audit.csv", "references.jsonl"
+COLUMNS = (
+    "id row kind category unscored rank score loss cosine tokens conflict conflict_categories conflict_references"
+).split()
+
+
+def write_rows(
+    folder: Path, store: ScoreStore, count: int, prepared: Prepared, ids: Sequence[str], *, labelled: bool, quiet: bool
+) -> Counts:
+    """Write one line and one CSV row for each row that was looked at, and count.
+
+    Args:
+        folder: Where the files go.
+        store: The scored rows.
+        count: How many there are.
+        prepared: Names and thresholds.
+        ids: Of the references, in pool order.
+        labelled: Whether some rows are known to be risky.
+        quiet: No progress bar.
+    """
+    ranking = Ranking.of(tqdm(store, total=count, desc="Ranking", unit="row", leave=False, disable=quiet), count)
+    counts = Counts(prepared.bearings.categories, labelled=labelled)
+
+    def write(lines: BinaryIO, table: BinaryIO) -> None:
+        table.write(_csv([*COLUMNS, *(f"kept_{budget:g}" for budget in BUDGETS)]))
+        bar = tqdm(store, total=count, desc="Writing", unit="row", leave=False, disable=quiet)
+        for place, scored in enumerate(bar):
+            line = _finished(scored, place, ranking, prepared, ids, labelled=labelled)
+            counts.add(line, scored["counted_as"])
+            lines.write((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            table.write(_csv(_cells(line)))
+
+    write_atomically(folder / TABLE, lambda table: write_atomically(folder / ROWS, lambda lines: write(lines, table)))
+    write_text(folder / REFERENCES, "".join(json.dumps(it, ensure_ascii=False) + "\n" for it in prepared.references))
+    return counts
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of `audit.jsonl` or `references.jsonl`."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        yield from map(json.loads, file)
+
+
+def _finished(
+    scored: Mapping[str, Any],
+    place: int,
+    ranking: Ranking,
+    prepared: Prepared,
+    ids: Sequence[str],
+    *,
+    labelled: bool,
+) -> dict[str, Any]:
+    line = {name: scored[name] for name in ("id", "row", "kind", "category")} | {"unscored": scored["lacks"]}
+    if labelled:
+        line["risky"] = scored["risky"]
+    if scored["lacks"]:
+        return line
+    bearings = prepared.bearings
+    under = [
+        {"category": category, "cosine": cosine}
+        for category, cosine, threshold in zip(
+            bearings.categories, scored["categories"], prepared.category_thresholds, strict=True
+        )
+        if cosine < threshold
+    ]
+    return {
+        **line,
+        "rank": int(ranking.ranks[place]),
+        **{name: scored[name] for name in ("score", "loss", "cosine", "tokens")},
+        "conflict": scored["cosine"] < prepared.conflict_threshold,
+        "conflict_categories": sorted(under, key=lambda it: it["cosine"]),
+        "conflict_references": [
+            {"id": ids[bearings.kept[number]], "cosine": cosine} for number, cosine in scored["references"]
+        ],
+        "kept": ranking.keeps(place),
+        "categories": dict(zip(bearings.categories, scored["categories"], strict=True)),
+        "scores": scored["scores"],
+        **({CONTROL: scored[CONTROL]} if CONTROL in scored else {}),
+    }
+
+
+def _cells(line: Mapping[str, Any]) -> list[Any]:
+    joined = {
+        "conflict_categories": "; ".join(it["category"] for it in line.get("conflict_categories", ())),
+        "conflict_references": "; ".join(it["id"] for it in line.get("conflict_references", ())),
+        "conflict": int(line["conflict"]) if "conflict" in line else "",
+    }
+    kept = line.get("kept", {})
+    return [
+        *(joined[name] if name in joined else line.get(name, "") for name in COLUMNS),
+        *(int(kept[f"{budget:g}"]) if kept else "" for budget in BUDGETS),
+    ]
+
+
+def _csv(cells: Sequence[Any]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()

@@ -1,0 +1,218 @@
+"""What stands between the first pass over the data and the scoring of its rows: warm-up, references, calibration.
+
+It is saved, so that an audit that was cut off goes on with the same numbers.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from dualselect.auditing.bearings import Bearings, take_bearings
+from dualselect.auditing.engine import Engine, TokenRow, token_rows
+from dualselect.auditing.measuring import Measuring
+from dualselect.auditing.pool import Pool, calibration_positions
+from dualselect.auditing.scores import Calibration, Numbers
+from dualselect.auditing.settings import AuditSettings
+from dualselect.config import DualSelectConfig
+from dualselect.errors import ResumeError
+from dualselect.files import write_atomically
+from dualselect.references import ReferencePool, start_model_of
+
+
+ANSWERS = 2
+"""Safe answers of the pool that a row's prompt is tried with: those that the model expects most."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that scoring a row needs beside the row.
+
+    Attributes:
+        warm: The adapter after the warm-up, shape (P,).
+        control: The adapter after a short fine-tuning on the pool, shape (P,); None without controls.
+        bearings: What rows are compared with.
+        calibration: Numbers of the pool's own rows.
+        conflict_threshold: Cosine to the reference direction under which a row is in conflict.
+        category_thresholds: The same for each category's direction.
+        answers: Safe answers that prompts are tried with.
+        references: One for each reference: what was found about it.
+    """
+
+    warm: Tensor
+    control: Tensor | None
+    bearings: Bearings
+    calibration: Calibration
+    conflict_threshold: float
+    category_thresholds: list[float]
+    answers: list[str]
+    references: list[dict[str, Any]]
+
+
+def prepare(
+    engine: Engine, pool: Pool, warmup: Sequence[TokenRow], tokenizer: Any, settings: AuditSettings, *, controls: bool
+) -> Prepared:
+    """Warm up, choose references, take the bearings, calibrate.
+
+    Args:
+        engine: The model as it was given.
+        pool: The pool.
+        warmup: Task rows for the warm-up.
+        tokenizer: The model's.
+        settings: What is asked for.
+        controls: Whether the control adapter is needed.
+    """
+    config = engine.config
+    contrasts = pool.contrasts if config.reference_contrast != "none" else None
+    at_work = ReferencePool(pool.tokens, pool.ids, contrasts, engine.collate, engine.gradients, engine.layout, config)
+    start = engine.parameters()
+    start_losses = at_work.start_losses(engine.model) if config.preservation_loss == "excess" else None
+    control = None
+    if controls:
+        engine.train(_shuffled(pool, config), _steps(config), "Control: fine-tuning on the pool")
+        control = engine.parameters()
+        engine.set_parameters(start)
+    direction = engine.train(warmup, _steps(config), "Warm-up")
+    scores = at_work.score(
+        engine.model, direction, start_losses=start_losses, start_model=start_model_of(engine.model)
+    )
+    choice = at_work.choose(scores.scores)
+    held_out = calibration_positions(pool.by_length, choice.kept)
+    bearings = take_bearings(engine, pool, choice, scores.scores, held_out)
+    expected = sorted(choice.kept, key=lambda position: (float(scores.losses[position]), position))[:ANSWERS]
+    answers = [pool.conversation(position)["completion"][0]["content"] for position in expected]
+    measuring = Measuring(
+        engine, bearings, tokenizer, answers if settings.with_answers else [], engine.parameters(), None
+    )
+    calibration = _calibrate(measuring, pool, held_out, config)
+    conflict, of_categories = (
+        (calibration.safe[name].mean(0) + calibration.unsafe[name].mean(0)) / 2 for name in ("cosine", "categories")
+    )
+    order = torch.argsort(scores.scores, descending=True, stable=True).tolist()
+    ranks = {position: rank for rank, position in enumerate(order, 1)}
+    selected = set(choice.kept)
+    references = [
+        {
+            "id": name,
+            "category": category,
+            "rank": ranks[position],
+            "selected": position in selected,
+            "score": _short(scores.scores[position]),
+            "loss": _short(scores.losses[position]),
+            "preservation_loss": _short(scores.preservation_losses[position]),
+            "cosine": _short(scores.cosines[position]),
+        }
+        for position, (name, category) in enumerate(zip(pool.ids, pool.categories, strict=True))
+    ]
+    return Prepared(
+        measuring.warm,
+        control,
+        bearings,
+        calibration,
+        float(conflict),
+        of_categories.tolist(),
+        list(measuring.answers),
+        references,
+    )
+
+
+def _steps(config: DualSelectConfig) -> int:
+    return max(1, config.selection_warmup_steps)
+
+
+def _shuffled(pool: Pool, config: DualSelectConfig) -> list[TokenRow]:
+    order = torch.randperm(len(pool.tokens), generator=torch.Generator().manual_seed(config.seed)).tolist()
+    needed = _steps(config) * config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return token_rows(pool.tokens, order[:needed])
+
+
+def _calibrate(measuring: Measuring, pool: Pool, held_out: Sequence[int], config: DualSelectConfig) -> Calibration:
+    """The numbers of the held-out references, of their contrasts, and of the harmless rows that made no direction."""
+    conversations = [pool.conversation(position) for position in held_out]
+    harmless = pool.harmless_positions[1::2]
+    safe, unsafe, calm = (
+        measuring.numbers(token_rows(rows, positions), known)
+        for rows, positions, known in (
+            (pool.tokens, held_out, conversations),
+            (pool.contrasts, held_out, conversations),
+            (pool.harmless_tokens, harmless, [pool.harmless[place] for place in harmless]),
+        )
+    )
+    return Calibration(safe, unsafe, calm, config.task_loss_weight, config.conflict_weight)
+
+
+def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
+    """Write everything into one safetensors file, whole or not at all."""
+    bearings = prepared.bearings
+    tensors = {"warm": prepared.warm} | ({} if prepared.control is None else {"control": prepared.control})
+    tensors |= {name: getattr(bearings, name) for name in ("directions", "of_categories", "safe", "unsafe")}
+    for part in ("safe", "unsafe", "harmless"):
+        for name, values in getattr(prepared.calibration, part).items():
+            tensors[f"calibration/{part}/{name}"] = torch.from_numpy(np.ascontiguousarray(values))
+    facts = {
+        "fingerprint": fingerprint,
+        "categories": bearings.categories,
+        "kept": bearings.kept,
+        "contrasted": bearings.contrasted,
+        "weights": [prepared.calibration.loss_weight, prepared.calibration.conflict_weight],
+        **{
+            name: getattr(prepared, name)
+            for name in ("conflict_threshold", "category_thresholds", "answers", "references")
+        },
+    }
+    content = save({name: it.contiguous().cpu() for name, it in tensors.items()}, {"facts": json.dumps(facts)})
+    write_atomically(path, lambda file: file.write(content))
+
+
+def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepared:
+    """Read what `save_prepared` wrote.
+
+    Raises:
+        ResumeError: The file is broken, or of an audit with other data, settings or another model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ResumeError(f"{path} is broken ({error}): write --overwrite to start the audit anew") from error
+    if facts["fingerprint"] != fingerprint:
+        raise ResumeError(
+            f"{path.parent} holds an unfinished audit of other data, settings, or another model: repeat its "
+            "command to finish it, write --overwrite to start anew, or name another --output_dir"
+        )
+
+    def of_part(part: str) -> Numbers:
+        prefix = f"calibration/{part}/"
+        return {name.removeprefix(prefix): it.numpy() for name, it in tensors.items() if name.startswith(prefix)}
+
+    bearings = Bearings(
+        tensors["directions"].to(device),
+        facts["categories"],
+        tensors["of_categories"].to(device),
+        facts["kept"],
+        tensors["safe"].to(device),
+        tensors["unsafe"].to(device),
+        facts["contrasted"],
+    )
+    return Prepared(
+        tensors["warm"].to(device),
+        tensors["control"].to(device) if "control" in tensors else None,
+        bearings,
+        Calibration(of_part("safe"), of_part("unsafe"), of_part("harmless"), *facts["weights"]),
+        facts["conflict_threshold"],
+        facts["category_thresholds"],
+        facts["answers"],
+        facts["references"],
+    )
+
+
+def _short(value: Tensor) -> float:
+    return float(f"{float(value):.6g}")

@@ -1,0 +1,107 @@
+"""The task rows of an audit as a stream that can be read again and again, one row in memory at a time."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from dualselect.data.conversations import conversation_row
+from dualselect.data.files import PlacedRow, read_file
+from dualselect.data.formats import format_of, with_rejected_as_response
+from dualselect.data.sources import Source
+from dualselect.data_sources import absolute_source, local_files, read_sources
+from dualselect.errors import DataError
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One row of the data.
+
+    Attributes:
+        number: Its position in the data, from 0.
+        conversation: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`.
+        lacks: Why nothing can be learned from it, empty if something can.
+        raw: The row as it stands in the data.
+    """
+
+    number: int
+    conversation: dict[str, Any]
+    lacks: str
+    raw: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The data's own id, else a hash of the content; it may repeat, the number does not."""
+        return str(self.conversation["id"])
+
+
+class TaskRows:
+    """All rows of some sources, in order; each iteration reads them anew.
+
+    JSONL and Parquet files are streamed; the other sources (CSV, JSON, hub names, built-in rows, slices that count
+    from the end) are held in memory while they are read.
+
+    Args:
+        sources: What `dualselect train` takes as task data.
+    """
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        if not sources:
+            raise DataError("there is no task data to audit: name at least one file, folder, hub name or builtin")
+        self.sources = [absolute_source(source) for source in sources]
+        self._read: list[Callable[[], Iterable[PlacedRow]]] = [_reader(source) for source in self.sources]
+
+    @classmethod
+    def of(cls, dataset: Dataset, name: str = "task") -> "TaskRows":
+        """The rows of a data set in any known format."""
+        rows = cls.__new__(cls)
+        rows.sources = [name]
+        rows._read = [lambda: ((f"{name} row {number}", row) for number, row in enumerate(dataset))]
+        return rows
+
+    def __iter__(self) -> Iterator[TaskRow]:
+        """The rows.
+
+        Raises:
+            DataError: A source cannot be read, or a row is no conversation; the message names the place.
+        """
+        placed = chain.from_iterable(read() for read in self._read)
+        for number, (place, raw) in enumerate(placed):
+            conversation = format_of(raw, place).convert(raw, place)
+            yield TaskRow(number, conversation_row(raw, conversation, place), conversation.lacks, raw)
+
+    def files(self) -> list[Path]:
+        """The local files that the rows come from."""
+        return [file for source in self.sources for file in local_files(source)]
+
+
+def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
+    files = local_files(text)
+    if not files:
+        return lambda: _all_at_once(text)
+    source = Source.of(text)
+    start, stop = source.rows.start or 0, source.rows.stop
+    if start < 0 or (stop is not None and stop < start):
+        return lambda: _all_at_once(text)
+
+    def read() -> Iterator[PlacedRow]:
+        found = start
+        for place, row in islice(chain.from_iterable(map(read_file, files)), start, stop):
+            found += 1
+            rejected = source.response_column == "rejected"
+            yield place, dict(with_rejected_as_response(row, place)) if rejected else row
+        if found == start or (stop is not None and found < stop):
+            raise DataError(
+                f"{text}: {source.place} has fewer rows than that (the last one taken is number {found}): lower the "
+                "bounds, or leave them out to take all"
+            )
+
+    return read
+
+
+def _all_at_once(text: str) -> Iterator[PlacedRow]:
+    rows = read_sources([text], "task_data").dataset
+    return ((f"{text} row {number}", row) for number, row in enumerate(rows))

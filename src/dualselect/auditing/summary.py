@@ -1,0 +1,77 @@
+"""What an audit says of the data as a whole."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dualselect.errors import DataError
+
+
+FORMAT = 1
+RULE = (
+    "drop every row whose cosine to the reference direction is below the conflict threshold, which is halfway between "
+    "the mean cosine of safe answers and the mean cosine of unsafe answers to the same prompts, as "
+    "task_token_budget: auto does"
+)
+
+
+@dataclass(frozen=True)
+class AuditSummary:
+    """What an audit says of the data as a whole; shares in conflict come with their 95% Wilson interval.
+
+    Attributes:
+        data: `sources`, `rows`, `sha256`; `drawn`, the rows scored, and whether they are a `sample`; `scored`;
+            `unscored`, rows without numbers by reason.
+        model: `name`, `fingerprint`.
+        settings: Those of the audit and of the training it looks ahead to.
+        conflict: `threshold`, and the `share` of rows in conflict.
+        recommended_budget: `rule`; `budget`, the share of supervised tokens that it keeps, with `low` and `high` for a
+            sample; `dropped_rows`; `dropped_tokens`, its cost, of `tokens`.
+        kinds: For each kind of row `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by
+            number of the bin of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety
+            category) and `kept` (share of rows that each budget would keep).
+        categories: For each category of rows `scored` and `conflict`.
+        budgets: For each budget the rows that it drops, and of these the rows in conflict.
+        references: `pool`, `selected`, `compared` (those whose gradients rows are compared with one by one), and for
+            each category of the pool `references` and `selected`.
+        detection: For each score, and for `control_loss`, how well it finds the known risky rows, over all and
+            against each kind apart; None where no row is known to be risky.
+        fingerprint: Of data, settings and model.
+    """
+
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    conflict: Mapping[str, Any]
+    recommended_budget: Mapping[str, Any]
+    kinds: Mapping[str, Mapping[str, Any]]
+    categories: Mapping[str, Mapping[str, Any]]
+    budgets: Mapping[str, Mapping[str, Any]]
+    references: Mapping[str, Any]
+    detection: Mapping[str, Any] | None
+    fingerprint: str
+
+    def as_values(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"format": FORMAT} | {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @classmethod
+    def read(cls, path: Path) -> "AuditSummary":
+        """Read summary.json.
+
+        Raises:
+            DataError: It is missing, broken or of another format.
+        """
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"{path.parent} holds no finished audit: dualselect audit writes one") from None
+        except ValueError as error:
+            raise DataError(f"{path} is broken ({error}): write it anew with dualselect audit --overwrite") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise DataError(
+                f"{path} is no summary of an audit in format {FORMAT}: write it anew with dualselect audit"
+            )
+        return cls(**{one.name: content[one.name] for one in fields(cls)})

@@ -1,0 +1,142 @@
+"""The first pass over the data: everything is read and checked once, before the model has to work.
+
+It counts the rows, hashes them, draws those of the warm-up and of a sample, and finds what stands in the pool too.
+"""
+
+import hashlib
+import json
+import logging
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import Dataset
+from tqdm import tqdm
+
+from dualselect.auditing.rows import TaskRow, TaskRows
+from dualselect.auditing.settings import AuditSettings
+from dualselect.data.checks import normalized_prompt
+from dualselect.errors import DataError
+
+
+logger = logging.getLogger(__name__)
+
+MOST_KINDS = 40
+"""Kinds that are told apart; the rows of all later ones are one kind, so that memory does not grow with them."""
+OTHER_KINDS = "(other kinds)"
+UNKNOWN_KIND = "(no kind)"
+
+
+@dataclass
+class Survey:
+    """What the first pass found.
+
+    Attributes:
+        rows: Rows in the data.
+        sha256: Hash of ids, kinds, prompts and responses, in order.
+        kinds: Rows of each kind that has a name of its own.
+        risky: Rows that are known to be risky.
+        warmup: Conversations drawn for the warm-up, in the order of their use.
+        drawn: Numbers of the rows of a sample, ascending; None for all rows.
+        overlap: For each conversation of the pool whose prompt stands in the data too, its id and that of a row.
+    """
+
+    rows: int = 0
+    sha256: str = ""
+    kinds: Counter[str] = field(default_factory=Counter)
+    risky: int = 0
+    warmup: list[dict[str, Any]] = field(default_factory=list)
+    drawn: list[int] | None = None
+    overlap: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def scored_rows(self) -> int:
+        """Rows that are to be scored."""
+        return self.rows if self.drawn is None else len(self.drawn)
+
+    def kind_of(self, row: TaskRow) -> str:
+        """What a row is counted as."""
+        kind = row.conversation["kind"] or UNKNOWN_KIND
+        return kind if kind in self.kinds else OTHER_KINDS
+
+
+def survey_rows(
+    rows: TaskRows, pool: Iterable[Dataset], settings: AuditSettings, *, warmup_rows: int, seed: int, quiet: bool
+) -> Survey:
+    """Read all rows once.
+
+    Args:
+        rows: The data.
+        pool: Conversations whose prompts are looked for in the data.
+        settings: What is asked for.
+        warmup_rows: Rows to draw for the warm-up; fewer are drawn from smaller data.
+        seed: Of the draws.
+        quiet: No progress bar.
+
+    Raises:
+        DataError: A row cannot be read; there is no row; none can be learned from; none has a given risky id.
+    """
+    known = {normalized_prompt(row["prompt"]): row["id"] for some in pool for row in some}
+    found, digest = Survey(), hashlib.sha256()
+    warmup = _Reservoir(warmup_rows, f"warm-up/{seed}")
+    sample = None if settings.sample is None else _Reservoir(settings.sample, f"sample/{seed}")
+    matched: set[str] = set()
+    for row in tqdm(rows, desc="Reading the data", unit="row", leave=False, disable=quiet):
+        conversation = row.conversation
+        kind = conversation["kind"] or UNKNOWN_KIND
+        if kind in found.kinds or len(found.kinds) < MOST_KINDS:
+            found.kinds[kind] += 1
+        content = [conversation[name] for name in ("id", "kind", "category", "prompt", "completion")]
+        digest.update(json.dumps(content, ensure_ascii=True).encode() + b"\n")
+        found.rows += 1
+        found.risky += settings.is_risky(row.id, kind)
+        if row.id in settings.risky_ids:
+            matched.add(row.id)
+        if (prompt := normalized_prompt(conversation["prompt"])) in known:
+            found.overlap.setdefault(known[prompt], row.id)
+        if not row.lacks:
+            warmup.offer(conversation)
+        if sample is not None:
+            sample.offer(row.number)
+    found.sha256, found.warmup = digest.hexdigest(), warmup.drawn()
+    found.drawn = None if sample is None else sorted(sample.drawn())
+    _check(found, rows, settings, matched)
+    return found
+
+
+def _check(found: Survey, rows: TaskRows, settings: AuditSettings, matched: set[str]) -> None:
+    named = ", ".join(rows.sources)
+    if not found.rows:
+        raise DataError(f"{named}: holds no rows: write at least one into it")
+    if not found.warmup:
+        raise DataError(f"{named}: none of {found.rows:,} rows has both a prompt and a response: check its columns")
+    missing = settings.risky_ids - matched
+    if settings.risky_ids and not matched:
+        raise DataError(
+            f"none of the {len(missing):,} ids of risky rows stands in the data (the first: {min(missing)}): write "
+            "the ids of the rows, one a line"
+        )
+    if missing:
+        logger.warning("%d of %d ids of risky rows stand in no row", len(missing), len(settings.risky_ids))
+
+
+class _Reservoir:
+    """A uniform draw of a fixed size from a stream (Vitter 1985, algorithm R), in random order."""
+
+    def __init__(self, size: int, seed: str) -> None:
+        self._size, self._random = size, random.Random(seed)  # noqa: S311 - draws rows, protects nothing
+        self._kept: list[Any] = []
+        self._seen = 0
+
+    def offer(self, one: Any) -> None:
+        self._seen += 1
+        if len(self._kept) < self._size:
+            self._kept.append(one)
+        elif (place := self._random.randrange(self._seen)) < self._size:
+            self._kept[place] = one
+
+    def drawn(self) -> list[Any]:
+        self._random.shuffle(self._kept)
+        return self._kept

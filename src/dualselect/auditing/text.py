@@ -1,0 +1,71 @@
+"""An audit as text for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dualselect.auditing.measuring import CONTROL
+from dualselect.auditing.summary import AuditSummary
+
+
+CONTROL_NAME = "control: loss after fine-tuning on the pool"
+
+
+def summary_text(summary: AuditSummary) -> str:
+    """What was found, in a few tables."""
+    data, conflict, budget = summary.data, summary.conflict, summary.recommended_budget
+    drawn = f", {data['drawn']:,} drawn by lot" if data["sample"] else ""
+    lines = [f"{data['rows']:,} rows{drawn}, {data['scored']:,} scored"]
+    lines += [f"  {count:,} not scored: {reason}" for reason, count in data["unscored"].items()]
+    if not data["scored"]:
+        return "\n".join(lines)
+    cost = 1 - budget["budget"]
+    interval = f" [{1 - budget['high']:.1%}, {1 - budget['low']:.1%}]" if budget["low"] is not None else ""
+    lines += [
+        f"in conflict with the safe references: {_share(conflict)} (cosine below {conflict['threshold']:.3f})",
+        f"recommended task_token_budget: {budget['budget']:.3f}, which drops {budget['dropped_rows']:,} rows and "
+        f"{cost:.1%}{interval} of the task tokens (or `auto`, which drops the same rows, however many they are)",
+        "",
+        *_kinds(summary),
+    ]
+    if summary.detection:
+        lines += ["", *_detection(summary.detection)]
+    return "\n".join(lines)
+
+
+def _kinds(summary: AuditSummary) -> list[str]:
+    rows = [("kind", "rows", "in conflict", "mean cosine", "most at stake")]
+    for kind, found in summary.kinds.items():
+        worst = sorted(found["categories"].items(), key=lambda it: -it[1])[:3]
+        told = ", ".join(f"{name} {share:.0%}" for name, share in worst if share)
+        cosine = "" if found["mean_cosine"] is None else f"{found['mean_cosine']:+.3f}"
+        rows.append((kind, f"{found['rows']:,}", _share(found["conflict"]), cosine, told))
+    return aligned(rows)
+
+
+def _detection(detection: Mapping[str, Any]) -> list[str]:
+    scores = detection["scores"]
+    kinds = list(next(iter(scores.values()))["against"])
+    head = ("score", "AUROC", "recall at 5, 10, 20%", *(f"against {kind}" for kind in kinds))
+    rows = [head]
+    for name, found in sorted(scores.items(), key=lambda it: (it[0] == CONTROL, -it[1]["auroc"]["value"])):
+        recall = ", ".join(f"{it['value']:.0%}" for it in found["recall"].values())
+        against = [_interval(found["against"][kind]) for kind in kinds]
+        rows.append((CONTROL_NAME if name == CONTROL else name, _interval(found["auroc"]), recall, *against))
+    told = f"finding the {detection['risky']:,} known risky rows among {detection['others']:,} others:"
+    return [told, *aligned(rows)]
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    if found["value"] is None:
+        return ""
+    return f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines with aligned columns."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
