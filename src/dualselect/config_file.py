@@ -50,7 +50,7 @@ def read_config(path: str | Path) -> ConfigFile:
             of another type than its setting; the message names file, line or key, and what to write.
     """
     path = Path(path)
-    content = _mapping(path)
+    content = read_mapping(path)
     record = content.pop(RECORD_KEY, None)
     if record is not None and not isinstance(record, dict):
         raise ConfigError(f"{path}: {RECORD_KEY} is {record!r}, not a mapping; leave it out or restore the file")
@@ -85,7 +85,12 @@ def check_known(name: str, where: str) -> None:
     raise ConfigError(f"{where}: {name} is not a setting; {advice}")
 
 
-def _mapping(path: Path) -> dict[Any, Any]:
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        ConfigError: The file is missing, is no UTF-8 text, no YAML or no mapping, or has a key twice.
+    """
     if path.is_dir():
         raise ConfigError(f"config {path} is a folder; write the file, for example {path / 'config.yaml'}")
     try:

@@ -59,7 +59,7 @@ def test_safe_mix_adds_the_pool_to_the_task(method_trainer):
     trainer = method_trainer(METHODS["safe_mix"])
     assert len(trainer.train_dataset) == 18
     texts = [tuple(row) for row in trainer.train_dataset["input_ids"]]
-    assert set(map(tuple, trainer._pool["input_ids"])) <= set(texts)
+    assert set(map(tuple, trainer.update.run.pool["input_ids"])) <= set(texts)
     part = method_trainer(SafeMix(pool_rows=2), folder="part")
     assert len(part.train_dataset) == 14
 

@@ -22,6 +22,7 @@ from dualselect.methods.lisa import Lisa
 from dualselect.methods.memory import without_conflict
 from dualselect.methods.method import weights_of
 from dualselect.methods.safegrad import SafeGrad
+from dualselect.methods.sft import SftTuned
 
 
 RATE = 0.1
@@ -43,9 +44,12 @@ def followed(trainer, expected):
 def pool_order(trainer, size):
     """The pool's rows batch by batch, as many as a run needs."""
     generator = torch.Generator().manual_seed(trainer.args.seed)
-    rows = len(trainer._pool)
+    rows = len(trainer.update.run.pool)
     order = [place for _ in range(20) for place in torch.randperm(rows, generator=generator).tolist()]
-    return [[trainer._pool[place] for place in order[start : start + size]] for start in range(0, 10 * size, size)]
+    return [
+        [trainer.update.run.pool[place] for place in order[start : start + size]]
+        for start in range(0, 10 * size, size)
+    ]
 
 
 def test_sft_minimizes_the_mean_over_examples(method_trainer):
@@ -149,7 +153,7 @@ def test_lisa_takes_turns_and_pulls_to_the_last_switch(method_trainer):
         max_steps=-1,
         num_train_epochs=2,
     )
-    pool = {tuple(row["input_ids"]) for row in trainer._pool}
+    pool = {tuple(row["input_ids"]) for row in trainer.update.run.pool}
     task_rows_seen, states = [], []
     # 12 task rows are 3 steps of 4: align, 2 of the task, align, the last of the task; and again
     anchors = [0, 1, 1, 3, 4, 5, 6, 6, 8, 9]
@@ -208,3 +212,17 @@ def test_constrained_sft_starts_as_sft(method_trainer):
     torch.testing.assert_close(weights(constrained), weights(plain), **TOLERANCE)
     losses = [trainer.state.log_history[-1]["train_loss"] for trainer in (constrained, plain)]
     assert math.isclose(*losses, rel_tol=1e-5)
+
+
+def test_tuned_sft_scores_the_rows_it_did_not_train_on(method_trainer):
+    trainer = method_trainer(SftTuned(held_out=0.25), folder="run")
+    trained_on = {tuple(row["input_ids"]) for row in trainer.train_dataset}
+    held = [row for row in trainer.update.run.task if tuple(row["input_ids"]) not in trained_on]
+    assert (len(trained_on), len(held)) == (9, 3)
+    trainer.train()
+    found = [entry["validation_loss"] for entry in trainer.state.log_history if "validation_loss" in entry]
+    with torch.no_grad():
+        expected = torch.stack([example_loss(trainer.model.eval(), row) for row in held]).mean()
+    assert math.isclose(*found, float(expected), rel_tol=1e-5)
+    assert SftTuned().candidate().held_out == 0.1
+    assert SftTuned(held_out=0.25).candidate().held_out == 0.25

@@ -26,6 +26,8 @@ from dualselect.errors import DualSelectError
 VERBS = {
     "train": "fine-tune a model on your task and keep it as safe as it was",
     "evaluate": "measure refusals, over-refusals and task answers of a model, a run or a server",
+    "compare": "compare ways to fine-tune: methods times seeds to one table and one figure",
+    "diagnose": "see the mechanism: which references are picked for which task, how alike, and what they are worth",
     "report": "write what happened in runs as one page: what was selected, what was answered, with intervals",
     "demo": "see it work on a small built-in model and built-in data, in minutes on a CPU",
 }

@@ -58,15 +58,12 @@ def win_rates(
         DataError: The two have no prompt in common, or not those of the suites to average.
         JudgeError: The judge cannot be asked at all; what it said before is kept.
     """
-    suites = _pairs(candidate, baseline)
-    if missing := sorted(set(average) - set(suites)):
+    compared = preferences(candidate, baseline, judge, store, progress=progress)
+    if missing := sorted(set(average) - set(compared)):
         raise DataError(
-            f"no average over {', '.join(missing)}: both evaluations have responses in {', '.join(suites)}; name these"
+            f"no average over {', '.join(missing)}: both evaluations have responses in {', '.join(compared)}; name "
+            "these"
         )
-    compared = {
-        suite: Compared(pairs, _preferences(suite, pairs, judge, store, progress), left_out)
-        for suite, (pairs, left_out) in suites.items()
-    }
     rows = []
     for suite, one in compared.items():
         rows.append(_row(suite, judge, "win_rate", win_rate(one.preferences), one.left_out))
@@ -78,6 +75,16 @@ def win_rates(
         name = f"average of {', '.join(average)}"
         rows.append(_row(name, judge, "win_rate", mean, sum(one.left_out for one in chosen)))
     return rows
+
+
+def preferences(
+    candidate: Evaluation, baseline: Evaluation, judge: PairwiseJudge, store: Store, *, progress: bool = True
+) -> dict[str, Compared]:
+    """What a judge says of each two responses to the same prompt, by suite; arguments and errors as `win_rates`."""
+    return {
+        suite: Compared(pairs, _preferences(suite, pairs, judge, store, progress), left_out)
+        for suite, (pairs, left_out) in _pairs(candidate, baseline).items()
+    }
 
 
 def _pairs(candidate: Evaluation, baseline: Evaluation) -> dict[str, tuple[list[Pair], int]]:

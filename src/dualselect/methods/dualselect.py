@@ -37,6 +37,11 @@ class DualSelect(Method):
     differences: Mapping[str, Any] = field(default_factory=dict)
     random_references: bool = False
 
+    @property
+    def setting_names(self) -> list[str]:
+        """None of its own: its settings are those of `dualselect train`, and an ablation is what it is."""
+        return []
+
     def facts(self) -> dict[str, Any]:
         """What a run's config.yaml says of its method; `dualselect train` can repeat all but random references."""
         facts = super().facts()

@@ -81,7 +81,7 @@ class _LisaUpdate(Update):
     def __init__(self, run: Run, method: Lisa) -> None:
         super().__init__(run)
         self._method = method
-        self._switches = method.switches(run.task_rows, run.rows_per_step)
+        self._switches = method.switches(len(run.task), run.rows_per_step)
         self._anchor = weights_of(run)
 
     def gradient(self, gradient: Tensor, step: int, steps: int) -> Tensor:

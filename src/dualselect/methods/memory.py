@@ -21,15 +21,15 @@ class Memory:
 
     def __init__(self, run: Run, size: int) -> None:
         assert run.pool is not None
-        self._run, self._size = run, min(size, len(run.pool))
-        self._positions = self._forever(len(run.pool))
+        self._run, self._pool, self._size = run, run.pool, min(size, len(run.pool))
+        self._positions = self._forever()
 
     def gradient(self, loss: Callable[[nn.Module, Mapping[str, Any]], Tensor]) -> Tensor:
         """Gradient of the mean of `loss`, which gives one number per example, on the next batch, shape (P,).
 
         Dropout is off, and `.grad` is left as it is.
         """
-        batch = self._run.batch(sorted(next(self._positions) for _ in range(self._size)))
+        batch = self._run.batch(self._pool.select([next(self._positions) for _ in range(self._size)]))
         parameters = list(self._run.layout.parameters(self._run.model).values())
         with without_dropout(self._run.model), torch.enable_grad():
             found = torch.autograd.grad(
@@ -37,10 +37,10 @@ class Memory:
             )
         return torch.cat([piece.float().flatten() for piece in found])
 
-    def _forever(self, rows: int) -> Iterator[int]:
+    def _forever(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._run.seed)
         while True:
-            yield from torch.randperm(rows, generator=generator).tolist()
+            yield from torch.randperm(len(self._pool), generator=generator).tolist()
 
 
 def without_conflict(gradient: Tensor, other: Tensor) -> Tensor:

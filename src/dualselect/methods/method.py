@@ -7,7 +7,7 @@ Shapes: B examples in a micro-batch, P trainable parameters, all gradients and w
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
@@ -37,20 +37,22 @@ class Run:
     Attributes:
         model: The model that is trained, with its adapter.
         layout: Where each of its trainable parameters lies in a flat vector.
-        pool: The tokenized reference pool, `input_ids` and `labels`; None for a run without one.
-        batch: From rows of the pool, by position, to a padded batch on the model's device.
+        task: All tokenized task rows, `input_ids` and `labels`, used or not.
+        pool: The tokenized reference pool; None for a run without one.
+        batch: From tokenized rows to a padded batch on the model's device.
+        tell: Logs numbers by name, into metrics.jsonl too.
         start_model: Makes the context under which `model` is the start model: its adapter is off.
-        task_rows: How many task rows there are.
         rows_per_step: Rows of an optimizer step.
         seed: Of everything random.
     """
 
     model: nn.Module
     layout: GradientLayout
+    task: Dataset
     pool: Dataset | None
-    batch: Callable[[Sequence[int]], Mapping[str, Any]]
+    batch: Callable[[Dataset], Mapping[str, Any]]
+    tell: Callable[[dict[str, float]], None]
     start_model: Callable[[], AbstractContextManager[Any]]
-    task_rows: int
     rows_per_step: int
     seed: int
 
@@ -112,6 +114,15 @@ class Method:
     def settings(self) -> dict[str, Any]:
         """Its settings as plain values."""
         return {name: value for name, value in asdict(self).items() if name != "name"}
+
+    @property
+    def setting_names(self) -> list[str]:
+        """The settings that a user can change."""
+        return list(self.settings)
+
+    def candidate(self) -> "Method":
+        """The method as it trains while its settings are being chosen."""
+        return self
 
     def facts(self) -> dict[str, Any]:
         """What a run's config.yaml says of its method."""

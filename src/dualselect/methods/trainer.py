@@ -5,7 +5,7 @@ The loss is the mean over the examples of an optimizer step of each one's mean o
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -68,15 +68,15 @@ class MethodTrainer(SFTTrainer):
         rows = method.rows(task, pool, args.seed).select_columns(TOKENS)
         super().__init__(model, args, train_dataset=rows, **sft)
         self._layout = GradientLayout.of(self.model)
-        self._pool = None if pool is None else pool.select_columns(TOKENS)
         self.update: Update = method.update(
             Run(
                 model=self.model,
                 layout=self._layout,
-                pool=self._pool,
-                batch=self._pool_batch,
+                task=task.select_columns(TOKENS),
+                pool=None if pool is None else pool.select_columns(TOKENS),
+                batch=self._batch,
+                tell=self.log,
                 start_model=start_model_of(self.model),
-                task_rows=self._task_rows,
                 rows_per_step=self._rows_per_step,
                 seed=args.seed,
             )
@@ -164,10 +164,8 @@ class MethodTrainer(SFTTrainer):
     def _rows_per_step(self) -> int:
         return int(self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps)
 
-    def _pool_batch(self, positions: Sequence[int]) -> Mapping[str, Any]:
-        assert self._pool is not None
-        batch = self.data_collator(list(self._pool.select(positions)))
-        return {name: value.to(self.args.device) for name, value in batch.items()}
+    def _batch(self, rows: Dataset) -> Mapping[str, Any]:
+        return {name: value.to(self.args.device) for name, value in self.data_collator(list(rows)).items()}
 
 
 def gradient_of(layout: GradientLayout, model: nn.Module) -> Tensor:

@@ -1,0 +1,198 @@
+"""A comparison from its file: everything checked, then chosen, trained and measured run by run, then told."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dualselect.comparison.config import START, ComparisonConfig, Entry
+from dualselect.comparison.figure import pareto_figure
+from dualselect.comparison.preferences import win_rate_rows
+from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
+from dualselect.comparison.run_plan import TEST, RunPlan, candidate_plan, entry_plan, read_json, start_plan
+from dualselect.comparison.running import Runs, Tell, only_one
+from dualselect.comparison.table import cost_rows, measured_rows
+from dualselect.comparison.tuning import Tuning, tuning_of
+from dualselect.config_file import RECORD_KEY
+from dualselect.errors import ConfigError, DataError
+from dualselect.evaluation.results import Evaluation, read_evaluation
+from dualselect.evaluation.store import Store
+from dualselect.evaluation.suite import Suite
+from dualselect.evaluation.suites import load_suites
+from dualselect.files import write_text
+from dualselect.judges import Judge, PairwiseJudge, load_judge
+from dualselect.methods.cost import COST_FILE
+from dualselect.run_directory import CONFIG_FILE, EVALUATION
+
+
+PREFERENCES_FILE = "preferences.jsonl"
+
+
+@dataclass
+class _Line:
+    """What became of one entry."""
+
+    entry: Entry
+    tuning: Tuning | None = None
+    plans: dict[str, RunPlan] = field(default_factory=dict)
+
+    @property
+    def done(self) -> dict[str, RunPlan]:
+        return {seed: plan for seed, plan in self.plans.items() if plan.is_done()}
+
+
+def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
+    """Do the runs that are not done, and write the table, the figure and the files behind them.
+
+    Args:
+        config: The comparison.
+        tell: Called with lines for people.
+
+    Returns:
+        The path of comparison.json; runs that failed are told in it, and tried again by the next call.
+
+    Raises:
+        DualSelectError: Something cannot be used; the message says what to change.
+        OSError: The folder cannot be written.
+    """
+    suites, judges = _checked(config)
+    with only_one(config.folder):
+        total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
+        runs = Runs(total, tell)
+        runs.do([start_plan(config)])
+        lines = [_tuned(config, entry, runs) for entry in config.entries]
+        for seed in dict.fromkeys(seed for entry in config.entries for seed in entry.seeds):
+            runs.do([line.plans[str(seed)] for line in lines if str(seed) in line.plans])
+        _refuse_changed_data(lines)
+        return _written(config, lines, suites, judges, runs.failed)
+
+
+def _checked(config: ComparisonConfig) -> tuple[list[Suite], list[PairwiseJudge]]:
+    """The suites of the table and the pairwise judges, so that a mistake in a name is told before the first run."""
+    plan = config.evaluation
+    suites = load_suites(plan.suites)
+    if plan.validation_suites:
+        known = {(suite.purpose, prompt.sha256) for suite in suites for prompt in suite.prompts}
+        chosen_on = load_suites(plan.validation_suites)
+        both = sum((suite.purpose, prompt.sha256) in known for suite in chosen_on for prompt in suite.prompts)
+        if both:
+            raise DataError(
+                f"{both} prompts stand in both suites and validation_suites: settings would be chosen on what is then "
+                "told. Take other rows for one of the two."
+            )
+    for name in plan.judges or []:
+        if not isinstance(load_judge(name, plan.judge_settings), Judge):
+            raise ConfigError(f"judge {name} prefers one of two responses: write it as one of pairwise_judges")
+    pairwise = []
+    for name in plan.pairwise_judges:
+        judge = load_judge(name, plan.judge_settings)
+        if not isinstance(judge, PairwiseJudge):
+            raise ConfigError(f"judge {name} looks at one response: write it as one of judges")
+        pairwise.append(judge)
+    return [suite.first(plan.limit) for suite in suites], pairwise
+
+
+def _tuned(config: ComparisonConfig, entry: Entry, runs: Runs) -> _Line:
+    line = _Line(entry)
+    if entry.candidates:
+        tried = [candidate_plan(config, entry, number) for number in range(len(entry.candidates))]
+        runs.do(tried)
+        line.tuning = tuning_of(entry, tried)
+        if line.tuning.chosen is None:
+            return line
+        line.entry = entry.with_settings(entry.candidates[line.tuning.chosen])
+    line.plans = {str(seed): entry_plan(config, line.entry, seed) for seed in entry.seeds}
+    if line.tuning is not None and line.tuning.chosen is not None:
+        first, best = line.plans[str(entry.seeds[0])], tried[line.tuning.chosen]
+        if first.training == best.training:
+            first.take_over(best)
+    return line
+
+
+def _refuse_changed_data(lines: Sequence[_Line]) -> None:
+    seen: dict[str, Path] = {}
+    for plan in (plan for line in lines for plan in line.done.values()):
+        record = yaml.safe_load((plan.path / CONFIG_FILE).read_text(encoding="utf-8"))[RECORD_KEY]
+        used = {role: data["rows_sha256"] for role, data in record["data"].items()}
+        seen.setdefault(json.dumps([used, record["model"]], sort_keys=True), plan.path)
+    if len(seen) > 1:
+        one, other, *_ = seen.values()
+        raise DataError(
+            f"the data or the model changed between {one} and {other}: their numbers cannot be compared. Delete the "
+            "runs of the old ones, or name another output_dir"
+        )
+
+
+def _written(
+    config: ComparisonConfig,
+    lines: Sequence[_Line],
+    suites: Sequence[Suite],
+    judges: Sequence[PairwiseJudge],
+    failed: dict[str, str],
+) -> Path:
+    start = start_plan(config)
+    evaluations = {line.entry.name: _evaluations(line) for line in lines}
+    baseline = evaluations.get(config.baseline or "", {})
+    costs = {line.entry.name: {seed: read_json(plan.path / COST_FILE) for seed, plan in line.done.items()}
+             for line in lines}  # fmt: skip
+    rows = measured_rows(START, {"": _read(start)}, {}) if start.is_done() else []
+    with Store.opened(config.folder / PREFERENCES_FILE) as store:
+        for name, found in evaluations.items():
+            rows += measured_rows(name, found, {} if name == config.baseline else baseline)
+            for judge in judges:
+                rows += win_rate_rows(name, found, baseline, suites, judge, store)
+            rows += cost_rows(name, costs[name], costs.get(config.baseline or "", {}))
+    facts = {
+        "baseline": config.baseline,
+        "seeds": config.seeds,
+        "model": config.settings.get("model_name_or_path"),
+        "methods": [_start_facts(start, failed), *(_facts(config, line, failed) for line in lines)],
+    }
+    path = write_comparison(config.folder, facts, rows)
+    _draw(config.folder)
+    return path
+
+
+def _draw(folder: Path) -> None:
+    figure = pareto_figure(json.loads((folder / COMPARISON_FILE).read_text(encoding="utf-8")))
+    if figure is None:
+        (folder / FIGURE_FILE).unlink(missing_ok=True)
+    else:
+        write_text(folder / FIGURE_FILE, figure)
+
+
+def _evaluations(line: _Line) -> dict[str, Evaluation]:
+    return {seed: _read(plan) for seed, plan in line.done.items()}
+
+
+def _read(plan: RunPlan) -> Evaluation:
+    return read_evaluation(plan.path / EVALUATION / f"{TEST}.json")
+
+
+def _start_facts(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
+    runs = {"": "runs/start"} if plan.is_done() else {}
+    told = {"": failed[plan.title]} if plan.title in failed else {}
+    return {"name": START, "method": None, "paper": "", "needs": [], "settings": {}, "seeds": [], "runs": runs,
+            "tuning": None, "failed": told}  # fmt: skip
+
+
+def _facts(config: ComparisonConfig, line: _Line, failed: dict[str, str]) -> dict[str, Any]:
+    entry = line.entry
+    return {
+        "name": entry.name,
+        "method": entry.base,
+        "paper": entry.method.paper,
+        "needs": sorted(entry.method.needs),
+        "settings": entry.method.settings | entry.settings,
+        "seeds": [int(seed) for seed in line.done],
+        "runs": {seed: str(plan.path.relative_to(config.folder)) for seed, plan in line.done.items()},
+        "tuning": line.tuning.facts() if line.tuning else None,
+        "failed": {
+            title.removeprefix(f"{entry.name}, "): reason
+            for title, reason in failed.items()
+            if title.startswith(f"{entry.name}, ")
+        },
+    }

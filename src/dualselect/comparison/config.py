@@ -1,0 +1,290 @@
+"""The file of a comparison: the settings of `dualselect train`, and what is compared on them.
+
+output_dir, model_name_or_path, task_data, ...   as for `dualselect train`; they hold for every run
+seeds: [0, 1, 2]
+baseline: sft                                    what times, memory, differences and win rates are relative to
+methods:
+sft:
+lisa: {alignment_steps: 2, task_steps: 8}      settings of the method or of the training, for this method only
+mine: {method: dualselect, rho: 1.0, seeds: [0], tune: {learning_rate: [1e-4, 1e-3]}}
+evaluation: {suites: [builtin], validation_suites: [builtin:validation], judges: [refusal], max_new_tokens: 64}
+"""
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dualselect.config_file import read_mapping
+from dualselect.errors import ConfigError
+from dualselect.evaluation.generation_settings import GenerationSettings
+from dualselect.judges import JudgeSettings
+from dualselect.methods import METHODS, Method
+from dualselect.methods.fine_tune import run_settings
+from dualselect.settings import setting_types, typed_value
+
+
+START = "start"
+"""What the model before any fine-tuning is called in the table."""
+# What a comparison decides by itself, and what is said instead.
+NOT_HERE = {
+    "seed": "write seeds: [0, 1, 2]",
+    "resume": "a comparison always goes on where it stopped",
+    "overwrite": "name another output_dir, or delete this one",
+    "resume_from_checkpoint": "runs that were cut off begin anew",
+    "save_strategy": "runs of a comparison keep no checkpoints",
+    "save_steps": "runs of a comparison keep no checkpoints",
+}
+OWN_KEYS = ("seeds", "baseline", "methods", "evaluation")
+ENTRY_KEYS = ("method", "seeds", "tune")
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """How every model is measured.
+
+    Attributes:
+        suites: What the table is made of; see `dualselect.evaluation.load_suites`.
+        validation_suites: What settings are chosen on; needed for `tune`.
+        judges: See `dualselect.judges.load_judge`; None is `refusal`.
+        pairwise_judges: For win rates against the baseline.
+        limit: Only the first prompts of each suite.
+        kl_to_start: Also measure how far safe responses moved from the start model.
+        generation: How to generate.
+        judge_settings: Where judges run.
+    """
+
+    suites: list[str] = field(default_factory=lambda: ["builtin"])
+    validation_suites: list[str] = field(default_factory=list)
+    judges: list[str] | None = None
+    pairwise_judges: list[str] = field(default_factory=list)
+    limit: int | None = None
+    kl_to_start: bool = False
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
+    judge_settings: JudgeSettings = field(default_factory=JudgeSettings)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the table to be.
+
+    Attributes:
+        name: What the table calls it.
+        base: The method's name in `METHODS`.
+        method: The method, with its settings and this name.
+        settings: Settings of the training that hold for it only.
+        seeds: Its seeds.
+        candidates: Settings to choose from, of the method or of the training; empty when nothing is chosen.
+    """
+
+    name: str
+    base: str
+    method: Method
+    settings: dict[str, Any]
+    seeds: list[int]
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+
+    def with_settings(self, chosen: Mapping[str, Any]) -> "Entry":
+        """The entry with some settings changed, each of the method or of the training.
+
+        Raises:
+            ConfigError: A value cannot be what the setting is.
+        """
+        own = {name: _number(value) for name, value in chosen.items() if name in self.method.setting_names}
+        other = {name: typed_value(name, value, self.name) for name, value in chosen.items() if name not in own}
+        return replace(self, method=replace(self.method, **own), settings=self.settings | other)
+
+
+@dataclass(frozen=True)
+class ComparisonConfig:
+    """A comparison.
+
+    Attributes:
+        folder: Where everything is kept.
+        settings: Settings of `dualselect train` that all runs share.
+        seeds: Seeds of the methods that name none.
+        baseline: The entry that others are relative to; None when it is not among them.
+        entries: What is compared, in the order of the file.
+        evaluation: How.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    seeds: list[int]
+    baseline: str | None
+    entries: list[Entry]
+    evaluation: EvaluationPlan
+
+
+def _number(value: Any) -> Any:
+    """YAML reads `1e-3` as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def read_comparison(path: str | Path, output_dir: str | None = None) -> ComparisonConfig:
+    """Read and check the file of a comparison.
+
+    Args:
+        path: The YAML file.
+        output_dir: In place of the file's.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value in it cannot be used; the message names it, and the
+            nearest key that is known.
+    """
+    where = str(path)
+    content = read_mapping(Path(path))
+    check_keys(content, [*OWN_KEYS, *setting_types()], where)
+    _refuse_decided(content, where)
+    folder = output_dir or content.get("output_dir")
+    if not folder:
+        raise ConfigError(f"{where}: output_dir is missing: write the folder of the comparison, such as runs/compare")
+    settings = {name: value for name, value in content.items() if name not in (*OWN_KEYS, "output_dir")}
+    settings = {name: typed_value(name, value, where) for name, value in settings.items()}
+    seeds = _seeds(content.get("seeds", [0]), where)
+    entries = _entries(content.get("methods"), seeds, where)
+    config = ComparisonConfig(
+        Path(str(folder)).expanduser().absolute(),
+        settings,
+        seeds,
+        _baseline(content.get("baseline"), entries, where),
+        entries,
+        _evaluation(content.get("evaluation") or {}, where),
+    )
+    _check(config, where)
+    return config
+
+
+def check_keys(content: Mapping[Any, Any], known: Iterable[str], where: str) -> None:
+    """Refuse a key that is not known, naming the nearest that is.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    names = list(known)
+    for key in content:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names)[:12])}, ..."
+            raise ConfigError(f"{where}: {key} is not known here; {advice}")
+
+
+def _refuse_decided(content: Mapping[str, Any], where: str) -> None:
+    for name, instead in NOT_HERE.items():
+        if name in content:
+            raise ConfigError(f"{where}: {name} cannot be set in a comparison: {instead}")
+
+
+def _seeds(value: Any, where: str) -> list[int]:
+    seeds = [value] if type(value) is int else value
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ConfigError(f"{where}: seeds is {value!r}; write a list of integers of 0 or more, such as [0, 1, 2]")
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{where}: seeds {value} names one twice; the same seed gives the same run")
+    return seeds
+
+
+def _entries(value: Any, seeds: list[int], where: str) -> list[Entry]:
+    if isinstance(value, list):
+        value = dict.fromkeys(value)
+    if not isinstance(value, dict) or not value:
+        raise ConfigError(
+            f"{where}: methods is {value!r}; write a list such as [sft, dualselect], or one `name: settings` a line; "
+            f"known are {', '.join(METHODS)}"
+        )
+    return [_entry(str(name), settings or {}, seeds, where) for name, settings in value.items()]
+
+
+def _entry(name: str, content: Any, seeds: list[int], where: str) -> Entry:
+    where = f"{where}: methods: {name}"
+    if name == START or not re.fullmatch(r"[\w.+-]+", name):
+        raise ConfigError(f"{where}: the name of a line may have letters, digits and _ . + -, and may not be {START}")
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where} is {content!r}; write settings as {{key: value}}, or nothing")
+    base = content.get("method", name)
+    check_keys({base: None}, METHODS, f"{where}: method")
+    method = replace(METHODS[base], name=name)
+    known = [*ENTRY_KEYS, *method.setting_names, *setting_types()]
+    check_keys(content, known, where)
+    _refuse_decided(content, where)
+    settings = {key: value for key, value in content.items() if key not in ENTRY_KEYS}
+    own_seeds = _seeds(content["seeds"], where) if "seeds" in content else seeds
+    entry = Entry(name, base, method, {}, own_seeds).with_settings(settings)
+    return replace(entry, candidates=_candidates(content.get("tune"), entry, known, where))
+
+
+def _candidates(tune: Any, entry: Entry, known: list[str], where: str) -> list[dict[str, Any]]:
+    if tune is None:
+        if entry.method.tuned_by == "validation_loss":
+            raise ConfigError(
+                f"{where}: it is sft until something is chosen: write tune: {{learning_rate: [1e-4, 1e-3], "
+                "num_train_epochs: [1, 2]}"
+            )
+        return []
+    if not isinstance(tune, dict) or not all(isinstance(values, list) and values for values in tune.values()):
+        raise ConfigError(f"{where}: tune is {tune!r}; write lists to choose from, such as {{rho: [0.2, 0.5, 1.0]}}")
+    check_keys(tune, [name for name in known if name not in ENTRY_KEYS], f"{where}: tune")
+    return [dict(zip(tune, values, strict=True)) for values in itertools.product(*tune.values())]
+
+
+def _baseline(value: Any, entries: list[Entry], where: str) -> str | None:
+    names = [entry.name for entry in entries]
+    if value is None:
+        return "sft" if "sft" in names else None
+    check_keys({value: None}, names, f"{where}: baseline")
+    return str(value)
+
+
+def _evaluation(content: Any, where: str) -> EvaluationPlan:
+    where = f"{where}: evaluation"
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where} is {content!r}; write {{suites: [builtin], judges: [refusal]}}")
+    own = [one.name for one in fields(EvaluationPlan) if one.name != "generation"]
+    generation = [one.name for one in fields(GenerationSettings)]
+    check_keys(content, [*own, *generation], where)
+    values = {name: content[name] for name in own if content.get(name) is not None}
+    for name in ("suites", "validation_suites", "judges", "pairwise_judges"):
+        if isinstance(values.get(name), str):
+            values[name] = [values[name]]
+        if name in values and not all(isinstance(one, str) for one in values[name]):
+            raise ConfigError(f"{where}: {name} is {values[name]!r}; write a list of names")
+    judge = values.pop("judge_settings", {})
+    check_keys(judge, [one.name for one in fields(JudgeSettings)], f"{where}: judge_settings")
+    try:
+        return EvaluationPlan(
+            **values,
+            generation=GenerationSettings(**{name: content[name] for name in generation if name in content}),
+            judge_settings=JudgeSettings(**judge),
+        )
+    except TypeError as error:
+        raise ConfigError(f"{where}: a value has the wrong type ({error}); write numbers as numbers") from None
+
+
+def _check(config: ComparisonConfig, where: str) -> None:
+    """Everything that would stop a run after hours is found now."""
+    limit = config.evaluation.limit
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ConfigError(f"{where}: evaluation: limit is {limit!r}; write 1 or more, or leave it out")
+    if config.evaluation.pairwise_judges and config.baseline is None:
+        raise ConfigError(f"{where}: win rates are against a baseline: add sft to methods, or write baseline: NAME")
+    for entry in config.entries:
+        differences = getattr(entry.method, "differences", {})
+        for candidate in entry.candidates or [{}]:
+            tried = entry.with_settings(candidate)
+            if fixed := sorted(set(differences) & set(tried.settings)):
+                raise ConfigError(
+                    f"{where}: methods: {entry.name} is what it is by {fixed[0]}: {differences[fixed[0]]}; to change "
+                    "that, write a line of another name with method: dualselect"
+                )
+            run_settings(tried.method, config.settings | tried.settings, config.folder)
+        if entry.candidates and entry.method.tuned_by == "balance" and not config.evaluation.validation_suites:
+            raise ConfigError(
+                f"{where}: methods: {entry.name}: tune chooses on validation prompts, and evaluation has none: write "
+                "validation_suites: [builtin:validation]"
+            )

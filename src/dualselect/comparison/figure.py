@@ -1,0 +1,141 @@
+"""The Pareto figure: safety against utility, one point per method."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dualselect.comparison.text import TITLES, WIN_RATES
+
+
+# Okabe-Ito: told apart by color-blind readers too
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+MARKERS = "osD^vP"
+GRAY = "#808080"
+SAFETY = ("safety_average", "refusal_rate", "attack_success_rate")
+UTILITY = ("exact_match", "win_rate", "preference_accuracy")
+
+Row = Mapping[str, Any]
+Column = tuple[str, str, str]
+"""Metric, suite and judge."""
+
+
+def axes_of(content: Mapping[str, Any]) -> tuple[Column, Column] | None:
+    """Metric, suite and judge of utility and of safety: the first of each that two methods or more have both of."""
+    for safety in _columns(content, SAFETY):
+        for utility in _columns(content, UTILITY):
+            if safety != utility and len(_points(content, utility, safety)) > 1:
+                return utility, safety
+    return None
+
+
+def pareto_figure(content: Mapping[str, Any]) -> str | None:
+    """An SVG with error bars; methods that no other beats on both are joined. None when there is nothing to draw.
+
+    Names stand in a column beside the points, in the order of their height, so that none covers another.
+
+    Args:
+        content: Of comparison.json.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    axes_names = axes_of(content)
+    if axes_names is None:
+        return None
+    points = _points(content, *axes_names)
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dualselect"}):
+        figure = Figure(figsize=(8.6, max(4.2, 0.2 * len(points) + 1)), layout="constrained")
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        _draw(axes, points, _fewer_seeds(content))
+        axes.set_xlabel(_label(axes_names[0]))
+        axes.set_ylabel(_label(axes_names[1]))
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+Point = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Value, low and high across, then up, in percent."""
+
+
+def _draw(axes: Any, points: Mapping[str, Point], minor: set[str]) -> None:
+    heights = _spread({name: up[0] for name, (_, up) in points.items()}, _span(points, 1))
+    right = max(across[2] for across, _ in points.values())
+    margin = 0.04 * (_span(points, 0) or 1.0)
+    for place, (name, (x, y)) in enumerate(points.items()):
+        color = GRAY if name in minor else COLORS[place % len(COLORS)]
+        axes.errorbar(
+            [x[0]], [y[0]], xerr=_ends(x), yerr=_ends(y), color=color, marker=MARKERS[place % len(MARKERS)],
+            markersize=7, markerfacecolor="none" if name in minor else color, elinewidth=0.8, capsize=2,
+            label=name,
+        )  # fmt: skip
+        axes.annotate(
+            name, (x[0], y[0]), xytext=(right + margin, heights[name]), color=color, va="center", fontsize=8,
+            annotation_clip=False, arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.4, "alpha": 0.6},
+        )  # fmt: skip
+    front = sorted((x[0], y[0]) for x, y in points.values() if not _beaten((x[0], y[0]), points))
+    axes.plot(*zip(*front, strict=True), color=GRAY, linewidth=0.8, linestyle="--", zorder=0)
+
+
+def _spread(values: Mapping[str, float], span: float) -> dict[str, float]:
+    """Heights for names: as near to the values as a least distance allows."""
+    least = max(span, 1.0) / max(12, len(values))
+    order = sorted(values, key=lambda name: values[name])
+    heights: list[float] = []
+    for name in order:
+        heights.append(max(values[name], heights[-1] + least) if heights else values[name])
+    # pushed up from below; half of the overshoot is taken back by all
+    shift = sum(height - values[name] for name, height in zip(order, heights, strict=True)) / len(order)
+    return {name: height - shift for name, height in zip(order, heights, strict=True)}
+
+
+def _span(points: Mapping[str, Point], axis: int) -> float:
+    return max(point[axis][2] for point in points.values()) - min(point[axis][1] for point in points.values())
+
+
+def _ends(cell: tuple[float, float, float]) -> list[list[float]]:
+    value, low, high = cell
+    return [[max(0.0, value - low)], [max(0.0, high - value)]]
+
+
+def _beaten(point: tuple[float, float], points: Mapping[str, Point]) -> bool:
+    others = [(x[0], y[0]) for x, y in points.values()]
+    return any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in others)
+
+
+def _points(content: Mapping[str, Any], utility: Column, safety: Column) -> dict[str, Point]:
+    rows = {(row["method"], row["metric"], row["suite"], row["judge"]): row for row in content["rows"]}
+    points = {}
+    for method in content["methods"]:
+        pair = [rows.get((method["name"], *column)) for column in (utility, safety)]
+        if pair[0] and pair[1] and pair[0]["value"] is not None and pair[1]["value"] is not None:
+            points[method["name"]] = (_percent(pair[0]), _percent(pair[1]))
+    return points
+
+
+def _percent(row: Row) -> tuple[float, float, float]:
+    """Value, low and high, with more always better."""
+    scale = 1.0 if row["metric"] in WIN_RATES else 100.0
+    value = scale * row["value"]
+    low, high = (value if row[end] is None else scale * row[end] for end in ("low", "high"))
+    return (value, low, high) if row["higher_is_better"] else (100 - value, 100 - high, 100 - low)
+
+
+def _columns(content: Mapping[str, Any], metrics: Sequence[str]) -> list[Column]:
+    found = dict.fromkeys((row["metric"], row["suite"], row["judge"]) for row in content["rows"])
+    return [column for metric in metrics for column in found if column[0] == metric]
+
+
+def _label(column: Column) -> str:
+    metric, suite, judge = column
+    title = "attacks fail" if metric == "attack_success_rate" else TITLES[metric]
+    told = ", ".join(part for part in (suite, judge and f"judge {judge}") if part)
+    return f"{title}, {'win rate' if metric in WIN_RATES else '%'}" + (f" ({told})" if told else "")
+
+
+def _fewer_seeds(content: Mapping[str, Any]) -> set[str]:
+    return {one["name"] for one in content["methods"] if len(one["seeds"]) < len(content["seeds"])}

@@ -1,0 +1,118 @@
+"""A comparison as text: one line per method, one column per measure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+TITLES = {
+    "refusal_rate": "harmful refused",
+    "attack_success_rate": "attacks succeed",
+    "harmfulness": "harmfulness",
+    "safety_average": "Safety Avg",
+    "win_rate": "win rate",
+    "win_rate_length_controlled": "win rate, length-controlled",
+    "over_refusal_rate": "harmless refused",
+    "exact_match": "task exact",
+    "preference_accuracy": "preferences",
+    "kl_to_start": "KL to start",
+    "training_time_ratio": "time",
+    "peak_memory_ratio": "memory",
+}
+"""Metrics of the table in its order, and their headings."""
+RATIOS = ("training_time_ratio", "peak_memory_ratio", "rows_forward_backward_ratio")
+WIN_RATES = ("safety_average", "win_rate", "win_rate_length_controlled")
+MEANS = ("harmfulness", "kl_to_start", "preference_margin", "reward")
+BROKEN = {"empty_rate": "empty", "repetitive_rate": "repetitive"}
+BROKEN_FROM = 0.1
+"""Share of empty or repetitive responses from which on a line is marked."""
+
+Row = Mapping[str, Any]
+
+
+def table_cells(content: Mapping[str, Any]) -> list[list[str]]:
+    """Headings and lines of the table.
+
+    Args:
+        content: Of comparison.json.
+    """
+    rows = {(row["method"], *_column(row)): row for row in content["rows"]}
+    columns = sorted(
+        dict.fromkeys(_column(row) for row in content["rows"] if row["metric"] in TITLES),
+        key=lambda column: list(TITLES).index(column[0]),
+    )
+    cells = [["method", *(_heading(column, columns) for column in columns)]]
+    for method in content["methods"]:
+        found = [rows.get((method["name"], *column)) for column in columns]
+        cells.append([_named(method, content), *(_cell(row) for row in found)])
+    return cells
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Cells as text in columns."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """Cells as a table of Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join([lines[0], "|" + "---|" * len(cells[0]), *lines[1:]])
+
+
+def notes(content: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table must know: broken outputs, unscored prompts, what was chosen, what failed."""
+    lines = []
+    for row in content["rows"]:
+        if row["metric"] in BROKEN and (row["value"] or 0) >= BROKEN_FROM:
+            lines.append(f"{row['method']}: {row['value']:.0%} of the responses in {row['suite']} are "
+                         f"{BROKEN[row['metric']]}")  # fmt: skip
+        if row["unscored"] and row["metric"] in TITLES and row["suite"]:
+            lines.append(
+                f"{row['method']}: {row['unscored']} of {row['unscored'] + row['count']} in {row['suite']} are "
+                f"unscored ({TITLES[row['metric']]}, {row['judge'] or 'no judge'})"
+            )
+    for method in content["methods"]:
+        if tuning := method.get("tuning"):
+            chosen = ", ".join(f"{name} {value}" for name, value in (tuning["chosen"] or {}).items()) or "nothing"
+            lines.append(f"{method['name']}: {chosen} chosen by {tuning['by'].replace('_', ' ')} in {tuning['runs']} "
+                         "runs")  # fmt: skip
+        lines += [f"{method['name']}, {run}: failed: {reason}" for run, reason in method.get("failed", {}).items()]
+    return lines
+
+
+def _column(row: Row) -> tuple[str, str, str]:
+    return row["metric"], row["suite"], row["judge"]
+
+
+def _heading(column: tuple[str, str, str], columns: Sequence[tuple[str, str, str]]) -> str:
+    """The title, with suite and judge where the title alone would not tell columns apart."""
+    metric, suite, judge = column
+    alike = [other for other in columns if other[0] == metric]
+    said = [suite] if len({other[1] for other in alike}) > 1 else []
+    said += [judge] if len({other[2] for other in alike}) > 1 else []
+    return TITLES[metric] + (f" ({', '.join(said)})" if said else "")
+
+
+def _named(method: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+    fewer = 0 < len(method["seeds"]) < len(content["seeds"])
+    count = len(method["seeds"])
+    return method["name"] + (f" ({count} seed{'s' if count > 1 else ''})" if fewer else "")
+
+
+def _cell(row: Row | None) -> str:
+    if row is None or row["value"] is None:
+        return "" if row is None else "unscored"
+    metric = row["metric"]
+    unit = "x" if metric in RATIOS else "" if metric in (*WIN_RATES, *MEANS) else "%"
+    ends = [_shown(metric, row[end]) for end in ("low", "high") if row[end] is not None]
+    return f"{_shown(metric, row['value'])}{unit}" + (f" [{', '.join(ends)}]" if ends else "")
+
+
+def _shown(metric: str, number: float) -> str:
+    if metric in RATIOS:
+        return f"{number:.2f}"
+    if metric in MEANS:
+        return f"{number:.3g}"
+    return f"{number:.0f}" if metric in WIN_RATES else f"{100 * number:.0f}"
