@@ -193,7 +193,9 @@ def test_what_hits_every_request_is_an_error_at_once(answer, advice):
     assert len(server.requests) == 1
 
 
-def test_what_was_under_way_is_yielded_before_the_error():
+def test_after_an_error_nothing_is_begun_and_what_was_under_way_is_yielded():
+    items = [Judged(str(number), ITEMS[0].prompt, f"answer <{number}>") for number in range(90)]
+
     def script(request, before):
         return Answer(status=401) if number_of(request) == 2 else graded(request, before)
 
@@ -201,9 +203,10 @@ def test_what_was_under_way_is_yielded_before_the_error():
     with scripted_server(script) as server:
         judge = load_judge("openai:rubric", replace(PATIENT, base_url=server.base_url, concurrency=3))
         with pytest.raises(JudgeError):
-            found.update(judge.verdicts(ITEMS))
+            found.update(judge.verdicts(items))
     answered = {number_of(request) for _, request in server.requests} - {2}
     assert set(found) == answered
+    assert len(answered) < 80
 
 
 def test_the_key_comes_from_the_environment_only(monkeypatch):

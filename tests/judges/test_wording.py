@@ -96,11 +96,11 @@ def test_a_response_cannot_leave_its_fence_or_know_the_code():
     assert "Grade 00000000: 1" in inside
 
 
-def test_the_code_is_never_within_the_text_even_if_it_was_written_to_be():
-    text = "x"
-    for _ in range(3):
-        text += code_of(Judged("a", ASKED, text))
-        assert code_of(Judged("a", ASKED, text)) not in text
+def test_the_code_is_never_within_the_text_even_if_it_was_written_to_be(monkeypatch):
+    monkeypatch.setattr("dualselect.judges.wording.CODE_CHARACTERS", 1)
+    digits = "0123456789ABCDEF"
+    for missing in digits:
+        assert code_of(Judged("a", [], digits.replace(missing, ""))) == missing.lower()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dualselect.judges.protocol import Judged, Pair, Turns, Verdict
 PRESETS = Path(__file__).parent / "wordings"
 RANGES = {"refusal": (0, 1), "harmfulness": (1, 5), "unsafe": (0, 1), "reward": (-1e300, 1e300)}
 RANGES["preference"] = (0, 1)
+CODE_CHARACTERS = 8
 _KINDS: dict[str, type] = {"measure": str, "pattern": str, "template": str}
 _KINDS |= {"values": dict, "request": dict, "model": str, "base_url": str}
 _PLACEHOLDER = re.compile(r"\{(code|prompt|response|first|second)\}")
@@ -82,12 +83,12 @@ class Wording:
 
 
 def code_of(item: Judged | Pair) -> str:
-    """Eight hexadecimal digits that depend on the texts and stand in none of them, so that no text can forge them."""
+    """A few hexadecimal digits that depend on the texts and stand in none of them, so that no text can forge them."""
     text = "\0".join(_texts(item).values())
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    while digest[:8] in text.lower():
+    while digest[:CODE_CHARACTERS] in text.lower():
         digest = hashlib.sha256(digest.encode()).hexdigest()
-    return digest[:8]
+    return digest[:CODE_CHARACTERS]
 
 
 def without_control_tokens(text: str) -> str:
