@@ -5,6 +5,7 @@
 Runs examples/gsm8k_hh.yaml three times on the same rows: plain TRL SFT, DualSelect with `preservation_loss` ce and
 with excess. Prints a table of the time per step, the time of a refresh and the peak memory of each (a process of its
 own), how many of the dropped examples were risky rows, and the AUROC of score, loss and cosine for the risky rows.
+The plain run, which needs no more for its costs, ends after `--plain_steps`.
 """
 
 import argparse
@@ -54,6 +55,8 @@ def one_run(options: argparse.Namespace) -> dict[str, float | str]:
     loss = "excess" if options.one == "plain" else options.one
     arguments = ["--config", str(EXAMPLE), "--preservation_loss", loss, "--use_cpu", "--report_to", "none"]
     arguments += ["--save_strategy", "no", "--output_dir", options.folder]
+    if options.max_length:
+        arguments += ["--max_length", str(options.max_length)]
     settings = parse_train_arguments(arguments).settings
     assert settings is not None
     task = load_rows([f"{options.gsm8k}[0:200]", f"{options.hh}#rejected[0:50]"]).dataset
@@ -73,6 +76,7 @@ def one_run(options: argparse.Namespace) -> dict[str, float | str]:
             use_cpu=True,
             save_strategy="no",
             report_to="none",
+            max_steps=options.plain_steps,
         )
         rows = tokens.select_columns(["input_ids", "labels"])
         trainer = SFTTrainer(
@@ -92,6 +96,7 @@ def one_run(options: argparse.Namespace) -> dict[str, float | str]:
     usual = statistics.median(clock.seconds)
     found: dict[str, float | str] = {
         "seconds per step": usual,
+        "steps": str(len(clock.seconds)),
         "seconds in all": sum(clock.seconds),
         "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
@@ -122,6 +127,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gsm8k", required=True, help="GSM8K training rows, JSONL")
     parser.add_argument("--hh", required=True, help="HH-RLHF preference rows, JSONL")
+    parser.add_argument("--plain_steps", type=int, default=-1, help="steps of the plain run (-1: the whole epoch)")
+    parser.add_argument("--max_length", type=int, help="in place of the example's")
     parser.add_argument("--one", choices=["plain", "ce", "excess"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -132,6 +139,8 @@ def main() -> None:
     for one in ("plain", "ce", "excess"):
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, __file__, "--gsm8k", options.gsm8k, "--hh", options.hh]
+            command += ["--plain_steps", str(options.plain_steps)]
+            command += ["--max_length", str(options.max_length)] if options.max_length else []
             done = subprocess.run(
                 [*command, "--one", one, "--folder", folder], check=True, stdout=subprocess.PIPE, text=True
             )

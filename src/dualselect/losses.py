@@ -1,6 +1,6 @@
 """The loss of each example of a batch: the response cross-entropy, and how far a response moved from the start model.
 
-Shapes: B examples, T tokens, V vocabulary.
+Shapes: B examples, T tokens, S supervised tokens of all examples, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -75,12 +75,7 @@ def mean_over_tokens(outputs: Any, labels: Tensor) -> Tensor:
     Returns:
         Shape (B,), float32, differentiable.
     """
-    supervised = labels[:, 1:] != IGNORED_LABEL
-    log_probs = (
-        outputs.log_probs.float().new_zeros(supervised.shape).masked_scatter(supervised, outputs.log_probs.float())
-    )
-    losses: Tensor = -log_probs.sum(1) / supervised.sum(1)
-    return losses
+    return _mean_over_examples(-outputs.log_probs.float(), labels[:, 1:] != IGNORED_LABEL)
 
 
 def response_kl(
@@ -91,16 +86,22 @@ def response_kl(
     Args:
         model: The model as it is now, with its adapter.
         start_model: Makes the context under which `model` is the start model.
-        inputs: As for `response_cross_entropy`. Holds two (B, T, V) tensors at a time.
+        inputs: As for `response_cross_entropy`. Holds two (S, V) tensors at a time.
 
     Returns:
         Shape (B,), float32, 0 or more, without gradient.
     """
     supervised = inputs["labels"][:, 1:] != IGNORED_LABEL
     without_labels = {name: value for name, value in inputs.items() if name != "labels"}
-    with torch.no_grad():
-        now = model(**without_labels, use_cache=False).logits[:, :-1].float().log_softmax(-1)
+    with torch.no_grad(), _only_positions(model, supervised):
+        now = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
         with start_model():
-            start = model(**without_labels, use_cache=False).logits[:, :-1].float().log_softmax(-1)
-    divergence = nn.functional.kl_div(now, start, log_target=True, reduction="none").sum(-1)
-    return (divergence * supervised).sum(1) / supervised.sum(1)
+            start = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
+        divergence = nn.functional.kl_div(now, start, log_target=True, reduction="none").sum(-1)
+    return _mean_over_examples(divergence, supervised)
+
+
+def _mean_over_examples(values: Tensor, supervised: Tensor) -> Tensor:
+    """Means, shape (B,), of values for each supervised token, shape (1, S) or (S,), one example after the other."""
+    spread = values.new_zeros(supervised.shape).masked_scatter(supervised, values)
+    return spread.sum(1) / supervised.sum(1)

@@ -235,8 +235,11 @@ class ReferencePool:
         return self._gradients(model, self._batch(positions, self.contrast_rows)).gradients
 
     def _batch(self, positions: list[int], rows: Dataset | None = None) -> dict[str, Any]:
-        picked = (self.rows if rows is None else rows).select(positions)
-        batch = self._collate(list(picked.select_columns(["input_ids", "labels"])))
+        # by index and not by `select`: the data sets that it makes outlive their batch and add up over a pool
+        found = (self.rows if rows is None else rows)[positions]
+        columns = ("input_ids", "labels")
+        picked = [dict(zip(columns, row, strict=True)) for row in zip(*(found[name] for name in columns), strict=True)]
+        batch = self._collate(picked)
         return {name: value.to(self._layout.device) for name, value in batch.items()}
 
     def _batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:

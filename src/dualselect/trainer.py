@@ -255,7 +255,7 @@ class DualSelectTrainer(SFTTrainer):
         )
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
         rows = self._rows["reference"]
-        indices = self.pool.rows["row_index"]
+        indices, selected = self.pool.rows["row_index"], set(choice.kept)
         self.selection_log.append(
             "refresh",
             self.state.global_step + 1,
@@ -265,7 +265,7 @@ class DualSelectTrainer(SFTTrainer):
             preservation_losses=scores.preservation_losses.tolist(),
             cosines=scores.cosines.tolist(),
             scores=scores.scores.tolist(),
-            kept=[position in set(choice.kept) for position in range(len(indices))],
+            kept=[position in selected for position in range(len(indices))],
             weights=choice.weights.tolist(),
             task_direction_norm=direction.norm().item(),
             reference_direction_norm=directions.correction.norm().item(),
