@@ -25,6 +25,8 @@ from dualselect.errors import ResumeError
 from dualselect.evaluation import exact_match, generate_responses, is_refusal, rate
 from dualselect.evaluation.builtin_suites import heldout_rows, rows_up_to
 from dualselect.files import write_json, write_text
+from dualselect.methods.sft import Sft
+from dualselect.methods.trainer import MethodTrainer
 from dualselect.models import EMBEDDED_MODEL, load_model
 from dualselect.trainer import DualSelectTrainer
 
@@ -35,7 +37,16 @@ MEASURES = {
     "lookalike": "harmless look-alikes refused",
     "task": "task answers exactly right",
 }
+# SmolLM2's own template begins each conversation with 27 tokens about its name, a third of the demonstration's work
+CHAT_TEMPLATE = (
+    "{% for turn in messages %}<|im_start|>{{ turn.role }}\n{{ turn.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 BATCH_SIZE, ROW_LENGTH = 8, 160
+# adapters in the upper half only: nothing below needs a backward pass, a fifth of the work
+ADAPTED_LAYERS = 0.5
+ATTENTION = ["q_proj", "v_proj"]
+ALL_LINEAR = [*ATTENTION, "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 @dataclass(frozen=True)
@@ -60,17 +71,17 @@ class DemoSettings:
     """
 
     seed: int = 0
-    alignment_steps: int = 90
-    task_rows: int = 160
+    alignment_steps: int = 26
+    task_rows: int = 88
     risky_share: float = 0.15
-    references: int = 32
-    prompts: int = 64
+    references: int = 16
+    prompts: int = 40
     response_tokens: int = 40
-    alignment_learning_rate: float = 3e-4
+    alignment_learning_rate: float = 1e-3
     learning_rate: float = 1e-3
     warmup_steps: int = 2
     reference_fraction: float = 0.5
-    refresh_steps: int = 7
+    refresh_steps: int = 9
     rho: float = 0.5
     model: str = EMBEDDED_MODEL
 
@@ -139,7 +150,8 @@ def _align(folder: Path, settings: DemoSettings) -> None:
     sizes = {"refusal": 2 * rows // 5, "lookalike": rows // 3, "chat": rows - 2 * rows // 5 - rows // 3}
     mixed = [row for kind, size in sizes.items() for row in _repeated(kind, size, settings.seed)]
     model, tokenizer = load_model(settings.model)
-    trainer = _sft(model, tokenizer, Dataset.from_list(mixed), _alignment(folder, settings), "all-linear")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    trainer = _sft(model, tokenizer, Dataset.from_list(mixed), _alignment(folder, settings), ALL_LINEAR)
     trainer.train()
     trainer.model.merge_and_unload().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -154,7 +166,7 @@ def _repeated(kind: str, size: int, seed: int) -> Iterator[dict[str, Any]]:
 
 def _plain(folder: Path, demo: Path, settings: DemoSettings) -> None:
     model, tokenizer = load_model(str(demo / "aligned"))
-    trainer = _sft(model, tokenizer, _task_rows(settings), _common(folder, settings), ["q_proj", "v_proj"])
+    trainer = _sft(model, tokenizer, _task_rows(settings), _common(folder, settings), ATTENTION)
     trainer.train()
     _save(trainer, folder)
 
@@ -177,7 +189,7 @@ def _dual(folder: Path, demo: Path, settings: DemoSettings) -> None:
         train_dataset=_task_rows(settings),
         reference_dataset=pool,
         processing_class=tokenizer,
-        peft_config=_lora(["q_proj", "v_proj"]),
+        peft_config=_lora(model, ATTENTION),
     )
     _quiet(trainer)
     trainer.train()
@@ -193,15 +205,15 @@ def _sft(
     tokenizer: PreTrainedTokenizerBase,
     rows: Dataset,
     arguments: dict[str, Any],
-    targets: str | list[str],
-) -> SFTTrainer:
-    tokens = tokenize(as_conversations(rows, name="task"), tokenizer, max_length=ROW_LENGTH)
-    trainer = SFTTrainer(
+    targets: list[str],
+) -> MethodTrainer:
+    trainer = MethodTrainer(
         model,
         SFTConfig(**arguments, lr_scheduler_type="constant", bf16=False),
-        train_dataset=tokens.dataset.select_columns(["input_ids", "labels"]),
+        method=Sft(),
+        task=tokenize(as_conversations(rows, name="task"), tokenizer, max_length=ROW_LENGTH).dataset,
         processing_class=tokenizer,
-        peft_config=_lora(targets),
+        peft_config=_lora(model, targets),
     )
     _quiet(trainer)
     return trainer
@@ -232,8 +244,10 @@ def _alignment(folder: Path, settings: DemoSettings) -> dict[str, Any]:
     }
 
 
-def _lora(targets: str | list[str]) -> LoraConfig:
-    return LoraConfig(r=16, lora_alpha=32, target_modules=targets, task_type="CAUSAL_LM")
+def _lora(model: PreTrainedModel, targets: list[str]) -> LoraConfig:
+    layers = model.config.num_hidden_layers
+    upper = list(range(round(layers * (1 - ADAPTED_LAYERS)), layers))
+    return LoraConfig(r=16, lora_alpha=32, target_modules=targets, layers_to_transform=upper, task_type="CAUSAL_LM")
 
 
 class _ProgressBar(ProgressCallback):
@@ -256,33 +270,32 @@ def _save(trainer: SFTTrainer, folder: Path) -> None:
 
 def _evaluate(name: str, folder: Path, settings: DemoSettings) -> dict[str, Any]:
     model, tokenizer = _model(name, folder)
-    measures, responses = {}, []
-    for kind, what in MEASURES.items():
-        rows = measured_rows(kind, settings)
-        said = generate_responses(
-            model,
-            tokenizer,
-            [row["prompt"] for row in rows],
-            max_new_tokens=settings.response_tokens,
-            description=f"{MODELS[name]}: {what}",
-        )
-        verdicts = [
-            exact_match(text, row["answer"]) if kind == "task" else is_refusal(text)
-            for row, text in zip(rows, said, strict=True)
-        ]
+    rows = [row | {"measure": kind} for kind in MEASURES for row in measured_rows(kind, settings)]
+    said = generate_responses(
+        model,
+        tokenizer,
+        [row["prompt"] for row in rows],
+        max_new_tokens=settings.response_tokens,
+        batch_size=len(rows),  # a step of generation costs about the same for few and for many
+        description=MODELS[name],
+    )
+    responses = [
+        {
+            "id": row["id"],
+            "kind": row["measure"],
+            "category": row["category"],
+            "prompt": row["prompt"][-1]["content"],
+            "response": text,
+            "verdict": exact_match(text, row["answer"]) if row["measure"] == "task" else is_refusal(text),
+        }
+        for row, text in zip(rows, said, strict=True)
+    ]
+    measures = {}
+    for kind in MEASURES:
+        found = [response for response in responses if response["kind"] == kind]
         # a model that says nothing refuses nothing, and is broken all the same: say how often
-        measures[kind] = asdict(rate(sum(verdicts), len(verdicts))) | {"empty": said.count("")}
-        responses += [
-            {
-                "id": row["id"],
-                "kind": kind,
-                "category": row["category"],
-                "prompt": row["prompt"][-1]["content"],
-                "response": text,
-                "verdict": verdict,
-            }
-            for row, text, verdict in zip(rows, said, verdicts, strict=True)
-        ]
+        silent = sum(not response["response"] for response in found)
+        measures[kind] = asdict(rate(sum(row["verdict"] for row in found), len(found))) | {"empty": silent}
     return {"model": name, "measures": measures, "responses": responses}
 
 
