@@ -1,0 +1,108 @@
+"""`dualselect diagnose`: the paper's diagnostic, from settings to tables, a figure and a reading."""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import MISSING
+from typing import Any, NoReturn
+
+from dualselect.errors import ConfigError
+
+
+DESCRIPTION = """\
+Which references would be picked for which task, how alike the picks are, and what they are worth: the diagnostic of
+arXiv 2606.09866. Task batches of two groups or more, and four ways to pick references: dualselect, static (one choice
+for all), periodic_random, uniform (over the categories). Measured are (a) the overlap of the picks across batches
+against random ones, (b) the categories picked for each group, (c) how much less held-out probes move under updates
+that the references correct.
+
+All other settings are those of dualselect train (--task_data, --reference_data, --model_name_or_path, --rho,
+--reference_fraction, --preservation_loss, --per_device_train_batch_size, --learning_rate, ...), on the command line
+or in the file of --config, where those below may stand too. Nothing is trained but a throw-away adapter.
+
+The same command goes on where it stopped.
+"""
+EXAMPLE = """\
+example:
+  dualselect diagnose --task_data builtin --reference_data builtin:refusal:140 \\
+      --probe_data builtin:refusal[400:416] --learning_rate 2e-4 --output_dir runs/diagnostic
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Measure, print the reading, say where things are."""
+    parser = _parser()
+    asked, rest = parser.parse_known_args(arguments)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(
+            f"the figure needs matplotlib, not installed here: type {sys.executable} -m pip install "
+            "'dualselect[report]'"
+        )
+    import warnings
+
+    from datasets import disable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    from dualselect.diagnostic import diagnose, read_diagnostic
+    from dualselect.diagnostic.diagnosing import read_result
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    own = {name: value for name, value in vars(asked).items() if value is not None and name != "config"}
+    path = diagnose(read_diagnostic(asked.config, own | settings_of(rest)))
+    print()
+    print("\n".join(read_result(path)["reading"]))
+    print(f"\nIn {path.parent}: {path.name}, overlap.csv, categories.csv, probes.csv, diagnostic.svg, diagnostic.pdf")
+    return 0
+
+
+def settings_of(words: Sequence[str]) -> dict[str, Any]:
+    """Settings written as `--name value ...` or `--name=value`.
+
+    Raises:
+        ConfigError: A word belongs to no setting.
+    """
+    found: dict[str, list[str]] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].replace("-", "_", word[2:].split("=")[0].count("-")).partition("=")
+            found[name] = [value] if equals else []
+        elif not name:
+            raise ConfigError(f"command line: {word!r} belongs to no setting; every setting is written --key value")
+        else:
+            found[name].append(word)
+    return {name: values if len(values) > 1 else values[0] if values else "true" for name, values in found.items()}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"command line: {message}; dualselect diagnose --help explains every option")
+
+
+def _parser() -> _Parser:
+    from dualselect.diagnostic.settings import OPTIONS
+
+    parser = _Parser(
+        prog="dualselect diagnose",
+        usage="dualselect diagnose [--config FILE] [--key value ...]",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", help="YAML file with settings, such as examples/diagnose.yaml or a run's config")
+    parser.add_argument("--output_dir", help="where everything is kept")
+    for name, option in OPTIONS.items():
+        nargs = None if option.type in (str, int) else "+"
+        parser.add_argument(f"--{name}", help=_told(option), nargs=nargs)
+    return parser
+
+
+def _told(option: Any) -> str:
+    default = option.default if option.default_factory is MISSING else option.default_factory()
+    shown = " ".join(default) if isinstance(default, list) else default
+    return option.metadata["help"].replace("%", "%%") + (f" ({shown})" if default != [] else "")

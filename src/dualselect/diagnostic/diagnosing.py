@@ -1,0 +1,212 @@
+"""A diagnostic from its settings: everything checked, then measured batch by batch, then told.
+
+The folder holds settings.json (what is measured), measured.jsonl (each batch as it is done), and *.safetensors (the
+place where all updates begin and the directions, until all is done); the same settings go on where they stopped.
+"""
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from dualselect.diagnostic.figure import write_figure
+from dualselect.diagnostic.pool import PoolNumbers, reference_directions, score_pool
+from dualselect.diagnostic.probing import UNCORRECTED, Probing, variants_of
+from dualselect.diagnostic.reading import reading
+from dualselect.diagnostic.results import Measured, content_of, write_tables
+from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch, read_rows, task_batches, tokenize_rows
+from dualselect.diagnostic.settings import DiagnosticSettings
+from dualselect.diagnostic.sketch import CountSketch
+from dualselect.diagnostic.strategies import dualselect, periodic_random, uniform
+from dualselect.diagnostic.subject import Place, Subject
+from dualselect.errors import DataError, ResumeError
+from dualselect.evaluation.store import Store
+from dualselect.files import write_atomically, write_json
+from dualselect.run_record import data_record, model_fingerprint, tokenizer_fingerprint
+from dualselect.selection import Choice
+
+
+RESULT_FILE, SETTINGS_FILE, STORE_FILE = "diagnostic.json", "settings.json", "measured.jsonl"
+
+
+def diagnose(settings: DiagnosticSettings) -> Path:
+    """Measure what is not measured yet, and write the tables, the figure and the reading.
+
+    Args:
+        settings: What to measure, and where to keep it.
+
+    Returns:
+        The path of diagnostic.json.
+
+    Raises:
+        DualSelectError: Settings, data or model cannot be used; the message says what to change.
+        ResumeError: The folder holds a diagnostic with other settings, data or model.
+        OSError: The folder cannot be written.
+    """
+    folder = settings.folder
+    given = read_rows(settings)
+    subject = Subject.of(settings.run)
+    data = {role: [data_record(one.dataset, one.files) for one in sources] for role, sources in given.sources.items()}
+    made_with = {"weights": model_fingerprint(subject.model), "tokenizer": tokenizer_fingerprint(subject.tokenizer)}
+    _same(folder / SETTINGS_FILE, {"settings": settings.written, "data": data, "model": made_with})
+    path = folder / RESULT_FILE
+    if not path.exists():
+        rows = tokenize_rows(given, subject.tokenizer, settings.run.training)
+        with Store.opened(folder / STORE_FILE) as store, subject.autocast():
+            measured = _measure(settings, subject, rows, store)
+        content = content_of(settings, rows, measured, topics=given.topics)
+        write_json(path, content | {"reading": reading(content)})
+        for tensors in folder.glob("*.safetensors"):
+            tensors.unlink()
+    content = read_result(path)
+    write_tables(content, folder)
+    write_figure(content, folder)
+    return path
+
+
+def _same(path: Path, made_with: dict[str, Any]) -> None:
+    if path.exists() and (before := read_result(path)) != made_with:
+        parts = [name for name in made_with if before.get(name) != made_with[name]]
+        raise ResumeError(
+            f"{path.parent} holds a diagnostic with other {' and '.join(parts)} ({path}): name another --output_dir, "
+            "or remove it"
+        )
+    write_json(path, made_with)
+
+
+def _measure(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows, store: Store) -> Measured:
+    folder, config = settings.folder, settings.run.training
+    batches = task_batches(
+        rows.groups, size=settings.rows_per_batch, per_group=settings.options.batches, seed=config.seed
+    )
+    reference_count(settings, len(rows.categories))
+    place = _place(settings, subject, rows)
+    subject.move_to(place)
+    kept = _kept(folder / "task_directions.safetensors", lambda: _task_directions(subject, rows, batches))
+    directions = kept["directions"].to(subject.layout.device)
+    buckets = settings.options.sketch
+    sketch = CountSketch(subject.layout.size, buckets, seed=config.seed, device=directions.device) if buckets else None
+    # the last row is the mean task direction, what `static` looks at
+    numbers = score_pool(subject, rows, torch.cat([directions, directions.mean(0)[None]]), store, sketch=sketch)
+    selected = select(settings, rows, numbers, len(batches))
+    choices = {_key(choice): choice for some in selected.values() for choice in some}
+    kept = _kept(
+        folder / "reference_directions.safetensors",
+        lambda: {"directions": reference_directions(subject, rows.pool.tokens, list(choices.values()))},
+    )
+    reference_of = dict(zip(choices, kept["directions"].to(subject.layout.device), strict=True))
+    probing = Probing(subject, rows, place, settings.options.updates)
+    if "start" not in store:
+        store.add({"start": probing.at_place()})
+    variants = variants_of(settings)
+    with tqdm(total=len(batches) * len(variants), desc="Probing", unit="update", disable=config.disable_tqdm) as bar:
+        for number, batch in enumerate(batches):
+            for variant in variants:
+                key = f"probe/{number}/{variant.name}"
+                if key not in store:
+                    chosen = None if variant == UNCORRECTED else reference_of[_key(selected[variant.strategy][number])]
+                    store.add({key: probing.measure(batch, directions[number], chosen, variant.correction)})
+                bar.update()
+    probes = {variant: [store[f"probe/{number}/{variant.name}"] for number in range(len(batches))]
+              for variant in variants}  # fmt: skip
+    return Measured(batches, numbers, selected, store["start"], probes)
+
+
+def select(
+    settings: DiagnosticSettings, rows: DiagnosticRows, numbers: PoolNumbers, batches: int
+) -> dict[str, list[Choice]]:
+    """What each strategy selects for each batch."""
+    config, options = settings.run.training, settings.options
+    size = len(rows.categories)
+    count = reference_count(settings, size)
+    chosen = dualselect(
+        numbers.preservation_losses,
+        numbers.cosines,
+        count,
+        loss_weight=config.reference_loss_weight,
+        conflict_weight=config.conflict_weight,
+        temperature=config.reference_temperature if config.selection_mode == "soft" else None,
+    )
+    return {
+        "dualselect": chosen[:-1],
+        "static": chosen[-1:] * batches,
+        "periodic_random": periodic_random(size, count, batches, period=options.period, seed=config.seed),
+        "uniform": uniform(rows.categories, count, batches, seed=config.seed),
+    }
+
+
+def reference_count(settings: DiagnosticSettings, references: int) -> int:
+    """K, the references that each strategy picks.
+
+    Raises:
+        DataError: They are all there are.
+    """
+    config = settings.run.training
+    wanted = config.reference_top_k or math.ceil(config.reference_fraction * references - 1e-9)
+    if wanted >= references:
+        raise DataError(
+            f"{wanted} references are to be picked of a pool of {references}: there is nothing to choose. Give more "
+            "references, or lower reference_top_k or reference_fraction"
+        )
+    return wanted
+
+
+def _place(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows) -> Place:
+    """Where all updates begin: after `selection_warmup_steps` plain steps on all groups in turn."""
+
+    def warmed_up() -> dict[str, Tensor]:
+        place = subject.place()
+        steps = settings.run.training.selection_warmup_steps
+        batches = _mixed(rows.groups, settings.rows_per_batch, settings.run.training.seed)
+        for positions in tqdm(islice(batches, steps), "Warm-up", steps, disable=subject.config.disable_tqdm):
+            place = subject.step(place, subject.mean_gradient(rows.task.tokens, positions))
+        return {"weights": place.weights, "moments": torch.stack([place.first_moment, place.second_moment])}
+
+    kept = _kept(settings.folder / "place.safetensors", warmed_up)
+    moments = kept["moments"].to(subject.layout.device)
+    steps = settings.run.training.selection_warmup_steps
+    return Place(kept["weights"].to(subject.layout.device), moments[0], moments[1], steps)
+
+
+def _mixed(groups: list[str], size: int, seed: int) -> Iterator[list[int]]:
+    """Endless batches in which the groups take turns, each in an order of its own."""
+    order = random.Random(f"{seed}/warm-up")  # noqa: S311 - no secret
+    members = []
+    for group in sorted(set(groups)):
+        rows = [position for position, name in enumerate(groups) if name == group]
+        order.shuffle(rows)
+        members.append(cycle(rows))
+    turns = cycle(members)
+    while True:
+        yield [next(next(turns)) for _ in range(size)]
+
+
+def _task_directions(subject: Subject, rows: DiagnosticRows, batches: list[TaskBatch]) -> dict[str, Tensor]:
+    bar = tqdm(batches, desc="Task directions", unit="batch", disable=subject.config.disable_tqdm)
+    return {"directions": torch.stack([subject.mean_gradient(rows.task.tokens, batch.rows) for batch in bar])}
+
+
+def _kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors from a file, made and written whole if it is not there."""
+    if not path.exists():
+        tensors = make()
+        write_atomically(path, lambda file: file.write(save(tensors)))
+    return load_file(path)
+
+
+def _key(choice: Choice) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    return tuple(choice.kept), tuple(choice.weights[choice.kept].tolist())
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The content of a JSON file of a diagnostic."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,128 @@
+"""The figure of a diagnostic: overlap, categories, probes; as wide as a page of two columns."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dualselect.files import write_atomically
+
+
+FORMATS = {"svg": ["Date"], "pdf": ["CreationDate"]}
+"""Formats of the figure, and what is left out of each so that the same content gives the same bytes."""
+WIDTH_INCHES = 7.2
+MOST_CATEGORIES = 18
+# Okabe-Ito: told apart by color-blind readers too; marks tell apart what has the same color
+WITHIN, ACROSS, MEDIAN, P90, GRAY = "#0072B2", "#D55E00", "#0072B2", "#E69F00", "#808080"
+TITLES = {"dualselect": "dualselect", "static": "static", "periodic_random": "periodic\nrandom", "uniform": "uniform"}
+
+Row = Mapping[str, Any]
+
+
+def write_figure(content: Mapping[str, Any], folder: Path) -> None:
+    """Write the figure as SVG and PDF.
+
+    Args:
+        content: Of diagnostic.json.
+        folder: Where.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib as mpl
+
+    # text stays text in both, a $ in a name is a dollar, and the same input gives the same bytes
+    style = {
+        "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "dualselect", "text.parse_math": False,
+        "font.size": 7.5, "axes.titlesize": 8.5,
+    }  # fmt: skip
+    with mpl.rc_context(style):
+        figure = draw(content)
+        for ending, dates in FORMATS.items():
+            save = partial(figure.savefig, format=ending, metadata=dict.fromkeys(dates))
+            write_atomically(folder / f"diagnostic.{ending}", save)
+
+
+def draw(content: Mapping[str, Any]) -> Any:
+    """The figure."""
+    from matplotlib.figure import Figure
+
+    categories = min(len(content["pool"]["categories"]), MOST_CATEGORIES)
+    figure = Figure(figsize=(WIDTH_INCHES, max(3.2, 1.3 + 0.155 * categories)), layout="constrained")
+    groups = len({row["group"] for row in content["categories"]})
+    overlap, shares, probes = figure.subplots(1, 3, width_ratios=[1.0, 0.55 + 0.13 * min(groups, 8), 1.0])
+    _draw_overlap(overlap, content["overlap"])
+    _draw_categories(figure, shares, content["categories"])
+    _draw_probes(probes, content["probes"])
+    for letter, axes, title in zip(
+        "abc",
+        (overlap, shares, probes),
+        ("overlap across batches", "what is selected", "held-out probes"),
+        strict=True,
+    ):
+        axes.set_title(f"({letter}) {title}", loc="left")
+    return figure
+
+
+def _draw_overlap(axes: Any, rows: Sequence[Row]) -> None:
+    strategies = list(dict.fromkeys(row["strategy"] for row in rows))
+    for which, color, mark, shift in (("within", WITHIN, "o", 0.16), ("across", ACROSS, "s", -0.16)):
+        found = {row["strategy"]: row for row in rows if row["pairs"] == which}
+        for height, name in enumerate(reversed(strategies)):
+            row, at = found[name], height + shift
+            axes.fill_betweenx([at - 0.12, at + 0.12], row["null_low"], row["null_high"], color=GRAY, alpha=0.35, lw=0)
+            axes.plot([row["null_mean"]] * 2, [at - 0.12, at + 0.12], color=GRAY, linewidth=1)
+            axes.plot(
+                [row["overlap"]], [at], mark, color=color, markersize=5, label=None if height else f"{which} groups"
+            )
+    axes.fill_between([], [], [], color=GRAY, alpha=0.35, lw=0, label="random, 95%")
+    axes.set_yticks(range(len(strategies)), [TITLES[name] for name in reversed(strategies)])
+    axes.set_ylim(-0.5, len(strategies) - 0.5)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xlabel("mean pairwise Jaccard index")
+    _below(axes)
+
+
+def _draw_categories(figure: Any, axes: Any, rows: Sequence[Row]) -> None:
+    rows = [row for row in rows if row["strategy"] == "dualselect"]
+    groups = sorted({row["group"] for row in rows})
+    table = {(row["group"], row["category"]): row["share"] for row in rows}
+    by_share = sorted({row["category"] for row in rows}, key=lambda name: -sum(table[group, name] for group in groups))
+    shown, rest = by_share[:MOST_CATEGORIES], by_share[MOST_CATEGORIES:]
+    values = [[100 * table[group, name] for group in groups] for name in shown]
+    if rest:
+        values.append([100 * sum(table[group, name] for name in rest) for group in groups])
+        shown = [*shown, f"{len(rest)} others"]
+    image = axes.imshow(values, aspect="auto", cmap="cividis", vmin=0, interpolation="none")
+    axes.set_yticks(range(len(shown)), [_short(name) for name in shown])
+    axes.set_xticks(range(len(groups)), [_short(name) for name in groups], rotation=90 if len(groups) > 3 else 0)
+    axes.tick_params(length=0)
+    bar = figure.colorbar(image, ax=axes, location="bottom", aspect=14, pad=0.02)
+    bar.set_label("% of the group's references")
+
+
+def _draw_probes(axes: Any, rows: Sequence[Row]) -> None:
+    rows = [row for row in rows if row["median"] is not None]
+    for height, row in enumerate(reversed(rows)):
+        for name, color, mark, shift in (("median", MEDIAN, "o", 0.13), ("p90", P90, "D", -0.13)):
+            low, value, high = (100 * row[f"{name}{end}"] for end in ("_low", "", "_high"))
+            axes.plot([low, high], [height + shift] * 2, color=color, linewidth=1.2)
+            label = {"median": "median batch", "p90": "90th percentile"}[name]
+            axes.plot([value], [height + shift], mark, color=color, markersize=4.5, label=None if height else label)
+    axes.axvline(0, color=GRAY, linewidth=0.8)
+    names = [f"{TITLES[row['strategy']]}\n{row['correction']}".replace("\nrandom", " random") for row in rows]
+    axes.set_yticks(range(len(rows)), list(reversed(names)))
+    axes.set_ylim(-0.5, max(len(rows), 1) - 0.5)
+    axes.set_xlabel("KL reduced, % of uncorrected")
+    if rows:
+        _below(axes)
+
+
+def _below(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), frameon=False, handletextpad=0.3, borderaxespad=0)
+
+
+def _short(text: str, most: int = 20) -> str:
+    text = text.replace("_", " ")
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,247 @@
+"""What a diagnostic found as plain values and tables; the figure and the reading are made of these alone."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dualselect.diagnostic.overlap import (
+    Null,
+    category_chance,
+    expected_jaccard,
+    expected_mean,
+    group_chance,
+    jaccard_table,
+    mean_over,
+    pairs_of,
+    random_null,
+)
+from dualselect.diagnostic.pool import PoolNumbers
+from dualselect.diagnostic.probing import UNCORRECTED, Variant
+from dualselect.diagnostic.reduction import NOTHING, Interval, Reduction, reduction
+from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
+from dualselect.diagnostic.settings import DiagnosticSettings
+from dualselect.diagnostic.strategies import turns
+from dualselect.files import write_text
+from dualselect.selection import Choice
+
+
+FORMAT = 1
+Tables = Mapping[str, np.ndarray]
+"""For each strategy the Jaccard index of each pair of batches."""
+TABLES = {"overlap": "overlap.csv", "categories": "categories.csv", "probes": "probes.csv"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that was measured.
+
+    Attributes:
+        batches: The M task batches.
+        numbers: Of the pool.
+        selected: For each strategy what it selects for each batch.
+        start_kl: Divergence of each probe before any update.
+        probes: For each variant and batch `kl` of each probe and `task_loss`.
+    """
+
+    batches: list[TaskBatch]
+    numbers: PoolNumbers
+    selected: dict[str, list[Choice]]
+    start_kl: list[float]
+    probes: dict[Variant, list[dict[str, Any]]]
+
+
+def content_of(
+    settings: DiagnosticSettings, rows: DiagnosticRows, measured: Measured, *, topics: bool
+) -> dict[str, Any]:
+    """Everything as plain values: the content of diagnostic.json.
+
+    Args:
+        settings: What was measured.
+        rows: On which rows.
+        measured: What was found.
+        topics: Whether categories were read off the prompts.
+    """
+    groups = [batch.group for batch in measured.batches]
+    pool_ids = rows.pool.ids_of(rows.pool.tokens["row_index"])
+    task_ids = rows.task.ids_of(rows.task.tokens["row_index"])
+    seed, count = settings.run.training.seed, len(measured.selected["dualselect"][0].kept)
+    tables = {name: jaccard_table([choice.kept for choice in some]) for name, some in measured.selected.items()}
+    return {
+        "format": FORMAT,
+        "settings": settings.written,
+        "pool": {
+            "references": len(pool_ids),
+            "selected": count,
+            "categories": dict(sorted(Counter(rows.categories).items())),
+            "categories_from_words": topics,
+            "sketch": _sketch(settings, measured.numbers),
+        },
+        "probes_count": len(measured.start_kl),
+        "kl_before_updates": sum(measured.start_kl) / len(measured.start_kl),
+        "overlap": _overlap(settings, rows.categories, groups, count, tables),
+        "group_chance": group_chance(tables["dualselect"], groups, seed=seed),
+        "categories": _categories(rows.categories, groups, measured.selected),
+        "category_chance": category_chance(
+            _counts(rows.categories, measured.selected["dualselect"]), groups, seed=seed
+        ),
+        "probes": _probes(measured, settings.run.training.correction, seed),
+        "batches": [
+            {
+                "group": batch.group,
+                "rows": [task_ids[row] for row in batch.rows],
+                "selected": {
+                    name: [pool_ids[row] for row in some[number].kept] for name, some in measured.selected.items()
+                },
+            }
+            for number, batch in enumerate(measured.batches)
+        ],
+    }
+
+
+def write_tables(content: Mapping[str, Any], folder: Path) -> None:
+    """Write the tables as CSV, one file each."""
+    for name, file in TABLES.items():
+        rows = content[name]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(folder / file, text.getvalue())
+
+
+def _sketch(settings: DiagnosticSettings, numbers: PoolNumbers) -> dict[str, Any] | None:
+    errors = numbers.sketch_errors
+    if errors is None:
+        return None
+    return {
+        "buckets": settings.options.sketch,
+        "compared": len(errors),
+        "mean_error": float(errors.mean()),
+        "largest_error": float(errors.max()),
+        "spread_of_cosines": float(numbers.cosines.std(dim=1).mean()),
+    }
+
+
+def _overlap(
+    settings: DiagnosticSettings, categories: Sequence[str], groups: Sequence[str], count: int, tables: Tables
+) -> list[dict[str, Any]]:
+    pairs = pairs_of(groups)
+    null = random_null(len(categories), count, pairs, seed=settings.run.training.seed)
+    expected = _expected(categories, count, len(groups), settings.options.period)
+    return [
+        {
+            "strategy": name,
+            "pairs": which,
+            "pairs_count": len(some),
+            "overlap": mean_over(some, table),
+            "expected": expected_mean(some, expected[name]) if name in expected else None,
+            **_against(null[which], mean_over(some, table)),
+        }
+        for name, table in tables.items()
+        for which, some in pairs.items()
+        if some
+    ]
+
+
+def _expected(
+    categories: Sequence[str], count: int, batches: int, period: int
+) -> dict[str, Callable[[int, int], float]]:
+    """Closed forms: the expected Jaccard index of two batches, for the strategies that pick at random."""
+    by_chance = expected_jaccard([(len(categories), count, count)])
+    sizes = [size for _, size in sorted(Counter(categories).items())]
+    shares = turns(categories, count, batches)
+    return {
+        "periodic_random": lambda one, other: 1.0 if one // period == other // period else by_chance,
+        "uniform": lambda one, other: expected_jaccard(list(zip(sizes, shares[one], shares[other], strict=True))),
+    }
+
+
+def _against(null: Null, overlap: float) -> dict[str, float]:
+    as_high = int((null.draws >= overlap - 1e-12).sum())
+    return {
+        "null_mean": null.mean,
+        "null_low": null.low,
+        "null_high": null.high,
+        "null_chance": (1 + as_high) / (1 + len(null.draws)),
+    }
+
+
+def _categories(
+    categories: Sequence[str], groups: Sequence[str], selected: Mapping[str, list[Choice]]
+) -> list[dict[str, Any]]:
+    """For each strategy and group the share of each category among the references selected, and in the pool."""
+    of_pool = Counter(categories)
+    found = []
+    for name, choices in selected.items():
+        for group in sorted(set(groups)):
+            kept = Counter(
+                categories[row]
+                for choice, own in zip(choices, groups, strict=True)
+                if own == group
+                for row in choice.kept
+            )
+            found += [
+                {
+                    "strategy": name,
+                    "group": group,
+                    "category": category,
+                    "selected": kept[category],
+                    "share": kept[category] / sum(kept.values()),
+                    "share_of_pool": of_pool[category] / len(categories),
+                }
+                for category in sorted(of_pool)
+            ]
+    return found
+
+
+def _counts(categories: Sequence[str], choices: Sequence[Choice]) -> np.ndarray:
+    """How many references of each category each batch selected, shape (M, categories)."""
+    names = sorted(set(categories))
+    return np.array([[sum(categories[row] == name for row in choice.kept) for name in names] for choice in choices])
+
+
+def _probes(measured: Measured, usual: str, seed: int) -> list[dict[str, Any]]:
+    before = [one["kl"] for one in measured.probes[UNCORRECTED]]
+    losses_before = _mean([one["task_loss"] for one in measured.probes[UNCORRECTED]])
+    found: dict[Variant, Reduction] = {}
+    if any(_mean(one) > NOTHING for one in before):
+        found = {
+            variant: reduction(before, [one["kl"] for one in results], seed=seed)
+            for variant, results in measured.probes.items()
+            if variant != UNCORRECTED
+        }
+    ours = found.get(Variant("dualselect", usual))
+    rows = []
+    for variant, results in measured.probes.items():
+        reduced = found.get(variant)
+        loss = _mean([one["task_loss"] for one in results])
+        rows.append(
+            {
+                "strategy": variant.strategy,
+                "correction": variant.correction,
+                "batches": len(results),
+                "unmoved": reduced.unmoved if reduced else None,
+                "kl": _mean([value for one in results for value in one["kl"]]),
+                "task_loss": loss,
+                "task_loss_increase": loss - losses_before,
+                **_ends("median", reduced.median if reduced else None),
+                **_ends("p90", reduced.p90 if reduced else None),
+                **_ends("dualselect_ahead", ours.ahead_of(reduced) if ours and reduced else None),
+            }
+        )
+    return rows
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    value, low, high = (interval.value, interval.low, interval.high) if interval else (None, None, None)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,146 @@
+"""The settings of a diagnostic: those of `dualselect train`, and what is measured on them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dualselect.config_file import read_mapping
+from dualselect.errors import ConfigError
+from dualselect.methods import METHODS
+from dualselect.methods.fine_tune import run_settings
+from dualselect.settings import RunSettings, setting_types, typed_value
+
+
+STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
+CORRECTIONS = ("none", "add", "project", "project_add")
+
+
+@dataclass(frozen=True)
+class DiagnosticOptions:
+    """What is measured, beside the settings of the run that it is measured on."""
+
+    probe_data: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Held-out safe responses, in the same forms as reference_data, with prompts that stand in neither "
+            "the task data nor the pool. `builtin:refusal[400:424]` is a slice of the built-in refusals."
+        },
+    )
+    group_by: str = field(
+        default="kind",
+        metadata={
+            "help": "What makes a task group: the rows' `kind`, their `category`, or the `source`: each of task_data "
+            "is a group then, and NAME=SOURCE names it.",
+            "choices": ("kind", "category", "source"),
+        },
+    )
+    batches: int = field(default=4, metadata={"help": "Task batches of each group."})
+    period: int = field(default=3, metadata={"help": "Batches between two draws of periodic_random."})
+    updates: int = field(default=2, metadata={"help": "Corrected updates of each batch before the probes are read."})
+    strategies: list[str] = field(
+        default_factory=lambda: list(STRATEGIES),
+        metadata={"help": "Ways to pick references whose updates are probed.", "choices": STRATEGIES},
+    )
+    corrections: list[str] = field(
+        default_factory=lambda: list(CORRECTIONS),
+        metadata={"help": "Corrections probed with the references of dualselect.", "choices": CORRECTIONS},
+    )
+    sketch: int = field(
+        default=0,
+        metadata={
+            "help": "Numbers that a gradient is hashed to (count-sketch) for the cosines, such as 8192; their error "
+            "is measured and told. 0: exact cosines."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        least = {"batches": 2, "period": 1, "updates": 1, "sketch": 0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be {low} or more")
+        if "dualselect" not in self.strategies:
+            raise ConfigError("strategies leaves out dualselect, which the others are compared with: add it")
+
+
+OPTIONS: dict[str, Field] = {one.name: one for one in fields(DiagnosticOptions)}
+
+
+@dataclass(frozen=True)
+class DiagnosticSettings:
+    """A diagnostic.
+
+    Attributes:
+        options: What is measured.
+        run: Model, data and method, as of a training run; `output_dir` is where the diagnostic is kept.
+        written: All of it as plain values, in the words of the user.
+    """
+
+    options: DiagnosticOptions
+    run: RunSettings
+    written: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is kept."""
+        return Path(self.run.training.output_dir or ".").absolute()
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Rows of a task batch: those of an optimizer step."""
+        training = self.run.training
+        return training.per_device_train_batch_size * training.gradient_accumulation_steps
+
+
+def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> DiagnosticSettings:
+    """The settings of a diagnostic from a YAML file and the command line.
+
+    Args:
+        config: The file; None for none.
+        given: Settings by name, which win over the file.
+
+    Raises:
+        ConfigError: A name is no setting, or a value cannot be used; the message says what to write.
+    """
+    where = str(config) if config else "command line"
+    content = {str(name): value for name, value in (read_mapping(Path(config)) if config else {}).items()}
+    content = {**content, **given}
+    own = {name: _typed(name, value, where) for name, value in content.items() if name in OPTIONS}
+    of_run = {name: value for name, value in content.items() if name not in OPTIONS}
+    folder = of_run.pop("output_dir", None)
+    if not folder:
+        raise ConfigError("output_dir is missing: write --output_dir with the folder of the diagnostic")
+    options = DiagnosticOptions(**own)
+    if not options.probe_data:
+        raise ConfigError(
+            "probe_data is missing: write --probe_data with safe responses that are in neither the task data nor the "
+            "pool, such as builtin:refusal[400:424]"
+        )
+    run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
+    if run.training.correction == "none":
+        raise ConfigError("correction is none: the strategies are compared by their corrections; leave it out")
+    typed = {name: typed_value(name, value, where) for name, value in of_run.items() if name in setting_types()}
+    return DiagnosticSettings(options, run, own | typed)
+
+
+def named_source(source: str) -> tuple[str, str]:
+    """Name and place of a source written as NAME=SOURCE; one without a name is its own name."""
+    found = re.fullmatch(r"(?P<name>[\w .+-]+)=(?P<place>.+)", source)
+    if found is None or Path(source).exists():
+        return source, source
+    return found["name"], found["place"]
+
+
+def _typed(name: str, value: Any, where: str) -> Any:
+    option = OPTIONS[name]
+    choices = option.metadata.get("choices")
+    if option.type is int:
+        if not re.fullmatch(r"-?\d+", str(value)):
+            raise ConfigError(f"{where}: {name} is {value!r}; write an integer")
+        return int(value)
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        if not isinstance(one, str) or (choices and one not in choices):
+            raise ConfigError(f"{where}: {name} is {one!r}; write {'one of ' + ', '.join(choices or ['a text'])}")
+    return values if option.type is not str else values[0]
