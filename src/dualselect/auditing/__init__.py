@@ -1,6 +1,6 @@
 """What some data would do to a model's safety, learned before training.
 
-The folder is not called `audit`: `dualselect.audit` is the function.
+Neither the folder nor a module is called `audit`: a module would take the place of the function of that name.
 """
 
 import importlib
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from dualselect.auditing.audit import audit, audit_into
+    from dualselect.auditing.auditing import audit, audit_into
     from dualselect.auditing.rows import TaskRows
     from dualselect.auditing.scores import SCORES
     from dualselect.auditing.settings import AuditSettings
@@ -21,8 +21,8 @@ _HOMES = {
     "AuditSettings": "settings",
     "AuditSummary": "summary",
     "TaskRows": "rows",
-    "audit": "audit",
-    "audit_into": "audit",
+    "audit": "auditing",
+    "audit_into": "auditing",
 }
 
 

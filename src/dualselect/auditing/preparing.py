@@ -108,6 +108,7 @@ def prepare(
             "loss": _short(scores.losses[position]),
             "preservation_loss": _short(scores.preservation_losses[position]),
             "cosine": _short(scores.cosines[position]),
+            **{part: pool.conversation(position)[part] for part in ("prompt", "completion")},
         }
         for position, (name, category) in enumerate(zip(pool.ids, pool.categories, strict=True))
     ]

@@ -9,6 +9,7 @@ from typing import Any
 from dualselect.errors import DataError
 
 
+SUMMARY = "summary.json"
 FORMAT = 1
 RULE = (
     "drop every row whose cosine to the reference direction is below the conflict threshold, which is halfway between "

@@ -25,6 +25,7 @@ from dualselect.errors import DualSelectError
 
 VERBS = {
     "train": "fine-tune a model on your task and keep it as safe as it was",
+    "audit": "learn before training which rows of your data would erode which safe behavior",
     "evaluate": "measure refusals, over-refusals and task answers of a model, a run or a server",
     "compare": "compare ways to fine-tune: methods times seeds to one table and one figure",
     "diagnose": "see the mechanism: which references are picked for which task, how alike, and what they are worth",

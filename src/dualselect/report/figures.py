@@ -96,6 +96,61 @@ def histogram(values: Mapping[str, Sequence[float]], *, across: str, line_at: fl
     return _legend(names, "━") + _svg(figure)
 
 
+def counted_histogram(
+    counts: Mapping[str, Mapping[float, int]], width: float, *, across: str, line_at: float | None
+) -> Markup:
+    """Densities of values that were counted in bins, by name, and a vertical line.
+
+    Args:
+        counts: For each name the number of values in each bin, by the bin's lower end.
+        width: Of a bin.
+        across: Label of the values.
+        line_at: Where the line stands.
+    """
+    figure, axes = _figure(5.4, 3.0)
+    occupied = sorted({low for some in counts.values() for low in some})
+    first, last = (occupied[0], occupied[-1] + width) if occupied else (-1.0, 1.0)
+    bins = max(1, round((last - first) / width))
+    joined = max(1, bins // 30)
+    edges = [first + place * width * joined for place in range(-(-bins // joined) + 1)]
+    names = sorted(counts)
+    for place, name in enumerate(names):
+        heights, total = [0.0] * (len(edges) - 1), sum(counts[name].values())
+        for low, count in counts[name].items():
+            heights[round((low - first) / width) // joined] += count / (total * width * joined)
+        style = list(DASHES)[place // len(COLORS) % len(DASHES)]
+        axes.stairs(heights, edges, linewidth=1.6, color=_color(place), linestyle=style)
+    if line_at is not None:
+        axes.axvline(line_at, color=GRAY, linestyle="--")
+    axes.set_xlabel(_label(across, 60))
+    axes.set_ylabel("density")
+    glyphs = [list(DASHES.values())[place // len(COLORS) % len(DASHES)] for place in range(len(names))]
+    return _legend(names, *(glyphs or ["━"])) + _svg(figure)
+
+
+def heat_map(down: Sequence[str], across: Sequence[str], values: Sequence[Sequence[float]], *, label: str) -> Markup:
+    """Shares as a map, each written into its field.
+
+    Args:
+        down: Names of the rows.
+        across: Names of the columns.
+        values: For each row a share in [0, 1] for each column.
+        label: What the shares are.
+    """
+    figure = _blank(2.6 + 0.75 * len(across), 1.3 + 0.28 * len(down))
+    axes = figure.subplots()
+    image = axes.imshow(values, aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="none")
+    for row, shares in enumerate(values):
+        for column, share in enumerate(shares):
+            # the map is dark below its middle, whatever the color scheme of the page
+            color = "#ffffff" if share < 0.5 else "#000001"
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color, fontsize=8)
+    axes.set_yticks(range(len(down)), [_label(name) for name in down])
+    axes.set_xticks(range(len(across)), [_label(name, 18) for name in across], rotation=30, ha="right")
+    figure.colorbar(image, ax=axes, label=_label(label, 40))
+    return _svg(figure)
+
+
 def intervals(rows: Mapping[str, Mapping[str, Cell]], names: Sequence[str], *, across: str) -> Markup:
     """Values with their intervals as dots, one row per category and one dot in it per name.
 
@@ -231,4 +286,4 @@ def _svg(figure: Figure) -> Markup:
     # names of parts, the same in every figure, which a page may have once only
     svg = re.sub(r' id="[A-Za-z0-9]+_\d+"', "", svg)
     # black is matplotlib's unwritten default for text: say it, so that it follows the page
-    return Markup(re.sub(r"<text (style=\"[^\"]*)\"", r'<text \1; fill: currentColor"', svg))  # noqa: S704 - drawn here
+    return Markup(re.sub(r'<text (style="(?:(?!fill:)[^"])*)"', r'<text \1; fill: currentColor"', svg))  # noqa: S704 - drawn here

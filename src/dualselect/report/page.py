@@ -71,7 +71,7 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
         missing={name: found.missing for name, found in texts.items() if found.missing},
         left_out=[reason for run in runs for reason in run.left_out],
         row_limit=ROW_LIMIT,
-        **_scripts(tables),
+        **table_scripts(tables),
     )  # fmt: skip
     write_text(output, page)
     return output
@@ -164,7 +164,7 @@ def _mechanism(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _scripts(tables: Sequence[Table]) -> dict[str, Any]:
+def table_scripts(tables: Sequence[Table]) -> dict[str, Any]:
     """The scripts and styles of the tables, and the policy that allows these scripts and nothing else."""
     if not tables:
         return {"scripts": [], "data": {}, "table_style": "", "policy": _policy([])}

@@ -204,7 +204,7 @@ def response_table(evaluations: Sequence[Evaluation]) -> Table:
                     *(_yes_or_no(response["measures"].get(measure)) for measure in measures),
                 ],
                 "texts": [
-                    _cut(as_text(response["prompt"])), _cut(response["response"]), response["answer"],
+                    cut(as_text(response["prompt"])), cut(response["response"]), response["answer"],
                     *(_said(verdicts.get(judge)) for judge in judges),
                 ],
                 "secret": response["suite"] not in open_of[evaluation.name],
@@ -236,10 +236,11 @@ def _prompt_key(response: dict[str, Any]) -> tuple[str, str]:
 
 
 def _texts_of(texts: dict[str, RowTexts], run: RunFiles, role: str, name: str) -> list[str]:
-    return [_cut(text) for text in texts[run.name].texts.get(role, {}).get(name, ())]
+    return [cut(text) for text in texts[run.name].texts.get(role, {}).get(name, ())]
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text short enough for a page; how much is left out is said in it."""
     if len(text) <= TEXT_LIMIT:
         return text
     return f"{text[:TEXT_LIMIT]}\n[{len(text) - TEXT_LIMIT:,} more characters are not on this page]"
@@ -263,7 +264,7 @@ def _named(measure: str, verdict: dict[str, Any] | None) -> str | float | None:
 
 
 def _said(verdict: dict[str, Any] | None) -> str:
-    return "" if verdict is None else _cut("\n".join(filter(None, (verdict["reason"], verdict["raw"]))))
+    return "" if verdict is None else cut("\n".join(filter(None, (verdict["reason"], verdict["raw"]))))
 
 
 def _yes_or_no(value: float | None) -> str | None:

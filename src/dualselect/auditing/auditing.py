@@ -26,7 +26,7 @@ from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.scoring import score_rows
 from dualselect.auditing.settings import AuditSettings
 from dualselect.auditing.store import ScoreStore
-from dualselect.auditing.summary import RULE, AuditSummary
+from dualselect.auditing.summary import RULE, SUMMARY, AuditSummary
 from dualselect.auditing.survey import Survey, survey_rows
 from dualselect.config import DualSelectConfig
 from dualselect.data.tokens import batch_tokenizer
@@ -37,7 +37,6 @@ from dualselect.run_record import model_fingerprint
 
 logger = logging.getLogger(__name__)
 
-SUMMARY = "summary.json"
 UNFINISHED = ".prepared.safetensors", ".scores.jsonl"
 TRAINING_SETTINGS = (
     "learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm per_device_train_batch_size "

@@ -1,0 +1,185 @@
+"""`dualselect audit`: which rows of the data would erode which safe behavior, learned before training."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dualselect.errors import ConfigError
+
+
+DESCRIPTION = """\
+Learn before training which rows of your data would erode which safe behavior. The model is not trained: a copy of its
+adapter takes a few warm-up steps and is thrown away.
+
+examples:
+  dualselect audit --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir audits/first
+  dualselect audit --task_data my_task.jsonl --reference_data builtin --output_dir audits/first --fail_above 0.02
+  dualselect audit --config runs/first/config.yaml --output_dir audits/first --cleaned my_task.clean.jsonl
+
+OUTPUT_DIR holds audit.jsonl and audit.csv (one line for each row, its id first), references.jsonl, summary.json and
+report.html. An audit that was cut off goes on where it stopped when the same command is typed again. JSONL and Parquet
+files are streamed: memory does not grow with the rows.
+
+Every setting of dualselect train can be given too, in a --config or as --key value; an audit looks ahead to that
+training. Those that matter: model_name_or_path, task_data, reference_data, output_dir, overwrite, max_length,
+learning_rate, selection_warmup_steps, preservation_loss, reference_contrast (here compliance unless a config or you
+say otherwise), reference_fraction, per_device_train_batch_size, reference_batch_size, seed. dualselect train --help
+explains them.
+"""
+EPILOG = """\
+scores (--score); none needs labels of your data:
+{scores}
+
+exit status: 0; 2 when --fail_above is exceeded, and for errors
+"""
+PAGE = "report.html"
+
+
+def run(arguments: list[str]) -> int:
+    """Audit, print the summary, say where the files are.
+
+    Returns:
+        0, or 2 when more rows are in conflict than `--fail_above` allows.
+    """
+    options, rest = _parser().parse_known_args(arguments)
+    given = {word.split("=")[0].replace("-", "_") for word in rest}
+    if not given & {"__config", "__reference_contrast"}:
+        rest = [*rest, "--reference_contrast", "compliance"]
+
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    from dualselect.auditing import AuditSettings, TaskRows, audit_into
+    from dualselect.auditing.cleaning import check_cleaned, write_cleaned
+    from dualselect.auditing.text import summary_text
+    from dualselect.cli.parser import parse_train_arguments
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    settings = parse_train_arguments(rest).settings
+    assert settings is not None
+    if options.fail_above is not None and not 0 <= options.fail_above <= 1:
+        raise ConfigError(f"--fail_above is {options.fail_above}: it must be a share of the rows, from 0 to 1")
+    asked = AuditSettings(
+        score=options.score,
+        all_scores=options.all_scores,
+        controls=not options.no_controls,
+        sample=options.sample,
+        risky_ids=_ids(options.risky_ids),
+    )
+    rows = TaskRows(settings.data.task_data)
+    if options.cleaned is not None:
+        check_cleaned(options.cleaned, rows, options.budget, sampled=asked.sample is not None)
+    folder = Path(settings.training.output_dir or ".")
+    model, tokenizer, references, harmless, peft_config = _loaded(settings, options.harmless_data)
+    summary = audit_into(
+        folder,
+        model,
+        tokenizer,
+        rows,
+        references,
+        asked,
+        settings.training,
+        harmless=harmless,
+        peft_config=peft_config,
+        overwrite=settings.data.overwrite,
+    )
+    print("\n" + summary_text(summary))
+    if options.cleaned is not None:
+        cleaned = write_cleaned(options.cleaned, folder, rows, options.budget)
+        print(
+            f"\n{options.cleaned}: {cleaned.kept:,} rows kept, {cleaned.dropped:,} left out"
+            + (f", {cleaned.unscored:,} of them since they could not be scored" if cleaned.unscored else "")
+        )
+    print(f"\nrows, references and numbers: {folder}{_page(folder)}")
+    share = summary.conflict["value"]
+    if options.fail_above is not None and share is not None and share > options.fail_above:
+        print(f"{share:.1%} of the rows are in conflict, more than --fail_above {options.fail_above:g}")
+        return 2
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"command line: {message}; dualselect audit --help explains every option")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from dualselect.auditing.scores import SCORES
+
+    scores = "\n".join(f"  {name:<23} {score.about}" for name, score in SCORES.items())
+    parser = _Parser(
+        prog="dualselect audit",
+        usage="dualselect audit --task_data SOURCE --reference_data SOURCE --output_dir FOLDER [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG.format(scores=scores),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--score", default="published", help="what ranks the rows, see below (%(default)s)")
+    add(
+        "--all_scores",
+        action="store_true",
+        help="also compute the scores that need a further forward pass of each row, to compare all of them",
+    )
+    add("--risky_ids", type=Path, help="file with ids of rows known to be risky, one a line (kind risky is known too)")
+    add(
+        "--no_controls", action="store_true", help="with known risky rows: leave out the control that fine-tunes first"
+    )
+    add("--harmless_data", nargs="+", help="harmless conversations to calibrate with (built-in chat and look-alikes)")
+    add("--sample", type=int, help="score so many rows, drawn by lot: shares become estimates with intervals")
+    add("--fail_above", type=float, help="end with status 2 when a larger share of the rows is in conflict")
+    add("--cleaned", type=Path, help="write a copy of the data without the rows in conflict into this .jsonl file")
+    add("--budget", default="auto", help="for --cleaned: auto, or the token budget whose rows are kept (%(default)s)")
+    return parser
+
+
+def _ids(path: Path | None) -> frozenset[str]:
+    if path is None:
+        return frozenset()
+    ids = frozenset(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    if not ids:
+        raise ConfigError(f"--risky_ids {path} names no id: write one on each line")
+    return ids
+
+
+def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, Any, Any, Any]:
+    """Model, tokenizer, references, harmless conversations, adapter; what is quick to check comes first."""
+    from trl import get_peft_config, get_quantization_config
+
+    from dualselect.data_sources import read_sources
+    from dualselect.models import load_model
+
+    references = read_sources(settings.data.reference_data or ["builtin"], "reference_data")
+    harmless = read_sources(harmless_data, "harmless_data") if harmless_data else None
+    for line in references.told:
+        print(f"reference_data: {line}")
+    model, tokenizer = load_model(
+        settings.model.model_name_or_path,
+        dtype=settings.model.dtype,
+        revision=settings.model.model_revision,
+        quantization_config=get_quantization_config(settings.model),
+        trust_remote_code=settings.training.trust_remote_code,
+        attn_implementation=settings.model.attn_implementation,
+    )
+    if get_quantization_config(settings.model) is None:
+        model.to(settings.training.device)
+    peft_config = get_peft_config(settings.model)
+    return model, tokenizer, references.dataset, harmless.dataset if harmless else None, peft_config
+
+
+def _page(folder: Path) -> str:
+    """Write the page where its packages are installed, and say which it is or how to get it."""
+    from dualselect.cli.report import PAGE_PACKAGES
+
+    if any(importlib.util.find_spec(name) is None for name in PAGE_PACKAGES):
+        return f"\nno page: it needs packages, type {sys.executable} -m pip install 'dualselect[report]'"
+
+    from dualselect.report.audit_page import write_audit_page
+
+    return f"\nthe page: {write_audit_page(folder, folder / PAGE).resolve()}"

@@ -1,0 +1,188 @@
+"""The page of an audit: which rows conflict with which safe behavior, ranked, with the pictures."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from dualselect.auditing.counting import BIN_WIDTH
+from dualselect.auditing.finishing import REFERENCES, ROWS, read_lines
+from dualselect.auditing.rows import TaskRows
+from dualselect.auditing.summary import SUMMARY, AuditSummary
+from dualselect.auditing.text import CONTROL_NAME
+from dualselect.data.sources import Source
+from dualselect.errors import DualSelectError
+from dualselect.files import write_text
+from dualselect.report import figures
+from dualselect.report.page import page_environment, table_scripts
+from dualselect.report.tables import HARMLESS_KINDS, Column, Table, cut
+from dualselect.report.texts import as_text
+
+
+SHOWN_ROWS = 10_000
+"""Rows of the table, at most: those that rank highest."""
+CONFLICTS_SHOWN = 3
+
+
+def write_audit_page(folder: Path, output: Path) -> Path:
+    """Write the page of a finished audit.
+
+    Args:
+        folder: The audit: `summary.json`, `audit.jsonl`, `references.jsonl`.
+        output: The HTML file.
+
+    Returns:
+        `output`.
+
+    Raises:
+        DataError: The folder holds no finished audit.
+    """
+    summary = AuditSummary.read(folder / SUMMARY)
+    lines = sorted(_highest(read_lines(folder / ROWS)), key=lambda line: line["rank"])
+    texts, missing = _texts(summary, {line["row"]: line["id"] for line in lines})
+    references = list(read_lines(folder / REFERENCES))
+    tables = [_row_table(summary, lines, texts), _reference_table(references)]
+    kinds = {kind: found for kind, found in summary.kinds.items() if found["scored"]}
+    page = (
+        page_environment()
+        .get_template("audit.html.j2")
+        .render(
+            name=folder.resolve().name,
+            summary=summary,
+            control=CONTROL_NAME,
+            missing=missing,
+            tables={table.name: table for table in tables},
+            cosines=_cosines(summary, kinds),
+            categories=_categories(kinds),
+            kept=_kept(kinds),
+            **table_scripts(tables),
+        )
+    )
+    write_text(output, page)
+    return output
+
+
+def _highest(lines: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    return (line for line in lines if not line["unscored"] and line["rank"] <= SHOWN_ROWS)
+
+
+def _texts(summary: AuditSummary, wanted: dict[int, str]) -> tuple[dict[int, list[str]], str]:
+    """Prompt and response of rows by number, read again from the data; and why there are none."""
+    try:
+        if hubs := [source for source in summary.data["sources"] if Source.of(source).is_hub_name]:
+            raise DualSelectError(f"{', '.join(hubs)} is on a hub, which a page does not ask")
+        found = {}
+        for row in TaskRows(summary.data["sources"]):
+            if row.number in wanted:
+                if row.id != wanted[row.number]:
+                    raise DualSelectError(f"{', '.join(summary.data['sources'])} changed since the audit")
+                texts = (row.conversation["prompt"], row.conversation["completion"])
+                found[row.number] = [cut(as_text(text)) for text in texts]
+        return found, ""
+    except (DualSelectError, OSError) as error:
+        return {}, str(error)
+
+
+def _row_table(summary: AuditSummary, lines: list[dict[str, Any]], texts: dict[int, list[str]]) -> Table:
+    table = Table(
+        "task-rows",
+        [
+            Column("Row", width=130),
+            Column("Rank", "number", rank=1, width=75),
+            Column("Kind", rank=2, width=90, filters=True),
+            Column("Category", rank=3, filters=True),
+            Column("In conflict", rank=1, width=110, filters=True),
+            Column("Conflicts most with", rank=2, width=150),
+            Column("Prompt", "text", rank=5, width=170),
+            Column("Score", "number", rank=2, width=90),
+            Column("Cosine", "number", rank=1, width=90),
+            Column("Loss", "number", rank=4, width=85),
+            Column("Smallest budget that keeps it", "number", rank=6, width=130, filters=True),
+            Column("Known to be risky", rank=7, width=100, filters=True),
+        ],
+        ["Prompt", "Response"],
+        ["Conflicts with", "", "Cosine"],
+    )
+    for line in lines:
+        categories = [it["category"] for it in line["conflict_categories"]]
+        table.rows.append(
+            {
+                "cells": [
+                    line["id"], line["rank"], line["kind"], line["category"], _said(line["conflict"]),
+                    ", ".join(categories[:CONFLICTS_SHOWN]), 0, _short(line["score"]), _short(line["cosine"]),
+                    _short(line["loss"]), min((float(it) for it, kept in line["kept"].items() if kept), default=None),
+                    _said(line["risky"]) if "risky" in line else None,
+                ],
+                "texts": texts.get(line["row"], []),
+                "secret": line["kind"] == "risky" or (line["conflict"] and line["kind"] not in HARMLESS_KINDS),
+                "history": [
+                    *(["category", it["category"], _short(it["cosine"])] for it in line["conflict_categories"]),
+                    *(["reference", it["id"], _short(it["cosine"])] for it in line["conflict_references"]),
+                ],
+            }
+        )  # fmt: skip
+    table.left_out = summary.data["drawn"] - len(lines)
+    return table
+
+
+def _reference_table(references: list[dict[str, Any]]) -> Table:
+    table = Table(
+        "references",
+        [
+            Column("Reference", width=130),
+            Column("Rank", "number", rank=1, width=75),
+            Column("Category", rank=2, filters=True),
+            Column("Selected", rank=1, width=110, filters=True),
+            Column("Prompt", "text", rank=5, width=170),
+            Column("Response", "text", rank=6, width=170),
+            Column("Score", "number", rank=3, width=90),
+            Column("Preservation loss", "number", rank=3, width=140),
+            Column("Conflict: cosine to the task direction", "number", rank=3, width=140),
+        ],
+        ["Prompt", "Response"],
+    )
+    for it in table.first(sorted(references, key=lambda it: it["rank"])):
+        numbers = [_short(it[name]) for name in ("score", "preservation_loss", "cosine")]
+        table.rows.append(
+            {
+                "cells": [it["id"], it["rank"], it["category"], _said(it["selected"]), 0, 1, *numbers],
+                "texts": [cut(as_text(it["prompt"])), cut(as_text(it["completion"]))],
+                "secret": True,
+                "history": [],
+            }
+        )
+    return table
+
+
+def _cosines(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
+    counts = {
+        kind: {int(place) * BIN_WIDTH - 1: count for place, count in found["histogram"].items()}
+        for kind, found in kinds.items()
+    }
+    if not counts:
+        return None
+    across = "cosine of a row's gradient to the reference direction"
+    return figures.counted_histogram(counts, BIN_WIDTH, across=across, line_at=summary.conflict["threshold"])
+
+
+def _categories(kinds: dict[str, Any]) -> Any:
+    names = sorted({name for found in kinds.values() for name in found["categories"]})
+    if not names:
+        return None
+    shares = [[found["categories"][name] for found in kinds.values()] for name in names]
+    return figures.heat_map(names, list(kinds), shares, label="share of rows in conflict")
+
+
+def _kept(kinds: dict[str, Any]) -> Any:
+    curves = {
+        kind: sorted((100 * float(budget), 100 * share) for budget, share in found["kept"].items())
+        for kind, found in kinds.items()
+    }
+    return figures.lines(curves, across="token budget, %", up="rows kept, %") if curves else None
+
+
+def _said(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.4g}")
