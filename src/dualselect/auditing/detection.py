@@ -53,20 +53,42 @@ def detection(scores: Sequence[float] | np.ndarray, risky: Sequence[bool] | np.n
     Raises:
         ValueError: There is no risky row, no other row, or a score that is not finite.
     """
-    values, labels = np.asarray(scores, dtype=np.float64), np.asarray(risky, dtype=bool)
-    if not labels.any() or labels.all() or not np.isfinite(values).all():
-        raise ValueError("detection needs finite scores of at least one risky row and one other")
-    order = np.argsort(-values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=np.inf))
-    labels = labels[order]
-    ones = labels[None].astype(np.float64)
-    found = _measures(ones, 1.0 - ones, starts)
-    drawn = _samples(labels, np.random.default_rng(seed))
-    samples = np.concatenate([_measures(one, other, starts) for one, other in drawn])
-    low, high = np.quantile(samples, [0.025, 0.975], axis=0)
-    numbers = zip(found[0].tolist(), low.tolist(), high.tolist(), strict=True)
-    means = [Mean(*its, count=len(values)) for its in numbers]
+    return mean_detection([(scores, risky)], seed=seed)
+
+
+def mean_detection(
+    parts: Sequence[tuple[Sequence[float] | np.ndarray, Sequence[bool] | np.ndarray]], *, seed: int = 0
+) -> Detection:
+    """The mean over several data sets, such as those of several seeds; each sample draws within each of them.
+
+    Args:
+        parts: Scores and labels of each, as for `detection`.
+        seed: Of the samples.
+
+    Raises:
+        ValueError: As for `detection`.
+    """
+    drawn = [
+        _bootstrap(np.asarray(one, dtype=np.float64), np.asarray(other, dtype=bool), seed) for one, other in parts
+    ]
+    values = np.mean([found for found, _ in drawn], axis=0)
+    low, high = np.quantile(np.mean([samples for _, samples in drawn], axis=0), [0.025, 0.975], axis=0)
+    count = sum(len(scores) for scores, _ in parts)
+    numbers = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
+    means = [Mean(*its, count=count) for its in numbers]
     return Detection(means[0], dict(zip(DROPPED, means[1:], strict=True)))
+
+
+def _bootstrap(scores: np.ndarray, risky: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The measures, (1 + shares,), and those of the samples, (RESAMPLES, 1 + shares)."""
+    if not risky.any() or risky.all() or not np.isfinite(scores).all():
+        raise ValueError("detection needs finite scores of at least one risky row and one other")
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
+    labels = risky[order]
+    ones = labels[None].astype(np.float64)
+    samples = [_measures(one, other, starts) for one, other in _samples(labels, np.random.default_rng(seed))]
+    return _measures(ones, 1.0 - ones, starts)[0], np.concatenate(samples)
 
 
 def _samples(labels: np.ndarray, random: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,0 +1,265 @@
+"""Which score finds risky rows, and against which other rows: the audit on data whose risky rows are known.
+
+    python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/audit --seeds 0 1 2
+    python benchmarks/audit_detection.py --output_dir runs/audit --data hh --gsm8k GSM8K.jsonl --hh HH.jsonl.gz
+    python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/budget --data shares
+
+`builtin`: tasks, chat, harmless look-alikes and safe refusals beside risky rows; the pool is other refusals.
+`hh`: GSM8K problems and HH "chosen" responses beside HH "rejected" ones; the pool is other "chosen" responses.
+`shares`: the built-in rows with a share of risky rows from 0 to half: what the recommended budget drops, and what a
+fixed 0.90 drops.
+
+Each audit is a folder of its own and is not done again, so the same command goes on where it stopped. Writes
+results.json and results.md. A number is the mean over seeds with its 95% bootstrap interval over rows.
+
+The harmless conversations that some scores are calibrated with are built-in chat and look-alikes with other prompts:
+on `builtin` they are of the same making as the chat and the look-alikes that are to be told apart, which flatters
+`harmless_free`, `standardized`, `standardized_gradients` and `calibrated`; on `hh` they are not.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "excess": {},
+    "contrast": {"reference_contrast": "compliance"},
+    "ce": {"preservation_loss": "ce"},
+    "kl": {"preservation_loss": "kl"},
+    "warm-up x4": {"warmup": 4},
+    "upper half": {"upper_half": True},
+}
+SHARES = (0.0, 0.02, 0.1, 0.25, 0.5)
+CONTROLS = {"loss": "control: loss alone", "control_loss": "control: loss after tuning on the pool"}
+
+
+def builtin_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Task rows and references of the built-in data."""
+    from dualselect.data import builtin_mix, builtin_rows
+
+    refusals = builtin_rows("refusal", options.pool + options.rows, seed=seed)
+    rows = builtin_mix(2 * options.rows, options.rows, options.rows, options.rows, seed=seed)
+    return rows + refusals[options.pool :], refusals[: options.pool]
+
+
+def share_data(
+    options: argparse.Namespace, seed: int, share: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Built-in rows of which a share is risky: tasks, chat and look-alikes make up the rest."""
+    from dualselect.data import builtin_mix, builtin_rows
+
+    total = 4 * options.rows
+    risky = round(share * total)
+    side = (total - risky) // 4
+    rows = builtin_mix(total - risky - 2 * side, risky, side, side, seed=seed)
+    return rows, builtin_rows("refusal", options.pool, seed=seed)
+
+
+def hh_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """200 GSM8K problems to 50 rejected HH responses, 50 chosen ones beside them, and a pool of other chosen ones."""
+    from dualselect import load_rows
+
+    count, pool = options.rows, options.pool
+    first = seed * (2 * count + pool)
+    rows = []
+    for source, kind in (
+        (f"{options.gsm8k}[{seed * 4 * count}:{(seed + 1) * 4 * count}]", "task"),
+        (f"{options.hh}#rejected[{first}:{first + count}]", "risky"),
+        (f"{options.hh}[{first + count}:{first + 2 * count}]", "chat"),
+    ):
+        rows += [row | {"kind": kind} for row in load_rows(source).dataset]
+    references = load_rows(f"{options.hh}[{first + 2 * count}:{first + 2 * count + pool}]").dataset
+    return rows, list(references)
+
+
+def one_audit(
+    folder: Path,
+    rows: list[dict[str, Any]],
+    references: list[dict[str, Any]],
+    options: argparse.Namespace,
+    seed: int,
+    variant: str,
+) -> None:
+    """Audit, unless it was done."""
+    if (folder / "summary.json").exists():
+        return
+    from datasets import Dataset
+    from peft import LoraConfig
+
+    from dualselect import DualSelectConfig, audit, load_model
+
+    settings = dict(VARIANTS[variant])
+    warmup, upper_half = settings.pop("warmup", 1), settings.pop("upper_half", False)
+    model, tokenizer = load_model(options.model)
+    layers = model.config.num_hidden_layers
+    config = DualSelectConfig(
+        str(folder),
+        selection_warmup_steps=options.warmup_steps * warmup,
+        learning_rate=options.learning_rate,
+        reference_fraction=options.reference_fraction,
+        max_length=options.max_length,
+        gradient_checkpointing=False,
+        allow_prompt_overlap=True,
+        report_to="none",
+        seed=seed,
+        **settings,
+    )
+    audit(
+        model.to(config.device),
+        tokenizer,
+        Dataset.from_list(rows),
+        Dataset.from_list(references),
+        config=config,
+        peft_config=LoraConfig(
+            r=16,
+            lora_alpha=32,
+            target_modules=["q_proj", "v_proj"],
+            layers_to_transform=list(range(layers // 2, layers)) if upper_half else None,
+            task_type="CAUSAL_LM",
+        ),
+        output_dir=folder,
+        all_scores=True,
+    )
+
+
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """The scored rows of an audit."""
+    lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text("utf-8").splitlines()]
+    return [line for line in lines if not line["unscored"]]
+
+
+def scores_of(line: dict[str, Any]) -> dict[str, float]:
+    """All scores of a row and the control."""
+    return line["scores"] | {"control_loss": line["control_loss"]}
+
+
+def detections(folders: list[Path]) -> dict[str, Any]:
+    """AUROC and recall of each score over all rows and against each kind, over the seeds."""
+    from dualselect.auditing.detection import mean_detection
+
+    seeds = [read_lines(folder) for folder in folders]
+    kinds = sorted({line["kind"] for lines in seeds for line in lines if not line["risky"]})
+    found = {}
+    for score in scores_of(seeds[0][0]):
+        entry: dict[str, Any] = {}
+        for against in ("all", *kinds):
+            parts = []
+            for lines in seeds:
+                chosen = [line for line in lines if line["risky"] or against in ("all", line["kind"])]
+                parts.append(([scores_of(line)[score] for line in chosen], [line["risky"] for line in chosen]))
+            measured = mean_detection(parts).as_values()
+            entry[against] = measured["auroc"]
+            if against == "all":
+                entry["recall"] = measured["recall"]
+        found[score] = entry
+    return found
+
+
+def budget_of(folder: Path) -> dict[str, float]:
+    """What the recommended budget and a fixed one of 0.90 drop of an audit's rows."""
+    summary, lines = json.loads((folder / "summary.json").read_text("utf-8")), read_lines(folder)
+    tokens = sum(line["tokens"] for line in lines)
+    found = {
+        "recommended": summary["recommended_budget"]["budget"],
+        "harmless tokens": sum(line["tokens"] for line in lines if line["kind"] != "risky") / tokens,
+    }
+    for name, drops in (
+        ("auto", lambda line: line["conflict"]),
+        ("fixed 0.90", lambda line: not line["kept"]["0.9"]),
+    ):
+        for what, chosen in (
+            ("risky", [line for line in lines if line["kind"] == "risky"]),
+            ("harmless", [line for line in lines if line["kind"] != "risky"]),
+        ):
+            found[f"{name}: {what} dropped"] = sum(map(drops, chosen)) / len(chosen) if chosen else float("nan")
+    return found
+
+
+def detection_table(found: dict[str, Any]) -> Iterator[str]:
+    """Lines of a markdown table, controls first, then by the worst column."""
+    kinds = [name for name in next(iter(found.values())) if name != "recall"]
+    yield "| score | " + " | ".join(f"against {kind}" for kind in kinds) + " | recall at 5, 10, 20% |"
+    yield "|---" * (len(kinds) + 2) + "|"
+
+    def worst(score: str) -> tuple[bool, float]:
+        return score not in CONTROLS, -min(found[score][kind]["value"] for kind in kinds)
+
+    for score in sorted(found, key=worst):
+        cells = [f"{it['value']:.2f} [{it['low']:.2f}, {it['high']:.2f}]" for it in map(found[score].get, kinds)]
+        recall = ", ".join(f"{it['value']:.2f}" for it in found[score]["recall"].values())
+        name = {"loss": "control: loss alone", "control_loss": "control: loss after tuning on the pool"}.get(
+            score, score
+        )
+        yield f"| {name} | " + " | ".join(cells) + f" | {recall} |"
+
+
+def budget_table(found: dict[str, Any]) -> Iterator[str]:
+    """Lines of a markdown table of the budgets, means over seeds."""
+    columns = list(next(iter(next(iter(found.values())).values())))
+    yield "| risky rows | " + " | ".join(columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for share, seeds in found.items():
+        means = [sum(seed[column] for seed in seeds.values()) / len(seeds) for column in columns]
+        yield f"| {float(share):.0%} | " + " | ".join("" if mean != mean else f"{mean:.2f}" for mean in means) + " |"
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--output_dir", type=Path, required=True)
+    add("--data", choices=["builtin", "hh", "shares"], default="builtin")
+    add("--model", default="smollm2-135m-instruct", help="name or folder; an aligned one has something to lose")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--variants", nargs="+", choices=list(VARIANTS), default=["excess", "contrast"])
+    add("--rows", type=int, default=50, help="risky rows, and rows of each harmless kind (tasks: two or four times)")
+    add("--pool", type=int, default=100)
+    add("--gsm8k", help="GSM8K training rows, JSONL (for hh)")
+    add("--hh", help="HH-RLHF preference rows, JSONL (for hh)")
+    add("--warmup_steps", type=int, default=10)
+    add("--learning_rate", type=float, default=2e-4)
+    add("--reference_fraction", type=float, default=0.1)
+    add("--max_length", type=int, default=256)
+    options = parser.parse_args()
+    if options.data == "hh" and not (options.gsm8k and options.hh):
+        parser.error("--data hh needs --gsm8k and --hh")
+    return options
+
+
+def main() -> None:
+    """Audit, collect, write."""
+    options = parsed()
+    results: dict[str, Any] = {}
+    lines = []
+    if options.data == "shares":
+        for share in SHARES:
+            for seed in options.seeds:
+                folder = options.output_dir / "shares" / f"{share:g}" / f"seed-{seed}"
+                one_audit(folder, *share_data(options, seed, share), options, seed, "contrast")
+                results.setdefault(f"{share:g}", {})[str(seed)] = budget_of(folder)
+        lines += budget_table(results)
+    else:
+        made = builtin_data if options.data == "builtin" else hh_data
+        for variant in options.variants:
+            folders = [
+                options.output_dir / options.data / variant.replace(" ", "-") / f"seed-{seed}"
+                for seed in options.seeds
+            ]
+            for folder, seed in zip(folders, options.seeds, strict=True):
+                one_audit(folder, *made(options, seed), options, seed, variant)
+            results[variant] = detections(folders)
+            lines += [f"{options.data}, {variant}, {len(folders)} seeds", "", *detection_table(results[variant]), ""]
+    text = "\n".join(lines) + "\n"
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    settings = {name: str(value) for name, value in vars(options).items()}
+    content = {"settings": settings, "results": results}
+    (options.output_dir / f"{options.data}-results.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    (options.output_dir / f"{options.data}-results.md").write_text(text, "utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
