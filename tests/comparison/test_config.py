@@ -1,0 +1,88 @@
+"""What a comparison file can say, and how it is told what it cannot."""
+
+import pytest
+
+from dualselect.comparison import read_comparison
+from dualselect.errors import ConfigError
+
+
+def test_a_file_becomes_entries(comparison_file):
+    config = read_comparison(
+        comparison_file(
+            seeds=[0, 1],
+            methods={
+                "sft": None,
+                "lisa": {"alignment_steps": 2, "proximal_weight": "1e-1", "learning_rate": "1e-3"},
+                "mine": {"method": "dualselect", "rho": 1, "seeds": 7, "tune": {"learning_rate": ["1e-4", 2e-4]}},
+            },
+            evaluation={
+                "suites": "builtin:2",
+                "validation_suites": ["builtin:validation"],
+                "judge_settings": {"model": "m"},
+                "batch_size": 4,
+            },
+        )
+    )
+    sft, lisa, mine = config.entries
+    assert (config.baseline, config.seeds, sft.seeds, mine.seeds) == ("sft", [0, 1], [0, 1], [7])
+    assert lisa.method.settings["alignment_steps"] == 2
+    assert lisa.method.settings["proximal_weight"] == 0.1
+    assert lisa.settings == {"learning_rate": 1e-3}
+    assert (mine.name, mine.base, mine.method.name, mine.settings) == ("mine", "dualselect", "mine", {"rho": 1.0})
+    assert [mine.with_settings(one).settings["learning_rate"] for one in mine.candidates] == [1e-4, 2e-4]
+    assert config.evaluation.suites == ["builtin:2"]
+    assert config.evaluation.generation.batch_size == 4
+    assert config.evaluation.judge_settings.model == "m"
+    assert config.settings["learning_rate"] == 1e-2
+
+
+def test_a_grid_is_every_combination(comparison_file):
+    tune = {"learning_rate": [1e-4, 1e-3], "num_train_epochs": [1, 2]}
+    config = read_comparison(comparison_file(methods={"sft_tuned": {"tune": tune}}))
+    assert len(config.entries[0].candidates) == 4
+    assert config.baseline is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": ["sft"]}, "method is not known here; did you mean methods?"),
+        ({"learning_rat": 1}, "did you mean learning_rate?"),
+        ({"seed": 3}, "seed cannot be set in a comparison: write seeds"),
+        ({"save_strategy": "no"}, "keep no checkpoints"),
+        ({"output_dir": None}, "output_dir is missing"),
+        ({"methods": None}, "known are sft, sft_tuned, oracle"),
+        ({"methods": ["dualselekt"]}, "did you mean dualselect?"),
+        ({"methods": {"ema": {"decai": 1}}}, "methods: ema: decai is not known here; did you mean decay?"),
+        ({"methods": {"ema": {"decay": 2}}}, "ema: decay is 2; write a number 0 or more and at most 1"),
+        ({"methods": {"ema": {"decay": "lots"}}}, "decay is 'lots'"),
+        ({"methods": {"ema": {"learning_rate": "lots"}}}, "learning_rate is 'lots'; write a number"),
+        ({"methods": {"ema": 3}}, "ema is 3; write settings"),
+        ({"methods": {"start": {"method": "sft"}}}, "may not be start"),
+        ({"methods": {"a/b": {"method": "sft"}}}, "letters, digits"),
+        ({"methods": {"x": {"method": "sfd"}}}, "did you mean sft?"),
+        ({"methods": {"ema": {"seed": 1}}}, "seed cannot be set"),
+        ({"methods": {"ema": {"seeds": []}}}, "seeds is"),
+        ({"methods": {"ema": {"seeds": [1, 1]}}}, "names one twice"),
+        ({"methods": {"ema": {"tune": {"decay": 0.5}}}}, "write lists to choose from"),
+        ({"methods": {"ema": {"tune": {"decai": [0.5]}}}}, "tune: decai is not known here; did you mean decay?"),
+        ({"methods": {"ema": {"tune": {"decay": [0.5, 1.5]}}}}, "decay is 1.5"),
+        ({"methods": {"ema": {"tune": {"decay": [0.5, 0.6]}}}}, "validation_suites"),
+        ({"methods": ["sft_tuned"]}, "it is sft until something is chosen: write tune"),
+        ({"methods": {"dualselect_rho_1": {"rho": 2.0}}}, "is what it is by rho: 1.0"),
+        ({"methods": {"dualselect": {"reference_contrast": "none", "task_token_budget": "auto"}}}, "by a contrast"),
+        ({"baseline": "sfd"}, "did you mean sft?"),
+        ({"evaluation": {"suits": []}}, "evaluation: suits is not known here; did you mean suites?"),
+        ({"evaluation": {"judges": [1]}}, "judges is"),
+        ({"evaluation": {"max_new_tokens": 0}}, "max_new_tokens is 0"),
+        ({"evaluation": {"max_new_tokens": "many"}}, "wrong type"),
+        ({"evaluation": {"limit": 0}}, "limit is 0"),
+        ({"evaluation": {"judge_settings": {"models": "m"}}}, "models is not known here; did you mean model?"),
+        ({"methods": ["ema"], "evaluation": {"pairwise_judges": ["openai:preference"]}}, "against a baseline"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_before_anything_runs(comparison_file, tmp_path, changes, said):
+    with pytest.raises(ConfigError) as told:
+        read_comparison(comparison_file(**changes))
+    assert said in str(told.value)
+    assert not (tmp_path / "comparison").exists()
