@@ -75,6 +75,17 @@ def test_contrast_rows_share_the_prompt_and_differ_in_the_response():
         assert safe["input_ids"] != other["input_ids"]
 
 
+def test_plain_texts_have_a_plain_contrast():
+    tokenizer = chatml_tokenizer()
+    rows = Dataset.from_list([{"prompt": f"How {n}? ", "completion": "No, I cannot."} for n in range(3)])
+    config = DualSelectConfig("unused", use_cpu=True, reference_contrast="compliance")
+    references = prepare(rows, tokenizer)
+    contrast = contrast_rows(references, tokenizer, config)
+    texts = [tokenizer.decode(row["input_ids"]) for row in contrast]
+    assert [text[:7] for text in texts] == ["How 0? ", "How 1? ", "How 2? "]
+    assert all("No, I cannot." not in text and "<|im_start|>" not in text for text in texts)
+
+
 def test_rejected_responses_are_the_contrast():
     tokenizer = chatml_tokenizer()
     rows = Dataset.from_list(

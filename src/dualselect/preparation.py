@@ -131,9 +131,9 @@ def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectCo
         responses = list(kept["rejected"])
     else:
         responses = [compliance(row) for row in kept["id"]]
-    contrast = kept.remove_columns("completion").add_column(
-        "completion", [[{"role": "assistant", "content": response}] for response in responses]
-    )
+    plain = isinstance(kept[0]["completion"], str)
+    completions = [text if plain else [{"role": "assistant", "content": text}] for text in responses]
+    contrast = kept.remove_columns("completion").add_column("completion", completions)
     tokenized = _tokenized(contrast, tokenizer, config, "contrast")
     return tokenized.dataset.select_columns(["input_ids", "labels"])
 

@@ -70,6 +70,34 @@ class Refresh:
     directions: Directions
     conflict_threshold: float | None = None
 
+    def facts(self, scores: "PoolScores", before: "Refresh | None") -> dict[str, Any]:
+        """What the selection log says of it.
+
+        Args:
+            scores: What the choice was made from.
+            before: The refresh before, for how far the two directions have turned since; None for the first.
+        """
+        kept = set(self.choice.kept)
+        turned = {}
+        if before is not None:
+            for name, now, then in (
+                ("task_direction", self.task_direction, before.task_direction),
+                ("reference_direction", self.directions.correction, before.directions.correction),
+            ):
+                turned[f"{name}_cosine"] = cosines(now[None], then).item()
+        return {
+            "losses": scores.losses.tolist(),
+            "preservation_losses": scores.preservation_losses.tolist(),
+            "cosines": scores.cosines.tolist(),
+            "scores": scores.scores.tolist(),
+            "kept": [position in kept for position in range(len(scores.scores))],
+            "weights": self.choice.weights.tolist(),
+            "task_direction_norm": self.task_direction.norm().item(),
+            "reference_direction_norm": self.directions.correction.norm().item(),
+            "conflict_threshold": self.conflict_threshold,
+            **turned,
+        }
+
 
 @dataclass(frozen=True)
 class PoolScores:

@@ -102,7 +102,8 @@ def load_state(folder: str | Path, layout: GradientLayout, fingerprint: dict[str
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            # copied into aligned memory: where a vector lies decides how the last bit of its dot products is rounded
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ResumeError(f"{path} is broken ({error}): resume from an older checkpoint") from error
     _check_same(path, "trainable parameters", facts["names"], list(layout.names))

@@ -8,7 +8,6 @@ Shapes: n examples in an optimizer step, N references, P trainable parameters.
 """
 
 import functools
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,9 +53,6 @@ from dualselect.selection import (
 from dualselect.selection_log import SelectionLog
 from dualselect.state import empty_state, load_state, save_state
 from dualselect.token_counts import TokenCounts
-
-
-logger = logging.getLogger(__name__)
 
 
 class DualSelectTrainer(SFTTrainer):
@@ -247,37 +243,22 @@ class DualSelectTrainer(SFTTrainer):
         )
         choice = self.pool.choose(scores.scores)
         directions = self.pool.directions(model, choice)
-        threshold = None
-        if self.args.task_token_share is None:
-            threshold = self.pool.conflict_threshold(model, choice, directions)
-        self._loop.refresh = Refresh(
-            self.state.global_step, int(self.state.epoch or 0), choice, direction.clone(), directions, threshold
-        )
+        auto = self.args.task_token_share is None
+        threshold = self.pool.conflict_threshold(model, choice, directions) if auto else None
+        step, epoch = self.state.global_step, int(self.state.epoch or 0)
+        refresh = Refresh(step, epoch, choice, direction.clone(), directions, threshold)
+        facts = refresh.facts(scores, before=self._loop.refresh)
+        self._loop.refresh = refresh
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
-        rows = self._rows["reference"]
-        indices, selected = self.pool.rows["row_index"], set(choice.kept)
-        self.selection_log.append(
-            "refresh",
-            self.state.global_step + 1,
-            ids=self.pool.ids,
-            **rows.labels_of(indices),
-            losses=scores.losses.tolist(),
-            preservation_losses=scores.preservation_losses.tolist(),
-            cosines=scores.cosines.tolist(),
-            scores=scores.scores.tolist(),
-            kept=[position in selected for position in range(len(indices))],
-            weights=choice.weights.tolist(),
-            task_direction_norm=direction.norm().item(),
-            reference_direction_norm=directions.correction.norm().item(),
-            conflict_threshold=threshold,
-        )
+        labels = self._rows["reference"].labels_of(self.pool.rows["row_index"])
+        self.selection_log.append("refresh", step + 1, ids=self.pool.ids, **labels, **facts)
 
     def _update(self, model: nn.Module) -> Tensor:
         pending, self._pending = self._pending, []
         numbers, rows = self._gathered(pending)
-        losses, found_cosines, norms, tokens = numbers
+        losses, found_cosines, gradient_norms, tokens = numbers
         refuse_non_finite(
-            losses + norms,
+            losses + gradient_norms,
             self._rows["train"].ids_of(rows),
             f"the task examples' loss or gradient before step {self.state.global_step + 1}",
         )
@@ -296,19 +277,19 @@ class DualSelectTrainer(SFTTrainer):
         self._loop.direction_sum = self._loop.direction_sum + task_gradient
         self._loop.direction_steps += 1
         self._loop.step = self.state.global_step + 1
-        update = task_gradient
+        update, norms = task_gradient, {"task_gradient_norm": task_gradient.norm().item()}
         if self._directions is not None:
+            reference_direction = self._directions.correction
             update = corrected(
                 task_gradient,
-                self._directions.correction,
+                reference_direction,
                 mode=self.args.correction,
                 rho=self.args.rho,
                 rho_mode=self.args.rho_mode,
             )
+            norms["reference_direction_norm"] = reference_direction.norm().item()
+        norms["update_norm"] = update.norm().item()
         self._layout.assign(model, update.clone() if update is task_gradient else update)
-        norms = {"task_gradient_norm": task_gradient.norm().item(), "update_norm": update.norm().item()}
-        if self._directions is not None:
-            norms["reference_direction_norm"] = self._directions.correction.norm().item()
         self._record(choice, rows, numbers, scores, norms)
         return (choice.weights * losses).sum().float().to(self.args.device)
 
@@ -320,17 +301,12 @@ class DualSelectTrainer(SFTTrainer):
         """
         direction = self._layout.zeros() if self._directions is None else self._directions.score
         parts = [
-            torch.stack(
-                [
-                    found.losses,
-                    cosines(found.gradients, direction),
-                    torch.linalg.vector_norm(found.gradients, dim=1),
-                    tokens.float(),
-                ]
-            )
+            (found.losses, cosines(found.gradients, direction), found.gradients.norm(dim=1), tokens.float())
             for found, tokens, _ in pending
         ]
-        return torch.cat(parts, dim=1).double().cpu(), torch.cat([rows for *_, rows in pending]).tolist()
+        return torch.cat([torch.stack(part) for part in parts], dim=1).double().cpu(), torch.cat(
+            [rows for *_, rows in pending]
+        ).tolist()
 
     def _choose(self, scores: Tensor, found_cosines: Tensor, tokens: Tensor) -> Choice:
         temperature = self.args.task_temperature if self.args.selection_mode == "soft" else None

@@ -127,3 +127,18 @@ def test_only_what_decides_a_response_enters_its_key():
     assert GenerationSettings(batch_size=1).decisive == GenerationSettings(seed=7).decisive
     assert GenerationSettings(temperature=1.0).decisive != GenerationSettings(temperature=1.0, seed=7).decisive
     assert GenerationSettings(max_new_tokens=1).decisive != GenerationSettings(max_new_tokens=2).decisive
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_bar_counts_tokens_and_ends_full(batch_size, capsys):
+    tokenizer = chatml_tokenizer()
+    model = tiny_model("llama", len(tokenizer))
+    told = []
+    texts = ["is it so?", "a", "why is it?"]
+    settings = GenerationSettings(max_new_tokens=4, batch_size=batch_size)
+    found = [one for each in response_batches(model, tokenizer, texts, settings, each_token=lambda: told.append(1))
+             for one in each.values()]  # fmt: skip
+    assert all(response.cut for response in found)
+    assert len(told) == 4 * len(texts) / batch_size
+    generate_responses(model, tokenizer, asked(*texts), max_new_tokens=4, batch_size=batch_size, description="Asking")
+    assert f"Asking:   0%|          | 0/{len(told)}" in capsys.readouterr().err

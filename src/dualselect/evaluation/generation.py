@@ -1,14 +1,15 @@
 """Responses of a model in batches, in the model's chat template."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from dualselect.evaluation.generation_settings import GenerationSettings
 
@@ -55,11 +56,16 @@ def generate_responses(
     ]
     responses = [""] * len(texts)
     settings = GenerationSettings(max_new_tokens, batch_size)
-    with tqdm(total=len(texts), desc=description, unit="prompt", leave=False, disable=not progress) as bar:
-        for batch in response_batches(model, tokenizer, texts, settings):
-            for number, response in batch.items():
-                responses[number] = response.text
-            bar.update(len(batch))
+    batches = math.ceil(len(texts) / batch_size)
+    # by tokens and not by prompts: a large batch is a minute of work
+    with tqdm(
+        total=batches * max_new_tokens, desc=description, unit="token", leave=False, disable=not progress
+    ) as bar:
+        found = response_batches(model, tokenizer, texts, settings, each_token=bar.update)
+        for number, batch in enumerate(found, 1):
+            for place, response in batch.items():
+                responses[place] = response.text
+            bar.update(number * max_new_tokens - bar.n)
     return responses
 
 
@@ -71,6 +77,7 @@ def response_batches(
     *,
     done: Collection[int] = (),
     add_special_tokens: bool = False,
+    each_token: Callable[[], object] = lambda: None,
 ) -> Iterator[dict[int, Response]]:
     """Answer rendered prompts, and give each batch as it is finished.
 
@@ -85,6 +92,7 @@ def response_batches(
         settings: How.
         done: Numbers of texts that need no response; a batch of these only is left out.
         add_special_tokens: Whether the tokenizer has to add them; a chat template writes them itself.
+        each_token: Called after each token of a batch.
 
     Yields:
         For each batch the responses by the number of their text.
@@ -97,6 +105,7 @@ def response_batches(
     model.eval()
     ends = end_tokens(model, tokenizer)
     options = _options(settings) | {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ends}
+    options["stopping_criteria"] = [_EachToken(each_token)]
     try:
         for start in range(0, len(by_length), settings.batch_size):
             numbers = by_length[start : start + settings.batch_size]
@@ -147,6 +156,17 @@ def _options(settings: GenerationSettings) -> dict[str, Any]:
         "top_p": settings.top_p,
         "top_k": 0,
     }
+
+
+class _EachToken(StoppingCriteria):  # type: ignore[misc]
+    """Stops nothing; it is what generation calls after each token."""
+
+    def __init__(self, tell: Callable[[], object]) -> None:
+        self._tell = tell
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        self._tell()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 @contextmanager
