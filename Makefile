@@ -35,9 +35,11 @@ format: $(INSTALLED)  ## Put the code into the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## The two ratios the project holds: step time and pool memory
+bench: $(INSTALLED)  ## The ratios the project holds (step time, pool memory), and a five-minute comparison of methods
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/pool_memory.py
+	$(BIN)/python benchmarks/safety_utility/start_model.py runs/safety_utility/start
+	$(BIN)/dualselect compare --config benchmarks/safety_utility/five_minutes.yaml
 
 clean:  ## Remove the installation and the demo's run
 	rm -rf $(VENV) demo-run

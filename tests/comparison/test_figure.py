@@ -31,12 +31,12 @@ def test_without_two_methods_there_is_no_figure(content):
 
 
 def test_names_never_cover_each_other():
-    values = {f"m{n}": 50.0 + 0.01 * n for n in range(20)}
-    heights = sorted(_spread(values, 40.0).values())
-    apart = [high - low for low, high in pairwise(heights)]
-    assert min(apart) == pytest.approx(2.0)
-    far = {"a": 10.0, "b": 90.0}
-    assert _spread(far, 80.0) == pytest.approx(far)
+    values = {f"m{n}": 0.9 + 0.001 * n for n in range(12)} | {"low": 0.1}
+    heights = sorted(_spread(values).values())
+    assert min(high - low for low, high in pairwise(heights)) == pytest.approx(0.05)
+    assert heights[0] == 0.1
+    assert heights[-1] <= 1.0
+    assert len(_spread({f"m{n}": 0.5 for n in range(60)})) == 60
 
 
 def test_the_table_has_a_line_for_each_method_and_marks_fewer_seeds(content):

@@ -9,7 +9,7 @@ from dualselect.comparison.text import TITLES, WIN_RATES
 
 # Okabe-Ito: told apart by color-blind readers too
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-MARKERS = "osD^vP"
+MARKERS = "osD^vPX"
 GRAY = "#808080"
 SAFETY = ("safety_average", "refusal_rate", "attack_success_rate")
 UTILITY = ("exact_match", "win_rate", "preference_accuracy")
@@ -47,7 +47,7 @@ def pareto_figure(content: Mapping[str, Any]) -> str | None:
         return None
     points = _points(content, *axes_names)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dualselect"}):
-        figure = Figure(figsize=(8.6, max(4.2, 0.2 * len(points) + 1)), layout="constrained")
+        figure = Figure(figsize=(8.6, max(4.2, 0.18 * len(points) + 0.8)), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         _draw(axes, points, _fewer_seeds(content))
@@ -63,38 +63,37 @@ Point = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 def _draw(axes: Any, points: Mapping[str, Point], minor: set[str]) -> None:
-    heights = _spread({name: up[0] for name, (_, up) in points.items()}, _span(points, 1))
-    right = max(across[2] for across, _ in points.values())
-    margin = 0.04 * (_span(points, 0) or 1.0)
     for place, (name, (x, y)) in enumerate(points.items()):
         color = GRAY if name in minor else COLORS[place % len(COLORS)]
         axes.errorbar(
             [x[0]], [y[0]], xerr=_ends(x), yerr=_ends(y), color=color, marker=MARKERS[place % len(MARKERS)],
-            markersize=7, markerfacecolor="none" if name in minor else color, elinewidth=0.8, capsize=2,
-            label=name,
-        )  # fmt: skip
-        axes.annotate(
-            name, (x[0], y[0]), xytext=(right + margin, heights[name]), color=color, va="center", fontsize=8,
-            annotation_clip=False, arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.4, "alpha": 0.6},
+            markersize=7, markerfacecolor="none" if name in minor else color, elinewidth=0.8, capsize=2, alpha=0.8,
         )  # fmt: skip
     front = sorted((x[0], y[0]) for x, y in points.values() if not _beaten((x[0], y[0]), points))
     axes.plot(*zip(*front, strict=True), color=GRAY, linewidth=0.8, linestyle="--", zorder=0)
+    low, high = axes.get_ylim()
+    heights = _spread({name: (up[0] - low) / (high - low) for name, (_, up) in points.items()})
+    for place, (name, (x, y)) in enumerate(points.items()):
+        color = GRAY if name in minor else COLORS[place % len(COLORS)]
+        axes.annotate(
+            name, (x[0], y[0]), xytext=(1.02, heights[name]), textcoords="axes fraction", color=color, va="center",
+            fontsize=8, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.4, "alpha": 0.6, "relpos": (0, 0.5)},
+        )  # fmt: skip
 
 
-def _spread(values: Mapping[str, float], span: float) -> dict[str, float]:
-    """Heights for names: as near to the values as a least distance allows."""
-    least = max(span, 1.0) / max(12, len(values))
+def _spread(values: Mapping[str, float]) -> dict[str, float]:
+    """Heights for names, in [0, 1]: as near to the values as a distance between any two allows."""
+    least = 1.0 / max(20, len(values))
     order = sorted(values, key=lambda name: values[name])
-    heights: list[float] = []
-    for name in order:
-        heights.append(max(values[name], heights[-1] + least) if heights else values[name])
-    # pushed up from below; half of the overshoot is taken back by all
-    shift = sum(height - values[name] for name, height in zip(order, heights, strict=True)) / len(order)
-    return {name: height - shift for name, height in zip(order, heights, strict=True)}
-
-
-def _span(points: Mapping[str, Point], axis: int) -> float:
-    return max(point[axis][2] for point in points.values()) - min(point[axis][1] for point in points.values())
+    heights = [values[name] for name in order]
+    for place in range(1, len(order)):
+        heights[place] = max(heights[place], heights[place - 1] + least)
+    top = 1.0
+    for place in reversed(range(len(order))):
+        heights[place] = top = min(heights[place], top)
+        top -= least
+    return dict(zip(order, heights, strict=True))
 
 
 def _ends(cell: tuple[float, float, float]) -> list[list[float]]:
