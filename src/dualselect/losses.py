@@ -52,7 +52,7 @@ def score_responses(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
 @contextmanager
 def _only_positions(model: nn.Module, wanted: Tensor) -> Iterator[None]:
     """The backbone hands on the hidden states of these positions only, (B, T-1) to (1, S)."""
-    causal_model = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal_model: Any = model.get_base_model() if isinstance(model, PeftModel) else model
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
         output.last_hidden_state = output.last_hidden_state[:, :-1][wanted][None]

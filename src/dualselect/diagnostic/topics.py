@@ -19,7 +19,7 @@ _STEMS = {
     "hate": "racist racis black blacks jew jews muslim immigrant gay homosexual trans women ethnic slur hate nazi",
     "harassment": "bully bullying insult harass threaten revenge humiliat annoy prank mean",
     "misinformation": "conspiracy hoax covid vaccin election rumor propaganda",
-    "profanity": "swear curse cuss fuck shit bitch asshole ass damn cunt",
+    "profanity": "swear swearing curse cursing cuss profan damn",
 }
 _PATTERNS = {
     category: re.compile(rf"\b(?:{'|'.join(stems.split())})\w{{0,4}}\b", re.IGNORECASE)
