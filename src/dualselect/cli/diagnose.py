@@ -47,12 +47,14 @@ def run(arguments: list[str]) -> int:
     from dualselect.diagnostic import diagnose, read_diagnostic
     from dualselect.diagnostic.diagnosing import read_result
 
+    own = {name: value for name, value in vars(asked).items() if value is not None and name != "config"}
+    # before the libraries are silenced, which would take the progress bars from the settings
+    settings = read_diagnostic(asked.config, own | settings_of(rest))
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    own = {name: value for name, value in vars(asked).items() if value is not None and name != "config"}
-    path = diagnose(read_diagnostic(asked.config, own | settings_of(rest)))
+    path = diagnose(settings)
     print()
     print("\n".join(read_result(path)["reading"]))
     print(f"\nIn {path.parent}: {path.name}, overlap.csv, categories.csv, probes.csv, diagnostic.svg, diagnostic.pdf")

@@ -10,6 +10,15 @@ from dualselect.files import write_atomically
 
 FORMATS = {"svg": ["Date"], "pdf": ["CreationDate"]}
 """Formats of the figure, and what is left out of each so that the same content gives the same bytes."""
+# text stays text, a $ in a name is a dollar, and the same content gives the same bytes
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dualselect",
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+    "font.size": 7.5,
+    "axes.titlesize": 8.5,
+}
 WIDTH_INCHES = 7.2
 MOST_CATEGORIES = 18
 # Okabe-Ito: told apart by color-blind readers too; marks tell apart what has the same color
@@ -31,12 +40,7 @@ def write_figure(content: Mapping[str, Any], folder: Path) -> None:
     """
     import matplotlib as mpl
 
-    # text stays text in both, a $ in a name is a dollar, and the same input gives the same bytes
-    style = {
-        "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "dualselect", "text.parse_math": False,
-        "font.size": 7.5, "axes.titlesize": 8.5,
-    }  # fmt: skip
-    with mpl.rc_context(style):
+    with mpl.rc_context(STYLE):
         figure = draw(content)
         for ending, dates in FORMATS.items():
             save = partial(figure.savefig, format=ending, metadata=dict.fromkeys(dates))
@@ -48,23 +52,23 @@ def draw(content: Mapping[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
     categories = min(len(content["pool"]["categories"]), MOST_CATEGORIES)
-    figure = Figure(figsize=(WIDTH_INCHES, max(3.2, 1.3 + 0.155 * categories)), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, max(3.0, 1.2 + 0.15 * categories)), layout="constrained")
     groups = len({row["group"] for row in content["categories"]})
-    overlap, shares, probes = figure.subplots(1, 3, width_ratios=[1.0, 0.55 + 0.13 * min(groups, 8), 1.0])
-    _draw_overlap(overlap, content["overlap"])
+    overlap, shares, probes = figure.subplots(1, 3, width_ratios=[1.0, 0.6 + 0.12 * min(groups, 8), 1.0])
+    _draw_overlap(figure, overlap, content["overlap"])
     _draw_categories(figure, shares, content["categories"])
-    _draw_probes(probes, content["probes"])
+    _draw_probes(figure, probes, content["probes"])
     for letter, axes, title in zip(
         "abc",
         (overlap, shares, probes),
-        ("overlap across batches", "what is selected", "held-out probes"),
+        ("overlap of batches", "references by category", "held-out probes"),
         strict=True,
     ):
         axes.set_title(f"({letter}) {title}", loc="left")
     return figure
 
 
-def _draw_overlap(axes: Any, rows: Sequence[Row]) -> None:
+def _draw_overlap(figure: Any, axes: Any, rows: Sequence[Row]) -> None:
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     for which, color, mark, shift in (("within", WITHIN, "o", 0.16), ("across", ACROSS, "s", -0.16)):
         found = {row["strategy"]: row for row in rows if row["pairs"] == which}
@@ -80,7 +84,7 @@ def _draw_overlap(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_ylim(-0.5, len(strategies) - 0.5)
     axes.set_xlim(-0.03, 1.03)
     axes.set_xlabel("mean pairwise Jaccard index")
-    _below(axes)
+    _legend(figure, axes, "left", 3)
 
 
 def _draw_categories(figure: Any, axes: Any, rows: Sequence[Row]) -> None:
@@ -97,11 +101,11 @@ def _draw_categories(figure: Any, axes: Any, rows: Sequence[Row]) -> None:
     axes.set_yticks(range(len(shown)), [_short(name) for name in shown])
     axes.set_xticks(range(len(groups)), [_short(name) for name in groups], rotation=90 if len(groups) > 3 else 0)
     axes.tick_params(length=0)
-    bar = figure.colorbar(image, ax=axes, location="bottom", aspect=14, pad=0.02)
+    bar = figure.colorbar(image, ax=axes, aspect=24, pad=0.03)
     bar.set_label("% of the group's references")
 
 
-def _draw_probes(axes: Any, rows: Sequence[Row]) -> None:
+def _draw_probes(figure: Any, axes: Any, rows: Sequence[Row]) -> None:
     rows = [row for row in rows if row["median"] is not None]
     for height, row in enumerate(reversed(rows)):
         for name, color, mark, shift in (("median", MEDIAN, "o", 0.13), ("p90", P90, "D", -0.13)):
@@ -110,17 +114,25 @@ def _draw_probes(axes: Any, rows: Sequence[Row]) -> None:
             label = {"median": "median batch", "p90": "90th percentile"}[name]
             axes.plot([value], [height + shift], mark, color=color, markersize=4.5, label=None if height else label)
     axes.axvline(0, color=GRAY, linewidth=0.8)
-    names = [f"{TITLES[row['strategy']]}\n{row['correction']}".replace("\nrandom", " random") for row in rows]
+    names = [
+        f"{TITLES[row['strategy']]}, {row['correction']}".replace("\n", " ").replace(", ", "\n").replace("_", " + ")
+        for row in rows
+    ]
     axes.set_yticks(range(len(rows)), list(reversed(names)))
     axes.set_ylim(-0.5, max(len(rows), 1) - 0.5)
-    axes.set_xlabel("KL reduced, % of uncorrected")
-    if rows:
-        _below(axes)
+    axes.set_xlabel("KL reduced by, %")
+    _legend(figure, axes, "right", 2)
 
 
-def _below(axes: Any) -> None:
+def _legend(figure: Any, axes: Any, side: str, columns: int) -> None:
+    """A legend under all panels, where it can cover nothing."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), frameon=False, handletextpad=0.3, borderaxespad=0)
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, names, loc=f"outside lower {side}", ncols=columns, frameon=False, handletextpad=0.3,
+            columnspacing=1.0, handlelength=1.2,
+        )  # fmt: skip
 
 
 def _short(text: str, most: int = 20) -> str:

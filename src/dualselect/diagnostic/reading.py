@@ -97,10 +97,13 @@ def _probes(content: Mapping[str, Any]) -> list[str]:
     ours = next(row for row in usual if row["strategy"] == "dualselect")
     if ours["median"] is None:
         return ["(c) The uncorrected updates moved no probe: nothing to reduce. Raise learning_rate or updates."]
-    what = (
-        f"the held-out probes' KL(start || now) by {_interval(ours)} (median batch; 90th percentile {ours['p90']:.1%})"
-    )
-    lines = [f"(c) The correction with references of dualselect {_verb(ours)} {what}."]
+    uncorrected = next(row for row in content["probes"] if not row["strategy"])
+    lines = [
+        f"(c) The correction with references of dualselect {_verb(ours)} the held-out probes' KL(start || now), by "
+        f"{_interval(ours)} (median batch; 90th percentile {ours['p90']:.1%}). On average it is "
+        f"{content['kl_before_updates']:.4f} before the updates, {uncorrected['kl']:.4f} after uncorrected ones and "
+        f"{ours['kl']:.4f} after these."
+    ]
     others = [row for row in usual if row["strategy"] != "dualselect"]
     if others:
         told = "; ".join(f"{NAMES[row['strategy']]} {_interval(row)}, {_compared(row)}" for row in others)

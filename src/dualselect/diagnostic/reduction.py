@@ -65,8 +65,7 @@ def reduction(uncorrected: Sequence[Sequence[float]], corrected: Sequence[Sequen
     if not moved.any():
         raise ValueError("no uncorrected update moved any probe: raise learning_rate or updates")
     before, after = before[moved], after[moved]
-    random = np.random.default_rng([seed, 5])
-    samples = np.array([_resampled(before, after, random) for _ in range(RESAMPLES)])
+    samples = _resampled(before, after, np.random.default_rng([seed, 5]))
     ends = np.quantile(samples, [0.025, 0.975], axis=0)
     values = _summary(1 - after.mean(1) / before.mean(1))
     median, p90 = (Interval(float(values[it]), float(ends[0, it]), float(ends[1, it])) for it in range(2))
@@ -74,13 +73,15 @@ def reduction(uncorrected: Sequence[Sequence[float]], corrected: Sequence[Sequen
 
 
 def _resampled(before: np.ndarray, after: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Median and 90th percentile of each bootstrap sample, shape (`RESAMPLES`, 2)."""
     batches, probes = before.shape
-    drawn = random.integers(batches, size=batches)
-    weights = random.multinomial(probes, np.full(probes, 1 / probes))
+    drawn = random.integers(batches, size=(RESAMPLES, batches))
+    weights = random.multinomial(probes, np.full(probes, 1 / probes), size=RESAMPLES)
     # a sample of probes that did not move at all has no ratio to tell: nothing was reduced
-    moved = np.maximum(before[drawn] @ weights, NOTHING)
-    return _summary(1 - (after[drawn] @ weights) / moved)
+    reductions = 1 - (weights @ after.T) / np.maximum(weights @ before.T, NOTHING)
+    return _summary(np.take_along_axis(reductions, drawn, axis=1))
 
 
 def _summary(reductions: np.ndarray) -> np.ndarray:
-    return np.quantile(reductions, [0.5, 0.9])
+    """Median and 90th percentile over the last axis, which they become."""
+    return np.moveaxis(np.quantile(reductions, [0.5, 0.9], axis=-1), 0, -1)

@@ -131,9 +131,9 @@ def _sketch(settings: DiagnosticSettings, numbers: PoolNumbers) -> dict[str, Any
 def _overlap(
     settings: DiagnosticSettings, categories: Sequence[str], groups: Sequence[str], count: int, tables: Tables
 ) -> list[dict[str, Any]]:
-    pairs = pairs_of(groups)
-    null = random_null(len(categories), count, pairs, seed=settings.run.training.seed)
-    expected = _expected(categories, count, len(groups), settings.options.period)
+    seed, pairs = settings.run.training.seed, pairs_of(groups)
+    null = random_null(len(categories), count, pairs, seed=seed)
+    expected = expected_overlaps(categories, count, len(groups), settings.options.period, seed)
     return [
         {
             "strategy": name,
@@ -149,13 +149,13 @@ def _overlap(
     ]
 
 
-def _expected(
-    categories: Sequence[str], count: int, batches: int, period: int
+def expected_overlaps(
+    categories: Sequence[str], count: int, batches: int, period: int, seed: int
 ) -> dict[str, Callable[[int, int], float]]:
     """Closed forms: the expected Jaccard index of two batches, for the strategies that pick at random."""
     by_chance = expected_jaccard([(len(categories), count, count)])
     sizes = [size for _, size in sorted(Counter(categories).items())]
-    shares = turns(categories, count, batches)
+    shares = turns(categories, count, batches, seed=seed)
     return {
         "periodic_random": lambda one, other: 1.0 if one // period == other // period else by_chance,
         "uniform": lambda one, other: expected_jaccard(list(zip(sizes, shares[one], shares[other], strict=True))),

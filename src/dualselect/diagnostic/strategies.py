@@ -1,6 +1,7 @@
 """Four ways to pick K of N references for each of M task batches: pure functions of numbers."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -49,39 +50,49 @@ def periodic_random(references: int, count: int, batches: int, *, period: int, s
 
 
 def uniform(categories: Sequence[str], count: int, batches: int, *, seed: int) -> list[Choice]:
-    """K references for each batch, a random one of each category in turn; the next batch goes on with the turn."""
+    """K references for each batch, a random one of each category in turn."""
     random = np.random.default_rng([seed, 2])
-    names, members = _members(categories)
+    members = _members(categories)
     choices = []
-    for shares in turns(categories, count, batches):
+    for shares in turns(categories, count, batches, seed=seed):
         kept = [
             int(row)
-            for name, share in zip(names, shares, strict=True)
-            for row in random.choice(members[name], share, replace=False)
+            for rows, share in zip(members, shares, strict=True)
+            for row in random.choice(rows, share, replace=False)
         ]
         choices.append(_equal(kept, len(categories)))
     return choices
 
 
-def turns(categories: Sequence[str], count: int, batches: int) -> list[list[int]]:
-    """How many references `uniform` takes of each category, in alphabetical order, for each batch."""
-    names, members = _members(categories)
-    turn, shares = 0, []
+def turns(categories: Sequence[str], count: int, batches: int, *, seed: int) -> list[list[int]]:
+    """How many references `uniform` takes of each category for each batch.
+
+    Categories take turns in a random order, another one for each batch; one that has no reference left is passed over.
+
+    Args:
+        categories: Category of each reference.
+        count: K, at most the number of references.
+        batches: M.
+        seed: Of the orders.
+
+    Returns:
+        For each batch the shares of the categories in alphabetical order.
+    """
+    random = np.random.default_rng([seed, 6])
+    sizes = [len(rows) for rows in _members(categories)]
+    shares = []
     for _ in range(batches):
-        taken = [0] * len(names)
-        while sum(taken) < min(count, len(categories)):
-            if taken[turn] < len(members[names[turn]]):
-                taken[turn] += 1
-            turn = (turn + 1) % len(names)
+        taken, order = [0] * len(sizes), cycle(random.permutation(len(sizes)))
+        while sum(taken) < count:
+            turn = next(order)
+            taken[turn] += taken[turn] < sizes[turn]
         shares.append(taken)
     return shares
 
 
-def _members(categories: Sequence[str]) -> tuple[list[str], dict[str, list[int]]]:
-    members: dict[str, list[int]] = {name: [] for name in sorted(set(categories))}
-    for row, name in enumerate(categories):
-        members[name].append(row)
-    return list(members), members
+def _members(categories: Sequence[str]) -> list[list[int]]:
+    """Positions of each category's references, the categories in alphabetical order."""
+    return [[row for row, category in enumerate(categories) if category == name] for name in sorted(set(categories))]
 
 
 def _equal(kept: list[int], references: int) -> Choice:

@@ -1,0 +1,192 @@
+"""A whole diagnostic on a tiny model."""
+
+import csv
+import json
+
+import matplotlib as mpl
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from dualselect.diagnostic import diagnose, read_diagnostic
+from dualselect.diagnostic.diagnosing import read_result
+from dualselect.diagnostic.figure import STYLE, draw, write_figure
+from dualselect.errors import ConfigError, DataError, ResumeError
+
+
+TABLES = ("overlap.csv", "categories.csv", "probes.csv")
+
+
+@pytest.fixture(scope="module")
+def done(model_folder, files, tmp_path_factory):
+    """A diagnostic, and its content."""
+    given = {
+        "model_name_or_path": str(model_folder), "task_data": [str(files / "task.jsonl")],
+        "reference_data": [str(files / "pool.jsonl")], "probe_data": [str(files / "probes.jsonl")],
+        "output_dir": str(tmp_path_factory.mktemp("done")), "per_device_train_batch_size": 3,
+        "selection_warmup_steps": 2, "learning_rate": 1e-2, "reference_top_k": 4, "lora_r": 4, "batches": 2,
+        "use_cpu": True, "disable_tqdm": True, "max_length": 256, "rho": 1.0,
+    }  # fmt: skip
+    path = diagnose(read_diagnostic(None, given))
+    return path.parent, read_result(path)
+
+
+def test_everything_is_told(done):
+    folder, content = done
+    assert content["pool"]["categories"] == {"fraud": 6, "hate": 6, "theft": 6}
+    assert [batch["group"] for batch in content["batches"]] == ["lists", "songs", "sums"] * 2
+    rows = [row for batch in content["batches"] for row in batch["rows"]]
+    assert len(set(rows)) == 18
+    assert all(row.startswith(batch["group"]) for batch in content["batches"] for row in batch["rows"])
+    assert {(row["strategy"], row["correction"]) for row in content["probes"]} == {
+        ("", "none"), ("dualselect", "add"), ("static", "add"), ("periodic_random", "add"), ("uniform", "add"),
+        ("dualselect", "project"), ("dualselect", "project_add"),
+    }  # fmt: skip
+    assert content["kl_before_updates"] > 0
+    for row in content["categories"]:
+        assert row["share_of_pool"] == pytest.approx(1 / 3)
+    shares = {}
+    for row in content["categories"]:
+        key = row["strategy"], row["group"]
+        shares[key] = shares.get(key, 0) + row["share"]
+    assert len(shares) == 12
+    assert all(total == pytest.approx(1) for total in shares.values())
+    static = [row for row in content["overlap"] if row["strategy"] == "static"]
+    assert [row["overlap"] for row in static] == [1.0, 1.0, 1.0]
+    assert [line[:3] for line in content["reading"] if line[0] == "("] == ["(a)", "(b)", "(c)"]
+    for name in TABLES:
+        with (folder / name).open() as file:
+            table = list(csv.DictReader(file))
+        assert len(table) == len(content[name.removesuffix(".csv")])
+    assert not list(folder.glob("*.safetensors"))
+
+
+def test_figures_are_whole_and_the_same_each_time(done, tmp_path):
+    folder, content = done
+    svg, pdf = (folder / "diagnostic.svg").read_text(), (folder / "diagnostic.pdf").read_bytes()
+    for text in ("(a) overlap of batches", "(b) references by category", "(c) held-out probes", "theft", "songs"):
+        assert text in svg
+    assert pdf.startswith(b"%PDF")
+    write_figure(content, tmp_path)
+    assert (tmp_path / "diagnostic.svg").read_text() == svg
+    assert (tmp_path / "diagnostic.pdf").read_bytes() == pdf
+
+
+def test_no_two_texts_of_the_figure_overlap_and_none_is_cut(done):
+    with mpl.rc_context(STYLE):
+        figure = draw(done[1])
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    ticks = [(axis, tick) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for tick in axis.majorTicks]
+    not_drawn = [
+        label
+        for axis, tick in ticks
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    ]
+    boxes = [
+        (text.get_text(), text.get_window_extent())
+        for text in figure.findobj(Text)
+        if text.get_text() and text.get_visible() and text not in not_drawn
+    ]
+    assert len(boxes) > 25
+    width, height = canvas.get_width_height()
+    for number, (name, box) in enumerate(boxes):
+        assert box.x0 >= -1, name
+        assert box.y0 >= -1, name
+        assert box.x1 <= width + 1, name
+        assert box.y1 <= height + 1, name
+        for other, other_box in boxes[number + 1 :]:
+            assert not box.shrunk(0.9, 0.9).overlaps(other_box.shrunk(0.9, 0.9)), (name, other)
+
+
+def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given):
+    folder, _ = done
+    again = given | {"output_dir": str(folder), "rho": 1.0}
+    before = (folder / "diagnostic.json").read_bytes()
+    assert diagnose(read_diagnostic(None, again)).read_bytes() == before
+    with pytest.raises(ResumeError, match="other settings"):
+        diagnose(read_diagnostic(None, again | {"rho": 0.5}))
+
+
+@pytest.mark.parametrize("part", [0.05, 0.9])
+def test_cut_off_after_any_batch_it_ends_the_same(done, given, tmp_path, part):
+    """The store ends in the middle of a line, and the directions are gone."""
+    whole, content = done
+    lines = (whole / "measured.jsonl").read_bytes().splitlines(keepends=True)
+    kept = int(part * len(lines))
+    (tmp_path / "measured.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:20])
+    path = diagnose(read_diagnostic(None, given | {"rho": 1.0, "output_dir": str(tmp_path)}))
+    assert read_result(path) == content
+    for name in TABLES:
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+    assert len((tmp_path / "measured.jsonl").read_bytes().splitlines()) == len(lines)
+
+
+def test_without_a_warm_up_nothing_has_moved_and_a_still_model_is_told(settings):
+    content = read_result(diagnose(settings(selection_warmup_steps=0, learning_rate=0.0, strategies=["dualselect"])))
+    assert content["kl_before_updates"] == pytest.approx(0.0, abs=1e-6)
+    assert [row["kl"] for row in content["probes"]] == pytest.approx([0.0] * 4, abs=1e-6)
+    assert any("moved no probe" in line for line in content["reading"])
+
+
+def test_sketched_contrasted_and_grouped_by_source(settings, files):
+    content = read_result(
+        diagnose(
+            settings(
+                task_data=[f"easy={files / 'task.jsonl'}[0:9]", f"hard={files / 'task.jsonl'}[9:27]"],
+                group_by="source",
+                reference_contrast="compliance",
+                preservation_loss="kl",
+                selection_mode="soft",
+                sketch=2048,
+                strategies=["dualselect"],
+                corrections=["none"],
+            )
+        )
+    )
+    assert {batch["group"] for batch in content["batches"]} == {"easy", "hard"}
+    assert 0 < content["pool"]["sketch"]["mean_error"] < 0.1
+    assert "count-sketches of 2,048" in content["reading"][-1]
+
+
+def test_references_without_a_category_get_one_from_their_words(settings, files, tmp_path):
+    rows = [json.loads(line) | {"category": ""} for line in (files / "pool.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["prompt"] = f"{'how to steal' if number % 2 else 'where is my gun'} {number}"
+    (tmp_path / "plain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content = read_result(
+        diagnose(
+            settings(reference_data=[str(tmp_path / "plain.jsonl")], strategies=["dualselect"], corrections=["none"])
+        )
+    )
+    assert content["pool"]["categories"] == {"theft": 9, "weapons": 9}
+    assert content["pool"]["categories_from_words"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"output_dir": ""}, ConfigError, "output_dir is missing"),
+        ({"probe_data": []}, ConfigError, "probe_data is missing"),
+        ({"batches": 1}, ConfigError, "batches is 1"),
+        ({"batches": "many"}, ConfigError, "batches is 'many'; write an integer"),
+        ({"group_by": "color"}, ConfigError, "one of kind, category, source"),
+        ({"strategies": ["uniform"]}, ConfigError, "leaves out dualselect"),
+        ({"correction": "none"}, ConfigError, "correction is none"),
+        ({"rhoo": 1}, ConfigError, "did you mean rho"),
+        ({"group_by": "source"}, ConfigError, "all task rows are of one group"),
+        ({"group_by": "category"}, DataError, "27 of 27 task rows have no category"),
+        ({"per_device_train_batch_size": 5}, DataError, "lists \\(9\\), songs \\(9\\), sums \\(9\\)"),
+        ({"reference_top_k": 18}, DataError, "nothing to choose"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(settings, changes, error, said):
+    with pytest.raises(error, match=said):
+        diagnose(settings(**changes))
+
+
+def test_probes_that_are_not_held_out_are_refused(settings, files):
+    for role, name in (("reference_data", "pool"), ("task_data", "task")):
+        with pytest.raises(DataError, match=f"4 of 4 probes have a prompt that also stands in {role}"):
+            diagnose(settings(probe_data=[f"{files / name}.jsonl[0:4]"]))

@@ -1,0 +1,88 @@
+"""Steps and directions against torch's own and against one example at a time."""
+
+import pytest
+import torch
+
+from dualselect.diagnostic.diagnosing import select
+from dualselect.diagnostic.pool import reference_directions, score_pool
+from dualselect.diagnostic.probing import Probing
+from dualselect.diagnostic.rows import TaskBatch, read_rows, tokenize_rows
+from dualselect.diagnostic.sketch import CountSketch
+from dualselect.diagnostic.subject import Subject
+from dualselect.evaluation.store import Store
+from dualselect.gradients import cosines, sequential_gradients
+from dualselect.losses import response_cross_entropy
+
+
+@pytest.fixture
+def studied(settings):
+    made = settings()
+    subject = Subject.of(made.run)
+    return subject, tokenize_rows(read_rows(made), subject.tokenizer, made.run.training), made
+
+
+def one_by_one(subject, rows, positions):
+    batch = subject.batch(rows, positions)
+    return sequential_gradients(subject.model, batch, response_cross_entropy, subject.layout)
+
+
+def test_steps_are_those_of_an_optimizer_over_the_parameters(studied):
+    subject, rows, _ = studied
+    twin = Subject.of(studied[2].run)
+    parameters = [one for one in twin.model.parameters() if one.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0)
+    place = subject.place()
+    for positions in ([0, 1, 2], [9, 10], [4]):
+        place = subject.step(place, subject.mean_gradient(rows.task.tokens, positions))
+        optimizer.zero_grad()
+        response_cross_entropy(twin.model, twin.batch(rows.task.tokens, positions)).mean().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+    assert place.steps == 3
+    torch.testing.assert_close(subject.place().weights, twin.place().weights, rtol=1e-3, atol=2e-5)
+
+
+def test_the_pool_is_scored_against_all_directions_and_its_directions_are_weighted_means(studied, tmp_path):
+    subject, rows, made = studied
+    pool, size = rows.pool.tokens, len(rows.pool.tokens)
+    place = subject.step(subject.place(), subject.mean_gradient(rows.task.tokens, [0, 9, 18]))
+    exact = one_by_one(subject, pool, range(size))
+    directions = torch.stack([one_by_one(subject, rows.task.tokens, [row]).gradients[0] for row in (3, 12, 21)])
+    with Store.opened(tmp_path / "store.jsonl") as store:
+        numbers = score_pool(subject, rows, directions, store, sketch=None)
+    for row, direction in zip(numbers.cosines, directions, strict=True):
+        torch.testing.assert_close(row.float(), cosines(exact.gradients, direction), rtol=1e-3, atol=1e-5)
+    with subject.start_model():
+        before = subject.losses(pool, range(size))
+    torch.testing.assert_close(numbers.preservation_losses.float(), exact.losses - before, rtol=1e-3, atol=1e-5)
+    choices = [some[0] for some in select(made, rows, numbers, 2).values()]
+    found = reference_directions(subject, pool, choices)
+    for direction, choice in zip(found, choices, strict=True):
+        torch.testing.assert_close(direction, choice.weights.float() @ exact.gradients, rtol=1e-3, atol=1e-5)
+    subject.move_to(place)
+
+
+def test_sketched_cosines_come_with_their_error(studied, tmp_path):
+    subject, rows, _ = studied
+    direction = subject.mean_gradient(rows.task.tokens, [0, 1])[None]
+    sketch = CountSketch(subject.layout.size, 512, seed=0, device=torch.device("cpu"))
+    with Store.opened(tmp_path / "exact.jsonl") as store:
+        exact = score_pool(subject, rows, direction, store, sketch=None).cosines
+    with Store.opened(tmp_path / "sketched.jsonl") as store:
+        numbers = score_pool(subject, rows, direction, store, sketch=sketch)
+    apart = (numbers.cosines - exact).abs()
+    assert 0 < apart.mean() < 0.1
+    assert float(numbers.sketch_errors.mean()) == pytest.approx(float(apart.mean()), rel=1e-3)
+    assert len(numbers.sketch_errors) == apart.numel()
+
+
+def test_an_unchanged_model_has_moved_no_probe_and_each_update_begins_at_the_same_place(studied):
+    subject, rows, _ = studied
+    probing = Probing(subject, rows, subject.place(), updates=2)
+    assert probing.at_place() == pytest.approx([0.0] * 4, abs=1e-6)
+    batch, direction = TaskBatch("sums", [0, 1, 2]), subject.mean_gradient(rows.task.tokens, [0, 1, 2])
+    first = probing.measure(batch, direction, None, "none")
+    assert min(first["kl"]) > 1e-6
+    assert probing.measure(batch, direction, -direction, "add") != first
+    assert probing.measure(batch, direction, None, "none") == first
+    assert probing.at_place() == pytest.approx([0.0] * 4, abs=1e-6)
