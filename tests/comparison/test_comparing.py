@@ -85,7 +85,8 @@ def test_a_finished_comparison_does_nothing_and_a_larger_one_only_what_is_new(fo
         comparison_file(methods={"sft": None, "ema": {"decay": 0.5}, "random": None}, seeds=[0, 1])
     )
     compare(larger, lines.append)
-    assert [line.split(" (")[0] for line in lines if not line.startswith(" ")] == ["random, seed 0"]
+    new = ["random, seed 0", "sft, seed 1", "ema, seed 1", "random, seed 1"]
+    assert [line.split(" (")[0] for line in lines if not line.startswith(" ")] == new
     assert before.items() <= done(config.folder).items()
 
 

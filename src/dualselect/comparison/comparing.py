@@ -1,7 +1,7 @@
 """A comparison from its file: everything checked, then chosen, trained and measured run by run, then told."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
     """
     suites, judges = _checked(config)
     with only_one(config.folder):
+        for plan in _known_plans(config):
+            plan.check_same()
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
         runs = Runs(total, tell)
         runs.do([start_plan(config)])
@@ -93,6 +95,15 @@ def _checked(config: ComparisonConfig) -> tuple[list[Suite], list[PairwiseJudge]
             raise ConfigError(f"judge {name} looks at one response: write it as one of judges")
         pairwise.append(judge)
     return [suite.first(plan.limit) for suite in suites], pairwise
+
+
+def _known_plans(config: ComparisonConfig) -> Iterator[RunPlan]:
+    """Of all runs that do not wait for a choice."""
+    for entry in config.entries:
+        if entry.candidates:
+            yield from (candidate_plan(config, entry, number) for number in range(len(entry.candidates)))
+        else:
+            yield from (entry_plan(config, entry, seed) for seed in entry.seeds)
 
 
 def _tuned(config: ComparisonConfig, entry: Entry, runs: Runs) -> _Line:
