@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dualselect.diagnostic.figure import write_figure
 from dualselect.diagnostic.pool import PoolNumbers, reference_directions, score_pool
-from dualselect.diagnostic.probing import UNCORRECTED, Probing, variants_of
+from dualselect.diagnostic.probing import UNCORRECTED, Probing, Variant, variants_of
 from dualselect.diagnostic.reading import reading
 from dualselect.diagnostic.results import Measured, content_of, write_tables
 from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch, read_rows, task_batches, tokenize_rows
@@ -103,21 +103,35 @@ def _measure(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRow
         lambda: {"directions": reference_directions(subject, rows.pool.tokens, list(choices.values()))},
     )
     reference_of = dict(zip(choices, kept["directions"].to(subject.layout.device), strict=True))
+    picked = {name: [reference_of[_key(choice)] for choice in some] for name, some in selected.items()}
     probing = Probing(subject, rows, place, settings.options.updates)
     if "start" not in store:
         store.add({"start": probing.at_place()})
-    variants = variants_of(settings)
-    with tqdm(total=len(batches) * len(variants), desc="Probing", unit="update", disable=config.disable_tqdm) as bar:
+    probes = _probed(settings, probing, batches, directions, picked, store)
+    return Measured(batches, numbers, selected, store["start"], probes)
+
+
+def _probed(
+    settings: DiagnosticSettings,
+    probing: Probing,
+    batches: list[TaskBatch],
+    directions: Tensor,
+    picked: dict[str, list[Tensor]],
+    store: Store,
+) -> dict[Variant, list[dict[str, Any]]]:
+    """Each batch updated in every way, each kept on disk as it is done."""
+    found: dict[Variant, list[dict[str, Any]]] = {variant: [] for variant in variants_of(settings)}
+    disable = settings.run.training.disable_tqdm
+    with tqdm(total=len(batches) * len(found), desc="Probing", unit="update", disable=disable) as bar:
         for number, batch in enumerate(batches):
-            for variant in variants:
+            for variant, of_batches in found.items():
                 key = f"probe/{number}/{variant.name}"
                 if key not in store:
-                    chosen = None if variant == UNCORRECTED else reference_of[_key(selected[variant.strategy][number])]
-                    store.add({key: probing.measure(batch, directions[number], chosen, variant.correction)})
+                    reference = None if variant == UNCORRECTED else picked[variant.strategy][number]
+                    store.add({key: probing.measure(batch, directions[number], reference, variant.correction)})
+                of_batches.append(store[key])
                 bar.update()
-    probes = {variant: [store[f"probe/{number}/{variant.name}"] for number in range(len(batches))]
-              for variant in variants}  # fmt: skip
-    return Measured(batches, numbers, selected, store["start"], probes)
+    return found
 
 
 def select(

@@ -18,7 +18,7 @@ from dualselect.diagnostic.sketch import CountSketch, cosine_table
 from dualselect.diagnostic.subject import Subject, parts_of
 from dualselect.evaluation.store import Store
 from dualselect.gradients import refuse_non_finite
-from dualselect.losses import response_cross_entropy, response_kl
+from dualselect.losses import response_kl
 from dualselect.selection import Choice
 
 
@@ -62,11 +62,12 @@ def score_pool(
     for positions in _batches(pool, range(len(pool)), subject, "Scoring the pool"):
         key = f"pool/{positions[0]}"
         if key not in store:
-            gradients = _score_gradients(subject, rows, positions)
+            of_safe = subject.gradients(pool, positions)
+            gradients = _contrasted(subject, rows, positions, of_safe.gradients)
             found = cosine_table(gradients, directions) if sketch is None else _sketched(sketch, sketched, gradients)
             sample = [place for place, row in enumerate(positions) if row in exact_of] if sketch is not None else []
             apart = (cosine_table(gradients[sample], directions) - found[:, sample]).abs().flatten().tolist()
-            preserved = _preservation(subject, pool, positions)
+            preserved = _preservation(subject, pool, positions, of_safe.losses.double().cpu())
             ids = rows.pool.ids_of(pool[positions]["row_index"])
             refuse_non_finite(preserved + found.double().cpu().sum(0), ids, "a reference's loss or gradient")
             store.add({key: {"losses": preserved.tolist(), "cosines": found.tolist(), "errors": apart}})
@@ -87,11 +88,10 @@ def reference_directions(subject: Subject, pool: Dataset, choices: Sequence[Choi
     return directions
 
 
-def _score_gradients(subject: Subject, rows: DiagnosticRows, positions: list[int]) -> Tensor:
-    gradients = subject.gradients(rows.pool.tokens, positions).gradients
-    if rows.contrast is not None:
-        gradients = gradients - subject.gradients(rows.contrast, positions).gradients
-    return gradients
+def _contrasted(subject: Subject, rows: DiagnosticRows, positions: list[int], gradients: Tensor) -> Tensor:
+    if rows.contrast is None:
+        return gradients
+    return gradients - subject.gradients(rows.contrast, positions).gradients
 
 
 def _sketched(sketch: CountSketch, directions: Tensor | None, gradients: Tensor) -> Tensor:
@@ -99,14 +99,13 @@ def _sketched(sketch: CountSketch, directions: Tensor | None, gradients: Tensor)
     return cosine_table(sketch(gradients), directions)
 
 
-def _preservation(subject: Subject, pool: Dataset, positions: list[int]) -> Tensor:
+def _preservation(subject: Subject, pool: Dataset, positions: list[int], losses: Tensor) -> Tensor:
     kind = subject.config.preservation_loss
     if kind == "kl":
         return response_kl(subject.model, subject.start_model, subject.batch(pool, positions)).double().cpu()
-    losses = subject.losses(pool, positions).double().cpu()
     if kind == "excess":
-        with torch.no_grad(), subject.start_model():
-            losses -= response_cross_entropy(subject.model, subject.batch(pool, positions)).double().cpu()
+        with subject.start_model():
+            return losses - subject.losses(pool, positions).double().cpu()
     return losses
 
 
