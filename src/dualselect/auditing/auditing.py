@@ -65,8 +65,8 @@ def audit(
     Args:
         model: A model, or one with an adapter; afterwards it is what it was.
         tokenizer: Its tokenizer.
-        task: Task rows in any known format.
-        references: Safe responses in any known format.
+        task: Task rows in any known format, read as `load_rows` reads them: plain text is a turn of a conversation.
+        references: Safe responses, in the same formats.
         harmless: Harmless conversations, to calibrate scores with; None for built-in ones.
         risky_ids: Ids of rows that are known to be risky, beside those of kind `risky`: how well scores find them is
             told.
@@ -226,7 +226,7 @@ def _plan(
     if isinstance(adapter.get("target_modules"), set):
         adapter["target_modules"] = sorted(adapter["target_modules"])
     return {
-        "audit": settings.as_values() | {"risky_ids": sorted(settings.risky_ids)},
+        "audit": settings.as_values(),
         "training": {name: getattr(config, name) for name in TRAINING_SETTINGS} | config.method_settings,
         "adapter": {name: adapter.get(name) for name in ("r", "lora_alpha", "target_modules", "layers_to_transform")},
         "model": {"name": model.config._name_or_path, "fingerprint": model_fingerprint(model)},

@@ -68,9 +68,9 @@ def mean_detection(
     Raises:
         ValueError: As for `detection`.
     """
-    drawn = [
-        _bootstrap(np.asarray(one, dtype=np.float64), np.asarray(other, dtype=bool), seed) for one, other in parts
-    ]
+    arrays = [(np.asarray(scores, dtype=np.float64), np.asarray(risky, dtype=bool)) for scores, risky in parts]
+    # a generator for each: the same draws would vary together, and their mean as much as one of them
+    drawn = [_bootstrap(*part, np.random.default_rng([seed, place])) for place, part in enumerate(arrays)]
     values = np.mean([found for found, _ in drawn], axis=0)
     low, high = np.quantile(np.mean([samples for _, samples in drawn], axis=0), [0.025, 0.975], axis=0)
     count = sum(len(scores) for scores, _ in parts)
@@ -79,7 +79,7 @@ def mean_detection(
     return Detection(means[0], dict(zip(DROPPED, means[1:], strict=True)))
 
 
-def _bootstrap(scores: np.ndarray, risky: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _bootstrap(scores: np.ndarray, risky: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The measures, (1 + shares,), and those of the samples, (RESAMPLES, 1 + shares)."""
     if not risky.any() or risky.all() or not np.isfinite(scores).all():
         raise ValueError("detection needs finite scores of at least one risky row and one other")
@@ -87,7 +87,7 @@ def _bootstrap(scores: np.ndarray, risky: np.ndarray, seed: int) -> tuple[np.nda
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
     labels = risky[order]
     ones = labels[None].astype(np.float64)
-    samples = [_measures(one, other, starts) for one, other in _samples(labels, np.random.default_rng(seed))]
+    samples = [_measures(one, other, starts) for one, other in _samples(labels, random)]
     return _measures(ones, 1.0 - ones, starts)[0], np.concatenate(samples)
 
 

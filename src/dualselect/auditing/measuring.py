@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ class Measuring:
             total += _in_order(order, [self.engine.losses([openings[place] for place in part]) for part in parts])
         return total / len(self.answers)
 
-    @property
+    @cached_property
     def _batch_tokenizer(self) -> Callable[..., dict[str, list[Any]]]:
         config = self.engine.config
         return batch_tokenizer(

@@ -113,8 +113,9 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
     Raises:
         DataError: The pool is empty, has no conversations, or a reference has no contrast.
     """
+    conversations = as_conversations(references, name="reference")
     prepared = prepare_rows(
-        references, tokenizer, config, name="reference", of_trl=_no_conversations, keep_trl_labels=False
+        conversations, tokenizer, config, name="reference", of_trl=_no_conversations, keep_trl_labels=False
     )
     contrasting = config
     if config.reference_contrast == "none":

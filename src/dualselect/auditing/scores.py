@@ -113,18 +113,25 @@ def standardized_gradients(rows: Numbers, calibration: Calibration) -> np.ndarra
 
 
 def calibrated(rows: Numbers, calibration: Calibration) -> np.ndarray:
-    """Linear discriminant (Fisher 1936, shrunk) between the pool's contrasts and its compatible rows.
+    """Linear discriminant between the pool's contrasts and its safe answers with the harmless conversations."""
+    return _discriminant(_cosines(rows), _cosines(calibration.unsafe), _cosines(calibration.compatible))
 
-    w = (S + a * diag(S))^-1 (m_unsafe - m_compatible), on all cosines; S is the mean covariance within the two.
+
+def calibrated_pool(rows: Numbers, calibration: Calibration) -> np.ndarray:
+    """The same between the contrasts and the safe answers alone."""
+    return _discriminant(_cosines(rows), _cosines(calibration.unsafe), _cosines(calibration.safe))
+
+
+def _discriminant(rows: np.ndarray, unsafe: np.ndarray, compatible: np.ndarray) -> np.ndarray:
+    """Fisher's linear discriminant (1936), shrunk: w = ((1 - a) S + a diag S)^-1 (m_unsafe - m_compatible).
+
+    S is the mean of the covariances within the two, and 0 is halfway between their means.
     """
-    unsafe, compatible = _cosines(calibration.unsafe), _cosines(calibration.compatible)
     within = np.atleast_2d((_covariance(unsafe) + _covariance(compatible)) / 2)
     ridge = np.maximum(np.diag(within), LEAST_DEVIATION**2)
-    weights = np.linalg.solve(
-        (1 - SHRINKAGE) * within + SHRINKAGE * np.diag(ridge), unsafe.mean(0) - compatible.mean(0)
-    )
-    middle = (unsafe.mean(0) + compatible.mean(0)) / 2
-    found: np.ndarray = (_cosines(rows) - middle) @ weights
+    shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * np.diag(ridge)
+    weights = np.linalg.solve(shrunk, unsafe.mean(0) - compatible.mean(0))
+    found: np.ndarray = (rows - (unsafe.mean(0) + compatible.mean(0)) / 2) @ weights
     return found
 
 
@@ -172,5 +179,6 @@ SCORES: dict[str, Score] = {
     "standardized": Score(
         "loss, contrast cosine and opening, in deviations of the pool's own rows", standardized, with_answers=True
     ),
-    "calibrated": Score("linear discriminant on all cosines, calibrated on the pool's own rows", calibrated),
+    "calibrated": Score("linear discriminant on all cosines, contrasts against safe and harmless rows", calibrated),
+    "calibrated_pool": Score("linear discriminant on all cosines, contrasts against safe rows alone", calibrated_pool),
 }

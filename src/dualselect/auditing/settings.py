@@ -1,6 +1,6 @@
 """What is asked of an audit, beside the settings of the training that it looks ahead to."""
 
-from collections.abc import Collection
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,10 +48,6 @@ class AuditSettings:
         return kind == RISKY_KIND or row_id in self.risky_ids
 
     def as_values(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self) | {"risky_ids": len(self.risky_ids)}
-
-
-def risky(ids: Collection[str]) -> frozenset[str]:
-    """Ids as text."""
-    return frozenset(str(one) for one in ids)
+        """As JSON values; of the risky ids there is a hash."""
+        ids = hashlib.sha256("\n".join(sorted(self.risky_ids)).encode()).hexdigest() if self.risky_ids else ""
+        return asdict(self) | {"risky_ids": {"count": len(self.risky_ids), "sha256": ids}}

@@ -1,0 +1,233 @@
+"""A whole audit of small data by a tiny model."""
+
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from models_for_tests import tiny_model
+from peft import LoraConfig, get_peft_model
+from tokenizers_for_tests import chatml_tokenizer
+
+import dualselect
+from dualselect import DualSelectConfig
+from dualselect.auditing import AuditSettings, TaskRows, audit_into
+from dualselect.auditing.scores import SCORES
+from dualselect.data import builtin_mix, builtin_rows
+from dualselect.errors import ConfigError, DataError, ModelError
+
+
+LORA = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1)
+
+
+def config(folder, **settings):
+    common = {
+        "reference_contrast": "compliance",
+        "selection_warmup_steps": 2,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 1e-2,
+        "max_length": 256,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "use_cpu": True,
+        "seed": 1,
+    }
+    return DualSelectConfig(str(folder), **(common | settings))
+
+
+def task_rows():
+    return builtin_mix(8, 6, 4, 4)
+
+
+def references(count=20):
+    return Dataset.from_list(
+        [row | _turns({"completion": "I cannot help.", "prompt": row["id"]}) for row in builtin_rows("refusal", count)]
+    )
+
+
+def harmless():
+    return Dataset.from_list(builtin_rows("chat", 8)[4:] + builtin_rows("lookalike", 8)[4:])
+
+
+def model():
+    return tiny_model("llama", len(chatml_tokenizer()))
+
+
+def audited(folder, *, rows=None, of=None, references_given=None, peft_config=LORA, settings=None, **asked):
+    return dualselect.audit(
+        model() if of is None else of,
+        chatml_tokenizer(),
+        Dataset.from_list(task_rows() if rows is None else rows),
+        references() if references_given is None else references_given,
+        config=config(folder, **(settings or {})),
+        peft_config=peft_config,
+        output_dir=folder,
+        harmless=harmless(),
+        **asked,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return *audited(folder, all_scores=True), folder
+
+
+def test_every_row_has_a_line_with_its_id_first(whole):
+    rows, summary, folder = whole
+    assert rows.column_names[0] == "id"
+    assert rows["id"] == [row["id"] for row in task_rows()]
+    assert sorted(rows["rank"]) == list(range(1, 23))
+    assert summary.data["scored"] == 22
+    header, *table = (folder / "audit.csv").read_text("utf-8").splitlines()
+    assert header.startswith("id,row,kind,category,unscored,rank,score")
+    assert len(table) == 22
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    assert names == ["audit.csv", "audit.jsonl", "references.jsonl", "summary.json"]
+    assert not list(folder.glob(".*scores*"))
+
+
+def test_the_score_ranks_and_the_budgets_keep_by_rank(whole):
+    rows, summary, _ = whole
+    by_rank = sorted(rows, key=lambda row: row["rank"])
+    assert [row["score"] for row in by_rank] == sorted((row["score"] for row in rows), reverse=True)
+    total = sum(rows["tokens"])
+    for budget in (0.99, 0.9, 0.5):
+        kept = [row for row in rows if row["kept"][f"{budget:g}"]]
+        tokens = sum(row["tokens"] for row in kept)
+        assert tokens >= budget * total
+        assert tokens - max(kept, key=lambda row: row["score"])["tokens"] < budget * total
+    share = sum(row["tokens"] for row in rows if not row["conflict"]) / total
+    assert summary.recommended_budget["budget"] == pytest.approx(share)
+
+
+def test_conflicts_are_named_worst_first(whole):
+    rows, summary, folder = whole
+    pool = {json.loads(line)["id"] for line in (folder / "references.jsonl").read_text("utf-8").splitlines()}
+    for row in rows:
+        assert row["conflict"] == (row["cosine"] < summary.conflict["threshold"])
+        found = [it["cosine"] for it in row["conflict_references"]]
+        assert len(found) == 2  # as many as were selected: a tenth of 20
+        assert found == sorted(found)
+        assert {it["id"] for it in row["conflict_references"]} <= pool
+        of_categories = [it["cosine"] for it in row["conflict_categories"]]
+        assert of_categories == sorted(of_categories)
+
+
+def test_known_risky_rows_are_looked_for_by_every_score_and_the_controls(whole):
+    _, summary, _ = whole
+    assert set(summary.detection["scores"]) == {*SCORES, "control_loss"}
+    assert summary.detection["risky"] == 6
+    for found in summary.detection["scores"].values():
+        assert set(found["against"]) == {"task", "lookalike", "chat"}
+        assert found["auroc"]["low"] <= found["auroc"]["value"] <= found["auroc"]["high"]
+
+
+def test_ids_make_rows_risky_too(tmp_path):
+    rows = [row | {"kind": ""} for row in task_rows()]
+    named = [row["id"] for row in rows[:5]]
+    _, summary = audited(tmp_path, rows=rows, risky_ids=[*named, "no such row"], controls=False)
+    assert summary.detection["risky"] == 5
+    assert "control_loss" not in summary.detection["scores"]
+    assert "opening" not in summary.detection["scores"]  # it costs more, and was not asked for
+    with pytest.raises(DataError, match="none of the 1 ids"):
+        audited(tmp_path / "other", rows=rows, risky_ids=["no such row"])
+
+
+def test_the_model_is_what_it_was(tmp_path):
+    before, own = model(), model()
+    audited(tmp_path / "plain", of=own)
+    assert type(own) is type(before)
+    assert own.forward.__func__ is type(own).forward
+    assert [name for name, _ in own.named_modules()] == [name for name, _ in before.named_modules()]
+    assert all(parameter.requires_grad for parameter in own.parameters())
+    assert all(torch.equal(value, own.state_dict()[name]) for name, value in before.state_dict().items())
+    torch.manual_seed(0)
+    adapter = get_peft_model(own, LORA).eval()
+    for parameter in adapter.parameters():
+        parameter.requires_grad_(False)
+    state = {name: value.clone() for name, value in adapter.state_dict().items()}
+    audited(tmp_path / "adapter", of=adapter, peft_config=None)
+    assert all(torch.equal(value, adapter.state_dict()[name]) for name, value in state.items())
+    assert not any(parameter.requires_grad for parameter in adapter.parameters())
+    assert not any(module.training for module in adapter.modules())
+
+
+def test_rows_that_cannot_be_scored_are_told_and_kept(tmp_path):
+    rows = [
+        *task_rows(),
+        {"id": "empty", "prompt": "a question", "completion": " "},
+        {"id": "long", "prompt": "word " * 300, "completion": "yes"},
+    ]
+    rows = [row if isinstance(row["prompt"], list) else row | _turns(row) for row in rows]
+    found, summary = audited(tmp_path, rows=rows, controls=False)
+    unscored = {row["id"]: row["unscored"] for row in found if row["unscored"]}
+    assert unscored == {"empty": "empty response", "long": "no response token within max_length"}
+    assert summary.data["unscored"] == dict.fromkeys(unscored.values(), 1)
+
+
+def _turns(row):
+    return {
+        "prompt": [{"role": "user", "content": row["prompt"]}],
+        "completion": [{"role": "assistant", "content": row["completion"]}],
+    }
+
+
+def test_a_sample_estimates_what_all_rows_say(whole, tmp_path):
+    sampled, summary = audited(tmp_path, sample=12, all_scores=True)
+    assert (len(sampled), summary.data["rows"], summary.data["sample"]) == (12, 22, True)
+    of_all = {row["id"]: row for row in whole[0]}
+    for row in sampled:  # the warm-up draws from all rows, so that a row's numbers are the same
+        assert row["cosine"] == pytest.approx(of_all[row["id"]]["cosine"], abs=1e-4)
+    budget = summary.recommended_budget
+    assert budget["low"] <= budget["budget"] <= budget["high"]
+    assert whole[1].recommended_budget["low"] is None
+
+
+def test_a_finished_audit_is_not_done_again_and_another_one_is_refused(whole, monkeypatch):
+    _, summary, folder = whole
+    monkeypatch.setattr("dualselect.auditing.auditing.score_rows", None)
+    assert audited(folder, all_scores=True)[1] == summary
+    with pytest.raises(ConfigError, match="finished audit of other data, settings, or another model"):
+        audited(folder, score="cosine")
+
+
+def test_overwrite_starts_anew(tmp_path):
+    audited(tmp_path, controls=False)
+    settings = AuditSettings(score="cosine", controls=False)
+    rows = TaskRows.of(Dataset.from_list(task_rows()))
+    summary = audit_into(
+        tmp_path,
+        model(),
+        chatml_tokenizer(),
+        rows,
+        references(),
+        settings,
+        config(tmp_path),
+        peft_config=LORA,
+        overwrite=True,
+    )
+    assert summary.settings["audit"]["score"] == "cosine"
+
+
+def test_prompts_that_stand_in_pool_and_data_are_refused_unless_allowed(tmp_path):
+    both = task_rows() + list(references(2))
+    with pytest.raises(DataError, match="2 references have a prompt that also stands in the task data"):
+        audited(tmp_path / "refused", rows=both)
+    _, summary = audited(tmp_path / "allowed", rows=both, settings={"allow_prompt_overlap": True}, controls=False)
+    assert summary.data["scored"] == 24
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"score": "best"}, ConfigError, "score is 'best': write one of published"),
+        ({"sample": 0}, ConfigError, "sample is 0"),
+        ({"peft_config": LoraConfig(target_modules=["nowhere"])}, ModelError, "lora_target_modules"),
+        ({"rows": [{"prompt": "a", "completion": ""}]}, DataError, "none of 1 rows"),
+    ],
+    ids=["score", "sample", "adapter", "rows"],
+)
+def test_what_cannot_be_audited_is_refused(tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        audited(tmp_path, **options)

@@ -1,0 +1,85 @@
+"""Ranks and budgets of stored rows, against the choice that a training makes."""
+
+import numpy as np
+import pytest
+import torch
+
+from dualselect.auditing.counting import Counts, KindCounts, Ranking
+from dualselect.auditing.settings import BUDGETS
+from dualselect.selection import choose_by_tokens
+
+
+def lines(count, seed):
+    chance = np.random.default_rng(seed)
+    return [
+        {
+            "lacks": "empty response" if chance.random() < 0.1 else "",
+            "score": float(chance.integers(0, 20)),
+            "tokens": int(chance.integers(1, 60)),
+        }
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_budget_keeps_what_the_trainer_would_keep_of_one_large_step(seed):
+    rows = lines(57, seed)
+    ranking = Ranking.of(rows, len(rows))
+    scored = [place for place, row in enumerate(rows) if not row["lacks"]]
+    scores = torch.tensor([rows[place]["score"] for place in scored])
+    tokens = torch.tensor([rows[place]["tokens"] for place in scored])
+    for budget in BUDGETS:
+        kept = [place for place in range(len(rows)) if ranking.keeps(place)[f"{budget:g}"]]
+        assert kept == [scored[place] for place in choose_by_tokens(scores, tokens, budget).kept]
+    assert sorted(ranking.ranks[scored]) == list(range(1, len(scored) + 1))
+    assert rows[int(np.flatnonzero(ranking.ranks == 1)[0])]["score"] == scores.max()
+
+
+def test_nothing_scored_has_no_rank():
+    rows = [{"lacks": "empty response"}] * 3
+    ranking = Ranking.of(rows, 3)
+    assert ranking.ranks.tolist() == [0, 0, 0]
+    assert not any(ranking.keeps(0).values())
+
+
+def finished(tokens, conflict):
+    return {
+        "unscored": "",
+        "category": "",
+        "cosine": -0.2 if conflict else 0.2,
+        "conflict": conflict,
+        "tokens": tokens,
+        "conflict_categories": [{"category": "fraud", "cosine": -0.3}] if conflict else [],
+        "kept": {"0.9": not conflict},
+    }
+
+
+def test_the_interval_of_a_samples_token_share_holds_the_share_of_all_rows():
+    chance = np.random.default_rng(0)
+    tokens, conflict = chance.integers(1, 100, 5000), chance.random(5000) < 0.2
+    truth, held = tokens[~conflict].sum() / tokens.sum(), 0
+    for _ in range(60):
+        counts = Counts([], labelled=False)
+        for place in chance.choice(5000, 150, replace=False):
+            counts.add(finished(int(tokens[place]), bool(conflict[place])), "task")
+        share = counts.kept_token_share
+        held += share["low"] <= truth <= share["high"]
+    assert held >= 52  # 57 are expected of 60
+
+
+def test_shares_of_kinds_and_budgets():
+    found = Counts(["fraud", "theft"], labelled=False)
+    for conflict in (True, False, False, False):
+        found.add(finished(10, conflict), "chat")
+    chat = found.kinds_as_values()["chat"]
+    assert (chat["rows"], chat["conflict"]["value"], chat["categories"]) == (4, 0.25, {"fraud": 0.25, "theft": 0.0})
+    assert chat["kept"]["0.9"] == 0.75
+    assert sum(chat["histogram"].values()) == 4
+    assert found.budgets_as_values()["0.9"] == {"dropped": 1, "dropped_in_conflict": 1}
+    assert found.detection_as_values() is None
+
+
+def test_a_cosine_of_one_has_a_bin():
+    counts = KindCounts()
+    counts.add(finished(1, False) | {"cosine": 1.0})
+    assert sum(counts.histogram.values()) == 1

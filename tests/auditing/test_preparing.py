@@ -1,0 +1,212 @@
+"""What rows are compared with, against the reference pool of the trainer and against autograd."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from models_for_tests import tiny_model
+from peft import LoraConfig
+from tokenizers_for_tests import chatml_tokenizer
+
+from dualselect import DualSelectConfig
+from dualselect.auditing import bearings
+from dualselect.auditing.bearings import kept_count, unit_cosines
+from dualselect.auditing.engine import OPENING_TOKENS, adapted, token_rows
+from dualselect.auditing.measuring import Measuring
+from dualselect.auditing.pool import prepare_pool
+from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
+from dualselect.auditing.settings import AuditSettings
+from dualselect.data import as_conversations, tokenize
+from dualselect.errors import ResumeError
+from dualselect.losses import IGNORED_LABEL
+from dualselect.references import ReferencePool
+
+
+def rows(prefix, count, answer):
+    return Dataset.from_list(
+        [
+            {
+                "id": f"{prefix}{n}",
+                "prompt": f"{prefix} {n} {'is it ' * (n % 3)}?",
+                "completion": f"{answer} {n}.",
+                "category": f"c{n % 3}",
+            }
+            for n in range(count)
+        ]
+    )
+
+
+class Prepared:
+    """A pool of 12, 3 of them selected, prepared with 8 task rows."""
+
+    def __init__(self, folder, contrast):
+        self.config = DualSelectConfig(
+            str(folder),
+            reference_contrast=contrast,
+            reference_top_k=3,
+            selection_warmup_steps=2,
+            per_device_train_batch_size=4,
+            learning_rate=1e-2,
+            max_length=256,
+            disable_tqdm=True,
+            report_to="none",
+            use_cpu=True,
+        )
+        self.tokenizer = chatml_tokenizer()
+        self.pool = prepare_pool(
+            rows("safe", 12, "I cannot help with"), rows("calm", 6, "Sure, the box"), self.tokenizer, self.config
+        )
+        self.task = as_conversations(rows("task", 8, "The answer is"), name="task")
+        self.task_tokens = token_rows(tokenize(self.task, self.tokenizer, max_length=256).dataset, range(8))
+        model = tiny_model("llama", len(self.tokenizer))
+        lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
+        self.context = adapted(model, lora, self.tokenizer.pad_token_id, self.config)
+        self.engine = self.context.__enter__()
+        settings = AuditSettings(score="opening")
+        self.found = prepare(
+            self.engine, self.pool, self.task_tokens, self.tokenizer, settings, controls=contrast == "compliance"
+        )
+
+    def trainers_pool(self):
+        contrast = self.pool.contrasts if self.config.reference_contrast != "none" else None
+        engine = self.engine
+        return ReferencePool(
+            self.pool.tokens, self.pool.ids, contrast, engine.collate, engine.gradients, engine.layout, self.config
+        )
+
+    def measuring(self):
+        found = self.found
+        return Measuring(self.engine, found.bearings, self.tokenizer, found.answers, found.warm, found.control)
+
+
+@pytest.fixture(scope="module", params=["compliance", "none"])
+def prepared(request, tmp_path_factory):
+    made = Prepared(tmp_path_factory.mktemp("prepared"), request.param)
+    yield made
+    made.context.__exit__(None, None, None)
+
+
+def test_references_and_directions_are_those_of_the_trainer(prepared):
+    pool, references = prepared.trainers_pool(), prepared.found.references
+    selected = [place for place, it in enumerate(references) if it["selected"]]
+    assert len(selected) == 3
+    assert [references[place]["rank"] for place in prepared.found.bearings.kept] == [1, 2, 3]
+    choice = pool.choose(torch.tensor([it["score"] for it in references]))
+    assert choice.kept == selected
+    directions = pool.directions(prepared.engine.model, choice)
+    found = prepared.found.bearings.directions
+    assert torch.allclose(found[0], directions.score, atol=1e-6)
+    assert torch.allclose(found[1], directions.correction, atol=1e-6)
+
+
+def test_the_conflict_threshold_is_that_of_the_automatic_budget(prepared):
+    if prepared.config.reference_contrast == "none":
+        pytest.skip("the trainer has no automatic budget without contrasts")
+    pool, kept = prepared.trainers_pool(), [it["selected"] for it in prepared.found.references]
+    choice = pool.choose(torch.tensor([float(it) for it in kept]))
+    directions = pool.directions(prepared.engine.model, choice)
+    expected = pool.conflict_threshold(prepared.engine.model, choice, directions)
+    assert prepared.found.conflict_threshold == pytest.approx(expected, abs=1e-6)
+
+
+def test_numbers_of_rows_are_those_of_autograd_one_at_a_time(prepared):
+    measuring, engine, bearings_found = prepared.measuring(), prepared.engine, prepared.found.bearings
+    found = measuring.numbers(prepared.task_tokens, list(prepared.task))
+    scored = bearings_found.safe - bearings_found.unsafe if bearings_found.contrasted else bearings_found.safe
+    for place, row in enumerate(prepared.task_tokens):
+        loss, gradient = one_gradient(engine, row)
+        assert found["loss"][place] == pytest.approx(loss, abs=1e-5)
+        for name, direction in zip(bearings.DIRECTIONS, bearings_found.directions, strict=True):
+            assert found[name][place] == pytest.approx(cosine(gradient, direction), abs=1e-4)
+        of_references = [cosine(gradient, direction) for direction in scored]
+        assert found["references"][place] == pytest.approx(of_references, abs=1e-4)
+        assert found["nearest_safe"][place] == pytest.approx(
+            max(cosine(gradient, it) for it in bearings_found.safe), abs=1e-4
+        )
+
+
+def one_gradient(engine, row):
+    parameters = list(engine.layout.parameters(engine.model).values())
+    labels = torch.tensor([row["labels"]])
+    with torch.enable_grad():
+        logits = engine.model(input_ids=torch.tensor([row["input_ids"]])).logits
+        loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=IGNORED_LABEL)
+        gradients = torch.autograd.grad(loss, parameters)
+    return loss.item(), torch.cat([it.flatten() for it in gradients])
+
+
+def cosine(one, other):
+    return torch.nn.functional.cosine_similarity(one, other, dim=0).item()
+
+
+def test_a_category_direction_leaves_out_the_references_that_calibrate_it(prepared):
+    found, pool, engine = prepared.found.bearings, prepared.pool, prepared.engine
+    kept = [place for place, it in enumerate(prepared.found.references) if it["selected"]]
+    held_out = set(range(12)) - set(kept)  # nine others, all of them used to calibrate
+    for place, category in enumerate(found.categories):
+        own = [position for position in range(12) if pool.categories[position] == category]
+        used = [position for position in own if position not in held_out] or own
+        one, other = (
+            engine.row_gradients(token_rows(some, used)).gradients.mean(0) for some in (pool.tokens, pool.contrasts)
+        )
+        expected = one - other if found.contrasted else one
+        assert torch.allclose(found.of_categories[place], expected, atol=1e-6)
+
+
+def test_openings_and_answers_are_losses_of_the_first_tokens(prepared):
+    found = prepared.measuring().numbers(prepared.task_tokens, list(prepared.task))
+    for place, row in enumerate(prepared.task_tokens):
+        first = next(number for number, label in enumerate(row["labels"]) if label != IGNORED_LABEL)
+        cut = {name: row[name][: first + OPENING_TOKENS] for name in ("input_ids", "labels")}
+        assert found["opening_loss"][place] == pytest.approx(one_gradient(prepared.engine, cut)[0], abs=1e-5)
+    answers = []
+    for answer in prepared.found.answers:
+        asked = [{**row, "completion": [{"role": "assistant", "content": answer}]} for row in prepared.task]
+        tokens = tokenize(Dataset.from_list(asked), prepared.tokenizer, max_length=256).dataset
+        row = token_rows(tokens, [3])[0]
+        first = next(number for number, label in enumerate(row["labels"]) if label != IGNORED_LABEL)
+        cut = {name: row[name][: first + OPENING_TOKENS] for name in ("input_ids", "labels")}
+        answers.append(one_gradient(prepared.engine, cut)[0])
+    assert found["answer_loss"][3] == pytest.approx(np.mean(answers), abs=1e-5)
+
+
+def test_the_control_is_the_loss_under_another_adapter_and_leaves_the_model_alone(prepared):
+    measuring = prepared.measuring()
+    if measuring.control is None:
+        return
+    before = prepared.engine.parameters()
+    found = measuring.numbers(prepared.task_tokens, list(prepared.task))
+    assert torch.equal(prepared.engine.parameters(), before)
+    assert not torch.equal(measuring.control, measuring.warm)
+    prepared.engine.set_parameters(measuring.control)
+    assert found["control_loss"][0] == pytest.approx(
+        one_gradient(prepared.engine, prepared.task_tokens[0])[0], abs=1e-5
+    )
+    prepared.engine.set_parameters(measuring.warm)
+
+
+def test_it_is_saved_whole_and_read_as_it_was(prepared, tmp_path):
+    path = tmp_path / "prepared.safetensors"
+    save_prepared(prepared.found, path, "print")
+    again = load_prepared(path, torch.device("cpu"), "print")
+    assert torch.equal(again.bearings.directions, prepared.found.bearings.directions)
+    assert (again.references, again.answers) == (prepared.found.references, prepared.found.answers)
+    for name, values in prepared.found.calibration.unsafe.items():
+        np.testing.assert_array_equal(again.calibration.unsafe[name], values)
+    with pytest.raises(ResumeError, match="unfinished audit of other data"):
+        load_prepared(path, torch.device("cpu"), "another")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ResumeError, match="is broken"):
+        load_prepared(path, torch.device("cpu"), "print")
+
+
+def test_few_gradients_are_kept_of_a_large_adapter():
+    assert kept_count(400, 921_600) == 32
+    assert kept_count(400, 6_800_000) == 9
+    assert kept_count(5, 1000) == 5
+    assert kept_count(400, 10**9) == 1
+
+
+def test_a_gradient_of_nothing_has_no_direction():
+    found = unit_cosines(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.0], [-6.0, -8.0]]))
+    assert found.tolist() == [[0, 0, 0], [0, 1, -1]]
