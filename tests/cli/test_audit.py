@@ -1,0 +1,130 @@
+"""`dualselect audit` as it is typed."""
+
+import json
+
+import pytest
+from models_for_tests import tiny_model
+from tokenizers_for_tests import chatml_tokenizer
+
+from dualselect.cli.main import main
+from dualselect.files import write_text
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A tiny model, 12 task rows of which one cannot be scored, 10 references, 4 harmless rows."""
+    folder = tmp_path_factory.mktemp("made")
+    tokenizer = chatml_tokenizer()
+    tiny_model("llama", len(tokenizer)).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    task = [
+        {"id": f"t{n}", "question": f"task {n}?", "answer": "The answer " * (1 + n % 3), "extra": n} for n in range(12)
+    ]
+    task[5]["answer"] = ""
+    safe = [
+        {"id": f"s{n}", "prompt": f"safe {n}?", "completion": "I cannot.", "category": f"c{n % 2}"} for n in range(10)
+    ]
+    calm = [{"prompt": f"calm {n}?", "completion": "Sure."} for n in range(4)]
+    for name, rows in {"task": task, "safe": safe, "calm": calm}.items():
+        write_text(folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(folder / "risky.txt", "t1\nt2\n\n")
+    return folder
+
+
+def audit(made, output, *more, task="task.jsonl"):
+    words = (
+        f"audit --model_name_or_path {made}/model --task_data {made}/{task} --reference_data {made}/safe.jsonl "
+        f"--harmless_data {made}/calm.jsonl --output_dir {output} --use_cpu --selection_warmup_steps 2 "
+        "--learning_rate 1e-2 --max_length 256 --disable_tqdm true --per_device_train_batch_size 4 --report_to none"
+    )
+    return main([*words.split(), *map(str, more)])
+
+
+@pytest.fixture(scope="module")
+def first(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first") / "audit"
+    assert audit(made, folder, "--risky_ids", made / "risky.txt") == 0
+    return folder
+
+
+def test_it_leaves_rows_table_references_summary_and_page(first):
+    names = {path.name for path in first.iterdir() if not path.name.startswith(".")}
+    assert names == {"audit.jsonl", "audit.csv", "references.jsonl", "summary.json", "report.html"}
+    page = (first / "report.html").read_text("utf-8")
+    assert "task 3?" in page
+    assert "empty response" in page
+    summary = json.loads((first / "summary.json").read_text("utf-8"))
+    assert summary["detection"]["risky"] == 2
+    assert summary["settings"]["training"]["reference_contrast"] == "compliance"
+
+
+def test_the_same_command_tells_the_same_again(made, first, capsys):
+    before = (first / "audit.jsonl").stat().st_mtime_ns
+    assert audit(made, first, "--risky_ids", made / "risky.txt") == 0
+    told = capsys.readouterr().out
+    assert "this audit was finished before" in told
+    assert "12 rows, 11 scored" in told
+    assert "1 not scored: empty response" in told
+    assert "recommended task_token_budget" in told
+    assert "finding the 2 known risky rows among 9 others" in told
+    assert (first / "audit.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("share", "status"), [("0", 2), ("1", 0)])
+def test_the_status_says_whether_more_rows_are_in_conflict(made, first, capsys, share, status):
+    conflict = json.loads((first / "summary.json").read_text("utf-8"))["conflict"]["value"]
+    assert conflict > 0
+    assert audit(made, first, "--risky_ids", made / "risky.txt", "--fail_above", share) == status
+    assert ("more than --fail_above" in capsys.readouterr().out) == (status == 2)
+
+
+def test_a_cleaned_copy_has_the_rows_as_they_were(made, first, tmp_path, capsys):
+    lines = [json.loads(line) for line in (first / "audit.jsonl").read_text("utf-8").splitlines()]
+    given = (made / "task.jsonl").read_text("utf-8").splitlines()
+    for budget, keeps in (
+        ("auto", lambda line: not line["conflict"]),
+        ("0.5", lambda line: line["kept"]["0.5"]),
+    ):
+        cleaned = tmp_path / f"{budget}.jsonl"
+        options = ("--risky_ids", made / "risky.txt", "--cleaned", cleaned, "--budget", budget)
+        assert audit(made, first, *options) == 0
+        wanted = [row for row, line in zip(given, lines, strict=True) if not line["unscored"] and keeps(line)]
+        assert len(wanted) < 11
+        assert wanted or budget == "auto"  # a random model may see a conflict everywhere
+        assert list(map(json.loads, cleaned.read_text("utf-8").splitlines())) == list(map(json.loads, wanted))
+        assert "1 of them since they could not be scored" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cleaned", "TASK"], "is one of the audited files, which are never changed"),
+        (["--cleaned", "MADE/copy.csv"], "written as JSONL"),
+        (["--cleaned", "MADE/new.jsonl", "--budget", "0.42"], "--budget 0.42 is not known"),
+        (["--cleaned", "MADE/new.jsonl", "--sample", "3"], "needs every row scored"),
+        (["--score", "best"], "score is 'best'"),
+        (["--fail_above", "7"], "a share of the rows"),
+        (["--fail_abov", "7"], "fail_abov is not a setting"),
+        (["--sample", "many"], "dualselect audit --help"),
+        (["--risky_ids", "MADE/nowhere.txt"], "No such file"),
+        (["--reference_data", "MADE/nowhere.jsonl"], "file not found"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused_before_the_work(made, tmp_path, capsys, options, message):
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(made / "task.jsonl")
+    words = [word.replace("TASK", str(link)).replace("MADE", str(made)) for word in options]
+    before = (made / "task.jsonl").read_bytes()
+    assert audit(made, tmp_path / "out", *words) == 2
+    assert message in capsys.readouterr().err
+    assert (made / "task.jsonl").read_bytes() == before
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_help_lists_every_score(capsys):
+    from dualselect.auditing.scores import SCORES
+
+    assert main(["audit", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"  {name} " in told for name in SCORES)
+    assert "--fail_above" in told

@@ -1,0 +1,221 @@
+"""The page of an audit in a real browser."""
+
+import json
+import random
+import shutil
+
+import pytest
+from runs_for_tests import NASTY
+
+from dualselect.auditing.counting import Counts
+from dualselect.auditing.summary import AuditSummary
+from dualselect.errors import DataError
+from dualselect.files import write_json, write_text
+from dualselect.report import audit_page
+from dualselect.report.audit_page import write_audit_page
+
+
+CATEGORIES = ("fraud", "privacy", "weapons")
+BUDGETS = ("0.99", "0.9", "0.5")
+
+
+def made_audit(folder, *, rows=30, nasty="", unscored=1, data=True):
+    """An audit as it lies in its folder: a quarter of the rows risky, and those in conflict."""
+    chance, counts = random.Random(0), Counts(CATEGORIES, labelled=True)
+    lines, given = [], []
+    for number in range(rows):
+        kind = ("risky", "task", "chat", "lookalike")[number % 4]
+        conflict = kind == "risky"
+        name = f"row-{number}{nasty if number == 4 else ''}"
+        cosine = chance.gauss(-0.3 if conflict else 0.1, 0.05)
+        line = {"id": name, "row": number, "kind": kind, "category": "fraud" if conflict else "", "unscored": ""}
+        line |= {"risky": conflict, "rank": number + 1, "score": 2 - cosine, "loss": 2.0, "cosine": cosine}
+        line |= {
+            "tokens": 5, "conflict": conflict,
+            "conflict_categories": [{"category": it, "cosine": -0.3} for it in CATEGORIES[: 2 * conflict]],
+            "conflict_references": [{"id": f"ref-{n}", "cosine": -0.2} for n in range(3)],
+            "kept": dict.fromkeys(BUDGETS, not conflict),
+            "categories": dict.fromkeys(CATEGORIES, cosine),
+            "scores": {"published": 2 - cosine, "loss": 2.0}, "control_loss": 2.0 + conflict,
+        }  # fmt: skip
+        if number >= rows - unscored:
+            line = {key: line[key] for key in ("id", "row", "kind", "category", "risky")} | {
+                "unscored": "empty response"
+            }
+        counts.add(line, kind)
+        lines.append(line)
+        given.append({"id": name, "kind": kind, "prompt": f"Question {number}? {nasty}", "completion": "Answer."})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "audit.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_text(folder / "references.jsonl", "".join(json.dumps(it) + "\n" for it in references(nasty)))
+    if data:
+        write_text(folder / "data.jsonl", "".join(json.dumps(row) + "\n" for row in given))
+    write_json(folder / "summary.json", summary(folder, counts, rows).as_values())
+    return folder
+
+
+def references(nasty):
+    return [
+        {
+            "id": f"ref-{n}", "category": CATEGORIES[n % 3], "rank": n + 1, "selected": n < 5, "score": 1.0 - n / 10,
+            "loss": 2.0, "preservation_loss": 0.1, "cosine": -0.2,
+            "prompt": [{"role": "user", "content": f"Harmful question {n}? {nasty}"}],
+            "completion": [{"role": "assistant", "content": "I cannot."}],
+        }
+        for n in range(12)
+    ]  # fmt: skip
+
+
+def summary(folder, counts, rows):
+    kinds, found = counts.kinds_as_values(), counts.all
+    return AuditSummary(
+        data={
+            "sources": [str(folder / "data.jsonl")],
+            "rows": rows,
+            "sha256": "",
+            "drawn": rows,
+            "sample": False,
+            "scored": found.scored,
+            "unscored": dict(counts.unscored),
+        },
+        model={"name": "tiny", "fingerprint": ""},
+        settings={"audit": {"score": "published"}, "training": {}, "adapter": {}},
+        conflict={"threshold": -0.1, "value": 0.25, "low": 0.2, "high": 0.3, "successes": 1, "count": rows},
+        recommended_budget={
+            "rule": "drop what conflicts",
+            "budget": 0.75,
+            "low": None,
+            "high": None,
+            "dropped_rows": 1,
+            "dropped_tokens": 5,
+            "tokens": 20,
+        },
+        kinds=kinds,
+        categories={},
+        budgets={},
+        references={"pool": 12, "selected": 5, "compared": 4, "without_direction": ["small"], "categories": {}},
+        detection=counts.detection_as_values(),
+        fingerprint="",
+    )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright: it drives the browser")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("there is no Chromium: apt-get install chromium (or chromium-browser, google-chrome)")
+    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a page, and at the end finds no error, no message and no request but for the page itself."""
+    complaints, contexts = [], []
+
+    def open_page(file, **options):
+        contexts.append(browser.new_context(**({"viewport": {"width": 1500, "height": 900}} | options)))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if request.url != file.as_uri() else None)
+        page.goto(file.as_uri())
+        page.wait_for_function(
+            "[...document.querySelectorAll('.rows')].every(it => it.querySelector('output')?.value)"
+        )
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def test_rows_are_ranked_searched_filtered_and_explained(opened, tmp_path):
+    folder = made_audit(tmp_path / "audit")
+    page = opened(write_audit_page(folder, folder / "report.html"))
+    assert page.locator("#task-rows .tabulator-row").first.locator("button").inner_text() == "row-0"
+    assert page.locator("#task-rows output").inner_text() == "29 of 29 rows"
+    page.locator("#task-rows").get_by_label("In conflict").select_option("yes")
+    assert page.locator("#task-rows output").inner_text() == "8 of 29 rows"
+    page.locator("#task-rows input[type=search]").fill("question 4?")
+    row = page.locator("#task-rows .tabulator-row").first
+    assert "hidden: opens on click" in row.inner_text()
+    row.click()
+    told = page.locator("dialog").inner_text()
+    assert "fraud" in told
+    assert "ref-2" in told
+    text = page.locator("dialog .text").first
+    assert not text.is_visible()
+    page.locator("dialog summary").first.click()
+    assert text.inner_text().startswith("Question 4?")
+
+
+def test_harmless_rows_are_open_and_references_are_not(opened, tmp_path):
+    folder = made_audit(tmp_path / "audit")
+    page = opened(write_audit_page(folder, folder / "report.html"))
+    page.locator("#task-rows").get_by_label("Kind").select_option("task")
+    assert "Question 1?" in page.locator("#task-rows .tabulator-row").first.inner_text()
+    assert "Harmful question" not in page.locator("#references").inner_text()
+    page.locator("#references .tabulator-row").first.click()
+    page.locator("dialog summary").first.click()
+    assert page.locator("dialog .text").first.inner_text().startswith("Harmful question 0?")
+
+
+def test_the_numbers_stand_above_the_tables(tmp_path):
+    folder = made_audit(tmp_path / "audit")
+    text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
+    for part in ("0.750", "25.0%", "empty response", "drop what conflicts", "Categories without a direction", "small"):
+        assert part in text
+    assert "compared one by one with the 4 highest of 5 selected ones" in text
+    assert "control: loss after fine-tuning on the pool" in text
+    assert text.count("<figure>") == 3
+
+
+def test_hostile_texts_are_shown_as_text(opened, tmp_path):
+    folder = made_audit(tmp_path / "audit", nasty=NASTY.replace("\ud800", "").replace("\u2028", ""))
+    page = opened(write_audit_page(folder, folder / "report.html"))
+    page.locator("#task-rows input[type=search]").fill("onerror")
+    page.locator("#task-rows .tabulator-row").first.click()
+    page.locator("dialog summary").first.click()
+    assert "onerror" in page.locator("dialog .text").first.inner_text()
+    assert page.title() == "dualselect audit: audit"
+    assert page.locator("img").count() == 0
+
+
+def test_ten_thousand_rows_are_painted_quickly_and_further_ones_counted(opened, tmp_path):
+    folder = made_audit(tmp_path / "large", rows=10_400, unscored=100)
+    page = opened(write_audit_page(folder, folder / "report.html"))
+    paint = page.evaluate("performance.getEntriesByType('paint').map(it => it.startTime)")
+    assert max(paint) / 1000 < 2.0
+    assert page.locator("#task-rows output").inner_text() == "10,000 of 10,000 rows"
+    assert "400 rows of lower rank or without a score are not on this page" in page.locator("body").inner_text()
+    page.locator("#task-rows .tabulator-tableholder").evaluate("it => { it.scrollTop = it.scrollHeight }")
+    page.locator("#task-rows .tabulator-row", has_text="row-9999").wait_for()
+
+
+def test_a_phone_scrolls_in_one_direction(opened, tmp_path):
+    folder = made_audit(tmp_path / "audit")
+    page = opened(
+        write_audit_page(folder, folder / "report.html"), viewport={"width": 360, "height": 800}, is_mobile=True
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_without_the_data_there_are_ids_and_a_reason(tmp_path):
+    folder = made_audit(tmp_path / "audit", data=False)
+    text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
+    assert "Ids without texts" in text
+    assert "row-1" in text
+    changed = made_audit(tmp_path / "changed")
+    write_text(changed / "data.jsonl", '{"id": "other", "prompt": "a", "completion": "b"}\n')
+    assert "changed since the audit" in write_audit_page(changed, changed / "report.html").read_text("utf-8")
+
+
+def test_a_folder_without_an_audit_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no finished audit"):
+        audit_page.write_audit_page(tmp_path, tmp_path / "report.html")
