@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import matplotlib as mpl
 import pytest
@@ -175,6 +176,7 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         ({"strategies": ["uniform"]}, ConfigError, "leaves out dualselect"),
         ({"correction": "none"}, ConfigError, "correction is none"),
         ({"rhoo": 1}, ConfigError, "did you mean rho"),
+        ({"batchs": 1}, ConfigError, "did you mean batches"),
         ({"group_by": "source"}, ConfigError, "all task rows are of one group"),
         ({"group_by": "category"}, DataError, "27 of 27 task rows have no category"),
         ({"per_device_train_batch_size": 5}, DataError, "lists \\(9\\), songs \\(9\\), sums \\(9\\)"),
@@ -184,6 +186,21 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
 def test_what_cannot_be_measured_is_refused(settings, changes, error, said):
     with pytest.raises(error, match=said):
         diagnose(settings(**changes))
+
+
+def test_a_missing_matplotlib_is_told_before_anything_is_read(settings, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match=r"dualselect\[report\]"):
+        diagnose(settings(task_data=["not/there.jsonl"]))
+
+
+def test_the_config_of_a_run_can_be_diagnosed(given, tmp_path):
+    (tmp_path / "config.yaml").write_text("rho: 0.7\nupdates: 4\ndualselect_run: {versions: {}}\n")
+    settings = read_diagnostic(tmp_path / "config.yaml", given)
+    assert settings.run.training.rho == 0.7
+    assert settings.options.updates == 4
+    assert settings.options.batches == 2
+    assert read_diagnostic(tmp_path / "config.yaml", given | {"rho": "0.9"}).run.training.rho == 0.9
 
 
 def test_probes_that_are_not_held_out_are_refused(settings, files):

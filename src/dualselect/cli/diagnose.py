@@ -1,8 +1,6 @@
 """`dualselect diagnose`: the paper's diagnostic, from settings to tables, a figure and a reading."""
 
 import argparse
-import importlib.util
-import sys
 from collections.abc import Sequence
 from dataclasses import MISSING
 from typing import Any, NoReturn
@@ -34,11 +32,6 @@ def run(arguments: list[str]) -> int:
     """Measure, print the reading, say where things are."""
     parser = _parser()
     asked, rest = parser.parse_known_args(arguments)
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError(
-            f"the figure needs matplotlib, not installed here: type {sys.executable} -m pip install "
-            "'dualselect[report]'"
-        )
     import warnings
 
     from datasets import disable_progress_bars

@@ -4,9 +4,11 @@ The folder holds settings.json (what is measured), measured.jsonl (each batch as
 place where all updates begin and the directions, until all is done); the same settings go on where they stopped.
 """
 
+import importlib.util
 import json
 import math
 import random
+import sys
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
@@ -27,7 +29,7 @@ from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.sketch import CountSketch
 from dualselect.diagnostic.strategies import dualselect, periodic_random, uniform
 from dualselect.diagnostic.subject import Place, Subject
-from dualselect.errors import DataError, ResumeError
+from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.store import Store
 from dualselect.files import write_atomically, write_json
 from dualselect.run_record import data_record, model_fingerprint, tokenizer_fingerprint
@@ -51,6 +53,11 @@ def diagnose(settings: DiagnosticSettings) -> Path:
         ResumeError: The folder holds a diagnostic with other settings, data or model.
         OSError: The folder cannot be written.
     """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(
+            f"the figure needs matplotlib, not installed here: type {sys.executable} -m pip install "
+            "'dualselect[report]'"
+        )
     folder = settings.folder
     given = read_rows(settings)
     subject = Subject.of(settings.run)

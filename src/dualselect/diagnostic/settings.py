@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dualselect.config_file import read_mapping
+from dualselect.comparison.config import check_keys
+from dualselect.config_file import RECORD_KEY, read_mapping
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings
@@ -74,7 +75,7 @@ class DiagnosticSettings:
     Attributes:
         options: What is measured.
         run: Model, data and method, as of a training run; `output_dir` is where the diagnostic is kept.
-        written: All of it as plain values, in the words of the user.
+        written: What decides the result as plain values: all options, and the settings of the run that were given.
     """
 
     options: DiagnosticOptions
@@ -104,8 +105,9 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
         ConfigError: A name is no setting, or a value cannot be used; the message says what to write.
     """
     where = str(config) if config else "command line"
-    content = {str(name): value for name, value in (read_mapping(Path(config)) if config else {}).items()}
-    content = {**content, **given}
+    content = {**(read_mapping(Path(config)) if config else {}), **given}
+    content.pop(RECORD_KEY, None)  # the file may be that of a run
+    check_keys(content, [*OPTIONS, *setting_types()], where)
     own = {name: _typed(name, value, where) for name, value in content.items() if name in OPTIONS}
     of_run = {name: value for name, value in content.items() if name not in OPTIONS}
     folder = of_run.pop("output_dir", None)
@@ -120,8 +122,8 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
     if run.training.correction == "none":
         raise ConfigError("correction is none: the strategies are compared by their corrections; leave it out")
-    typed = {name: typed_value(name, value, where) for name, value in of_run.items() if name in setting_types()}
-    return DiagnosticSettings(options, run, own | typed)
+    typed = {name: typed_value(name, value, where) for name, value in of_run.items()}
+    return DiagnosticSettings(options, run, asdict(options) | typed)
 
 
 def named_source(source: str) -> tuple[str, str]:
