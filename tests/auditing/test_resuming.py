@@ -28,9 +28,8 @@ def whole(tmp_path_factory):
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
-@pytest.mark.parametrize("kill_at", [2, 4], ids=["in-a-chunk", "in-the-last-chunk"])
-def test_killed_and_resumed_it_leaves_the_same_bytes(whole, tmp_path, kill_at):
-    assert audit(tmp_path, kill_at).returncode == -signal.SIGKILL
+def test_killed_and_resumed_it_leaves_the_same_bytes(whole, tmp_path):
+    assert audit(tmp_path, kill_at=2).returncode == -signal.SIGKILL
     assert not (tmp_path / "audit.jsonl").exists()
     before = (tmp_path / ".scores.jsonl").read_bytes()
     assert not before.endswith(b"\n")
