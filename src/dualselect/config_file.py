@@ -1,6 +1,7 @@
 """Config files: what a user writes and what a run leaves behind, read and written."""
 
 import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,20 @@ def write_config(path: str | Path, settings: dict[str, Any], record: dict[str, A
     body = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=119)
     made_with = yaml.safe_dump({RECORD_KEY: record}, sort_keys=False, allow_unicode=True, width=119)
     write_text(path, header + body + "\n" + made_with)
+
+
+def check_keys(content: Mapping[Any, Any], known: Iterable[str], where: str) -> None:
+    """Refuse a key that is not known, naming the nearest that is.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    names = list(known)
+    for key in content:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names)[:12])}, ..."
+            raise ConfigError(f"{where}: {key} is not known here; {advice}")
 
 
 def check_known(name: str, where: str) -> None:

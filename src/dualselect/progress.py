@@ -1,7 +1,9 @@
-"""The progress bar of a run, with one short line per log; metrics.jsonl has all of it."""
+"""Progress bars: of a run, with one short line per log, since metrics.jsonl has all of it; and of work in batches."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tqdm import tqdm
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
 
 
@@ -31,3 +33,22 @@ class ShortProgress(ProgressCallback):
         told = [f"{SHOWN[name]} {value:.3g}" for name, value in (logs or {}).items() if name in SHOWN]
         if told and self.training_bar is not None:
             self.training_bar.write(f"step {state.global_step}: {', '.join(told)}")
+
+
+def in_batches(
+    positions: Sequence[int], size: int, *, description: str, unit: str, quiet: bool
+) -> Iterator[list[int]]:
+    """Positions in batches, with a bar that moves by positions as each batch is done.
+
+    Args:
+        positions: Of rows.
+        size: Of a batch, 1 or more.
+        description: What the bar says.
+        unit: What a position is.
+        quiet: Whether there is no bar.
+    """
+    with tqdm(total=len(positions), desc=description, unit=unit, leave=False, disable=quiet) as bar:
+        for start in range(0, len(positions), size):
+            batch = list(positions[start : start + size])
+            yield batch
+            bar.update(len(batch))

@@ -17,13 +17,13 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dualselect.config import DualSelectConfig
 from dualselect.errors import ConfigError, DataError
 from dualselect.gradients import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
 from dualselect.losses import response_cross_entropy, response_kl
+from dualselect.progress import in_batches
 from dualselect.selection import Choice, choose_highest, reference_scores
 
 
@@ -271,12 +271,8 @@ class ReferencePool:
         return {name: value.to(self._layout.device) for name, value in batch.items()}
 
     def _batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
-        size = self._config.reference_micro_batch_size
-        with tqdm(total=len(positions), desc=what, unit="ref", leave=False, disable=self._config.disable_tqdm) as bar:
-            for start in range(0, len(positions), size):
-                batch = list(positions[start : start + size])
-                yield batch
-                bar.update(len(batch))
+        size, quiet = self._config.reference_micro_batch_size, self._config.disable_tqdm
+        return in_batches(positions, size, description=what, unit="ref", quiet=quiet)
 
 
 def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]]:

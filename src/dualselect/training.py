@@ -105,7 +105,7 @@ def train_run(
     data = {role: {"sources": found.sources} | data_record(found.dataset, found.files) for role, found in rows.items()}
     if record is not None:
         check_data(record.get("data", {}), data, allow_changed=settings.data.allow_changed_data)
-    model, tokenizer = _model(settings)
+    model, tokenizer = load_run_model(settings)
     made_with = run_record(settings, data, model, tokenizer) | ({"method": method.facts()} if method else {})
     if record is not None:
         warn_of_differences(record, made_with)
@@ -194,7 +194,13 @@ def _from_anywhere(settings: RunSettings) -> RunSettings:
     return RunSettings(data, settings.training, model)
 
 
-def _model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and tokenizer that a run starts from.
+
+    Raises:
+        ConfigError: The model has no linear layer that `lora_target_modules` names.
+        ModelError: The model cannot be loaded.
+    """
     model, tokenizer = load_model(
         settings.model.model_name_or_path,
         dtype=settings.model.dtype,

@@ -22,6 +22,7 @@ from dualselect.config import DualSelectConfig
 from dualselect.errors import GradientError, ModelError
 from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
 from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy, score_responses
+from dualselect.progress import in_batches
 from dualselect.references import without_dropout
 
 
@@ -96,12 +97,8 @@ class Engine:
 
     def batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
         """Positions in batches as large as one forward and backward, with a progress bar."""
-        size = self.config.reference_micro_batch_size
-        with tqdm(total=len(positions), desc=what, unit="row", leave=False, disable=self.config.disable_tqdm) as bar:
-            for start in range(0, len(positions), size):
-                batch = list(positions[start : start + size])
-                yield batch
-                bar.update(len(batch))
+        size, quiet = self.config.reference_micro_batch_size, self.config.disable_tqdm
+        return in_batches(positions, size, description=what, unit="row", quiet=quiet)
 
     def parameters(self) -> Tensor:
         """The adapter as one vector, shape (P,), a copy."""

@@ -153,20 +153,13 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     from trl import get_peft_config, get_quantization_config
 
     from dualselect.data_sources import read_sources
-    from dualselect.models import load_model
+    from dualselect.training import load_run_model
 
     references = read_sources(settings.data.reference_data or ["builtin"], "reference_data")
     harmless = read_sources(harmless_data, "harmless_data") if harmless_data else None
     for line in references.told:
         print(f"reference_data: {line}")
-    model, tokenizer = load_model(
-        settings.model.model_name_or_path,
-        dtype=settings.model.dtype,
-        revision=settings.model.model_revision,
-        quantization_config=get_quantization_config(settings.model),
-        trust_remote_code=settings.training.trust_remote_code,
-        attn_implementation=settings.model.attn_implementation,
-    )
+    model, tokenizer = load_run_model(settings)
     if get_quantization_config(settings.model) is None:
         model.to(settings.training.device)
     peft_config = get_peft_config(settings.model)

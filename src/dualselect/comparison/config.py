@@ -10,15 +10,14 @@ mine: {method: dualselect, rho: 1.0, seeds: [0], tune: {learning_rate: [1e-4, 1e
 evaluation: {suites: [builtin], validation_suites: [builtin:validation], judges: [refusal], max_new_tokens: 64}
 """
 
-import difflib
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dualselect.config_file import read_mapping
+from dualselect.config_file import check_keys, read_mapping
 from dualselect.errors import ConfigError
 from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.judges import JudgeSettings
@@ -159,20 +158,6 @@ def read_comparison(path: str | Path, output_dir: str | None = None) -> Comparis
     )
     _check(config, where)
     return config
-
-
-def check_keys(content: Mapping[Any, Any], known: Iterable[str], where: str) -> None:
-    """Refuse a key that is not known, naming the nearest that is.
-
-    Raises:
-        ConfigError: There is one.
-    """
-    names = list(known)
-    for key in content:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names)[:12])}, ..."
-            raise ConfigError(f"{where}: {key} is not known here; {advice}")
 
 
 def _refuse_decided(content: Mapping[str, Any], where: str) -> None:

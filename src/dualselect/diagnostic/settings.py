@@ -6,8 +6,7 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dualselect.comparison.config import check_keys
-from dualselect.config_file import RECORD_KEY, read_mapping
+from dualselect.config_file import RECORD_KEY, check_keys, read_mapping
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings

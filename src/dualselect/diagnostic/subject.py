@@ -17,16 +17,16 @@ from datasets import Dataset
 from peft import get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
-from trl import get_peft_config, get_quantization_config
+from trl import get_peft_config
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import add_fused_lm_head
 
 from dualselect.config import DualSelectConfig
 from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
 from dualselect.losses import response_cross_entropy
-from dualselect.models import load_model
 from dualselect.references import start_model_of
 from dualselect.settings import RunSettings
+from dualselect.training import load_run_model
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,7 @@ class Subject:
         Raises:
             ModelError: The model cannot be loaded.
         """
-        model, tokenizer = load_model(
-            settings.model.model_name_or_path,
-            dtype=settings.model.dtype,
-            revision=settings.model.model_revision,
-            quantization_config=get_quantization_config(settings.model),
-            trust_remote_code=settings.training.trust_remote_code,
-            attn_implementation=settings.model.attn_implementation,
-        )
+        model, tokenizer = load_run_model(settings)
         if torch.cuda.is_available() and not settings.training.use_cpu:
             model = model.to("cuda")
         return cls.adapted(model, tokenizer, settings)
