@@ -13,6 +13,7 @@ from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.diagnose import settings_of
 from dualselect.cli.main import main
+from dualselect.diagnostic import read_diagnostic
 from dualselect.diagnostic.settings import OPTIONS
 from dualselect.errors import ConfigError
 
@@ -36,29 +37,36 @@ def words(tmp_path_factory):
 
 
 def test_killed_as_a_process_and_typed_again(words, tmp_path, capsys):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dualselect.cli.main", *words, str(tmp_path / "cut")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    with (tmp_path / "told").open("w") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dualselect.cli.main", *words, str(tmp_path / "cut")],
+            stdout=subprocess.DEVNULL,
+            stderr=told,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
     store = tmp_path / "cut" / "measured.jsonl"
     while process.poll() is None and not (store.exists() and store.stat().st_size):
         time.sleep(0.002)  # the other process decides when there is something to kill
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "cut" / "diagnostic.json").exists()
+    assert "Warm-up: 100%" in (tmp_path / "told").read_text()
     assert main([*words, str(tmp_path / "cut")]) == 0
     told = capsys.readouterr()
     assert "(a) " in told.out
     assert "held-out probes" in told.out
     assert f"In {tmp_path / 'cut'}: diagnostic.json" in told.out
-    assert "Scoring the pool" in told.err
     assert main([*words, str(tmp_path / "whole")]) == 0
     for name in RESULTS:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     content = json.loads((tmp_path / "cut" / "diagnostic.json").read_text())
     assert {batch["group"] for batch in content["batches"]} == {"sums", "talk"}
+
+
+def test_the_example_is_a_diagnostic_that_could_start(repository_root):
+    settings = read_diagnostic(str(repository_root / "examples" / "diagnose.yaml"), {})
+    assert settings.options.batches == 4
+    assert settings.run.training.reference_fraction == 0.1
 
 
 def test_the_help_explains_every_option(capsys):

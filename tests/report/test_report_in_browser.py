@@ -1,34 +1,13 @@
 """The page of a report in a real browser: what a reader does with it, and what hostile rows try to do."""
 
-import shutil
-
 import pytest
 from runs_for_tests import NASTY, made_evaluation, made_run
 
 from dualselect.report.page import write_report
 
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright: it drives the browser")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip(
-        "there is no Chromium: apt-get install chromium (or chromium-browser, google-chrome)", allow_module_level=True
-    )
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 FIRST_PAINT_SECONDS = 2.0
-BUILT = "[...document.querySelectorAll('.rows')].every(it => it.querySelector('output')?.value)"
 SHOWN_ROWS = ".tabulator-row"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +19,6 @@ def report(tmp_path_factory):
     return write_report([first, second], folder / "report.html")
 
 
-@pytest.fixture
-def opened(browser, report):
-    """Opens a page, and at the end finds no error, no message and no request but for the page itself."""
-    complaints, contexts = [], []
-
-    def open_page(file=report, **options):
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if request.url != file.as_uri() else None)
-        page.goto(file.as_uri())
-        page.wait_for_function(BUILT)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
 def column(page, table, title):
     """What the rows in view say in a column."""
     titles = page.locator(f"#{table} .tabulator-col-title").all_inner_texts()
@@ -68,8 +26,8 @@ def column(page, table, title):
     return [cell.locator(".tabulator-cell").nth(titles.index(title)).inner_text() for cell in cells]
 
 
-def test_a_click_on_a_heading_sorts(opened):
-    page = opened(viewport={"width": 1600, "height": 900})
+def test_a_click_on_a_heading_sorts(opened, report):
+    page = opened(report, viewport={"width": 1600, "height": 900})
     heading = page.locator("#task-rows .tabulator-col", has_text="Loss")
     heading.click()
     down = [float(text) for text in column(page, "task-rows", "Loss")]
@@ -80,8 +38,8 @@ def test_a_click_on_a_heading_sorts(opened):
     assert up[0] < down[0]
 
 
-def test_search_looks_into_texts_that_are_hidden(opened):
-    page = opened()
+def test_search_looks_into_texts_that_are_hidden(opened, report):
+    page = opened(report)
     page.locator("#responses input[type=search]").fill("question 5 of builtin-HARMFUL")
     assert page.locator("#responses output").inner_text() == "2 of 144 rows"
     assert column(page, "responses", "Prompt id") == ["builtin-harmful-5", "builtin-harmful-5"]
@@ -90,8 +48,8 @@ def test_search_looks_into_texts_that_are_hidden(opened):
     assert page.get_by_text("No row matches.").is_visible()
 
 
-def test_filters_add_up(opened):
-    page = opened()
+def test_filters_add_up(opened, report):
+    page = opened(report)
     page.locator("#responses").get_by_label("Suite").select_option("builtin-lookalike")
     page.locator("#responses").get_by_label("refusal").select_option("refused")
     assert set(column(page, "responses", "Suite")) == {"builtin-lookalike"}
@@ -103,8 +61,8 @@ def test_filters_add_up(opened):
     assert {"risky"} == set(column(page, "task-rows", "Kind"))
 
 
-def test_harmful_texts_open_on_click_only(opened):
-    page = opened()
+def test_harmful_texts_open_on_click_only(opened, report):
+    page = opened(report)
     harmful = page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-harmful-0").first
     assert "Question" not in harmful.inner_text()
     harmful.click()
@@ -121,8 +79,8 @@ def test_harmful_texts_open_on_click_only(opened):
     assert "Question 0 of builtin-task?" in column(page, "responses", "Prompt")
 
 
-def test_a_row_tells_each_step_and_why(opened):
-    page = opened()
+def test_a_row_tells_each_step_and_why(opened, report):
+    page = opened(report)
     page.locator("#task-rows").get_by_label("Fate").select_option("always dropped")
     page.locator(f"#task-rows {SHOWN_ROWS} button").first.press("Enter")
     told = page.locator("dialog").inner_text()
@@ -130,8 +88,8 @@ def test_a_row_tells_each_step_and_why(opened):
     assert "below -0.100" in told
 
 
-def test_hostile_texts_are_shown_as_text(opened):
-    page = opened()
+def test_hostile_texts_are_shown_as_text(opened, report):
+    page = opened(report)
     page.locator("#responses input[type=search]").fill("onerror")
     page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-lookalike-1").first.click()
     told = page.locator("dialog .text").first.inner_text()
@@ -157,18 +115,19 @@ def test_ten_thousand_rows_are_painted_quickly(opened, tmp_path):
     page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-task-3399").wait_for()
 
 
-def test_a_phone_scrolls_in_one_direction(opened):
-    page = opened(viewport={"width": 360, "height": 800}, is_mobile=True)
+def test_a_phone_scrolls_in_one_direction(opened, report):
+    page = opened(report, viewport={"width": 360, "height": 800}, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.locator(f"#responses {SHOWN_ROWS}").first.click()
+    page.locator("dialog").wait_for()
     box = page.locator("dialog").bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 360
     assert page.evaluate("document.querySelector('dialog').scrollWidth <= 360")
 
 
-def test_the_dark_scheme_is_light_on_dark(opened):
-    page = opened(color_scheme="dark")
+def test_the_dark_scheme_is_light_on_dark(opened, report):
+    page = opened(report, color_scheme="dark")
     for place, name in {"body": "color", "#responses .tabulator-cell": "color", "svg text": "fill"}.items():
         color = page.locator(place).first.evaluate(f"it => getComputedStyle(it).{name}")
         assert color == "rgb(255, 255, 255)"
