@@ -4,9 +4,9 @@ output_dir, model_name_or_path, task_data, ...   as for `dualselect train`; they
 seeds: [0, 1, 2]
 baseline: sft                                    what times, memory, differences and win rates are relative to
 methods:
-sft:
-lisa: {alignment_steps: 2, task_steps: 8}      settings of the method or of the training, for this method only
-mine: {method: dualselect, rho: 1.0, seeds: [0], tune: {learning_rate: [1e-4, 1e-3]}}
+    sft:
+    lisa: {alignment_steps: 2, task_steps: 8}    settings of the method or of the training, for this method only
+    mine: {method: dualselect, rho: 1.0, seeds: [0], tune: {learning_rate: [1e-4, 1e-3]}}
 evaluation: {suites: [builtin], validation_suites: [builtin:validation], judges: [refusal], max_new_tokens: 64}
 """
 
