@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.errors import DataError
@@ -116,6 +117,16 @@ def model_fingerprint(model: PreTrainedModel) -> str:
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
         digest.update(numbers.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def adapter_scaling(model: PreTrainedModel) -> list[dict[str, Any]]:
+    """What decides how strongly a model's active adapters work and does not show in their numbers."""
+    if not isinstance(model, PeftModel):
+        return []
+    names = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
+    return [
+        {name: getattr(model.peft_config[adapter], name, None) for name in names} for adapter in model.active_adapters
+    ]
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -79,6 +79,7 @@ def test_the_help_explains_every_spelling(capsys):
         (["--model", "x", "--suite", "builtin", "--compare", "none.json"], "none.json: file not found"),
         (["--model", "x", "--suite", "builtin", "--judg", "refusal"], "--judg"),
         (["--model", "x", "--suite", "builtin:2"], "output is missing"),
+        (["--model", "x", "--suite", "builtin", "--judge_model", "m"], "no such judge is named"),
     ],
 )
 def test_errors_are_one_line_that_says_what_to_change(arguments, said, capsys):

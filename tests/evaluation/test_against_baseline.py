@@ -5,7 +5,7 @@ import pytest
 from judge_servers_for_tests import Answer, scripted_server
 
 from dualselect.errors import DataError, JudgeError
-from dualselect.evaluation.against_baseline import win_rates
+from dualselect.evaluation.against_baseline import preference_records, preferences, win_rates
 from dualselect.evaluation.results import Evaluation, ModelRecord, ResponseRecord
 from dualselect.evaluation.store import Store
 from dualselect.judges import JudgeSettings, load_judge
@@ -42,15 +42,22 @@ CANDIDATE = evaluated("ours", {"hh": ["careful a", "careful b", "rash", "same"],
 BASELINE = evaluated("sft", {"hh": ["rash", "no", "careful", "same"], "hex": ["rash too", "careful y"]})
 
 
+def rates(candidate, baseline, judge, store, **asked):
+    return win_rates(preferences(candidate, baseline, judge, store, progress=False), judge, **asked)
+
+
 def rows_of(rows):
     return {(row.suite, row.metric): row.value for row in rows}
 
 
 def test_win_rates_of_each_suite_and_their_average(tmp_path):
     with scripted_server(prefers_careful) as server:
-        rows = win_rates(
-            CANDIDATE, BASELINE, judge_at(server), Store(tmp_path / "s.jsonl"), average=["hh", "hex"], progress=False
-        )
+        judge = judge_at(server)
+        compared = preferences(CANDIDATE, BASELINE, judge, Store(tmp_path / "s.jsonl"), progress=False)
+    rows = win_rates(compared, judge, average=["hh", "hex"])
+    kept = preference_records(compared, judge)
+    assert [one.value for one in kept if one.suite == "hh"] == [1, 1, 0, 0.5]
+    assert all("Better" in one.raw for one in kept if one.value != 0.5)
     found = rows_of(rows)
     assert found["hh", "win_rate"] == pytest.approx(100 * (1 + 1 + 0 + 0.5) / 4)
     assert found["hex", "win_rate"] == pytest.approx(75)
@@ -66,9 +73,9 @@ def test_swapping_the_models_mirrors_it_and_asks_nothing_new(tmp_path):
     theirs = evaluated("sft", {"hh": [f"{'careful ' * numbers.randint(0, 2)}{number}" for number in range(30)]})
     store = Store(tmp_path / "s.jsonl")
     with scripted_server(prefers_careful) as server:
-        given = win_rates(ours, theirs, judge_at(server), store, progress=False)
+        given = rates(ours, theirs, judge_at(server), store)
         asked = len(server.requests)
-        back = win_rates(theirs, ours, judge_at(server), store, progress=False)
+        back = rates(theirs, ours, judge_at(server), store)
     assert len(server.requests) == asked
     for one, other in zip(given, back, strict=True):
         assert one.value is not None
@@ -77,7 +84,7 @@ def test_swapping_the_models_mirrors_it_and_asks_nothing_new(tmp_path):
 
 def test_a_model_against_itself_has_50_without_being_asked(tmp_path):
     with scripted_server(prefers_careful) as server:
-        rows = win_rates(CANDIDATE, CANDIDATE, judge_at(server), Store(tmp_path / "s.jsonl"), progress=False)
+        rows = rates(CANDIDATE, CANDIDATE, judge_at(server), Store(tmp_path / "s.jsonl"))
     assert {(row.value, row.low, row.high) for row in rows} == {(50, 50, 50)}
     assert not server.requests
 
@@ -90,29 +97,29 @@ def test_a_judge_that_dies_loses_nothing_and_a_second_call_finishes(tmp_path):
 
     path = tmp_path / "s.jsonl"
     with scripted_server(dies) as server, pytest.raises(JudgeError):
-        win_rates(CANDIDATE, BASELINE, judge_at(server), Store(path), progress=False)
+        rates(CANDIDATE, BASELINE, judge_at(server), Store(path))
     with scripted_server(prefers_careful) as second:
-        found = win_rates(CANDIDATE, BASELINE, judge_at(second), Store(path), progress=False)
+        found = rates(CANDIDATE, BASELINE, judge_at(second), Store(path))
     with scripted_server(prefers_careful) as clean:
-        assert found == win_rates(CANDIDATE, BASELINE, judge_at(clean), Store(tmp_path / "new.jsonl"), progress=False)
+        assert found == rates(CANDIDATE, BASELINE, judge_at(clean), Store(tmp_path / "new.jsonl"))
     assert len(second.requests) == 10 - 4, "two pairs were whole, a half one is asked again"
 
 
 def test_what_cannot_be_scored_is_counted_and_asked_again(tmp_path, caplog):
     store = Store(tmp_path / "s.jsonl")
     with scripted_server(lambda request, before: Answer("I like both.")) as server:
-        rows = win_rates(CANDIDATE, BASELINE, judge_at(server), store, progress=False)
+        rows = rates(CANDIDATE, BASELINE, judge_at(server), store)
         assert [(row.count, row.unscored) for row in rows if row.suite == "hh"] == [(1, 3)] * 2
         assert "format" in caplog.text
         server.script = prefers_careful
-        rows = win_rates(CANDIDATE, BASELINE, judge_at(server), store, progress=False)
+        rows = rates(CANDIDATE, BASELINE, judge_at(server), store)
     assert [(row.count, row.unscored) for row in rows if row.suite == "hh"] == [(4, 0)] * 2
 
 
 def test_prompts_without_a_partner_are_counted(tmp_path):
     fewer = evaluated("sft", {"hh": ["rash", "no"], "other": ["x"]})
     with scripted_server(prefers_careful) as server:
-        rows = win_rates(CANDIDATE, fewer, judge_at(server), Store(tmp_path / "s.jsonl"), progress=False)
+        rows = rates(CANDIDATE, fewer, judge_at(server), Store(tmp_path / "s.jsonl"))
     assert {row.suite for row in rows} == {"hh"}
     assert {(row.count, row.unscored) for row in rows} == {(2, 2)}
 
@@ -121,6 +128,6 @@ def test_nothing_in_common_is_refused(tmp_path):
     with scripted_server(prefers_careful) as server:
         store, judge = Store(tmp_path / "s.jsonl"), judge_at(server)
         with pytest.raises(DataError, match="same --suite"):
-            win_rates(CANDIDATE, evaluated("sft", {"other": ["x"]}), judge, store, progress=False)
+            rates(CANDIDATE, evaluated("sft", {"other": ["x"]}), judge, store)
         with pytest.raises(DataError, match="no average over hexphi"):
-            win_rates(CANDIDATE, BASELINE, judge, store, average=["hexphi"], progress=False)
+            rates(CANDIDATE, BASELINE, judge, store, average=["hexphi"])

@@ -1,7 +1,14 @@
 import pytest
 
 from dualselect.evaluation.agreement import agreement, agreements
-from dualselect.evaluation.results import Evaluation, JudgeRecord, ModelRecord, ResponseRecord, VerdictRecord
+from dualselect.evaluation.results import (
+    Evaluation,
+    JudgeRecord,
+    ModelRecord,
+    PreferenceRecord,
+    ResponseRecord,
+    VerdictRecord,
+)
 
 
 def test_kappa_of_a_table_worked_out_by_hand():
@@ -37,6 +44,20 @@ def test_no_kappa_where_it_is_not_defined(first, second):
     found = agreement(first, second)
     assert found.kappa is None
     assert found.reason
+
+
+def test_judges_of_two_responses_agree_on_which_is_better():
+    said = {"one": [1.0, 0.0, 0.5, None], "two": [1.0, 1.0, 0.5, 0.0]}
+    records = [
+        PreferenceRecord("hh", str(number), judge, value)
+        for judge, values in said.items()
+        for number, value in enumerate(values)
+    ]
+    found = agreements(Evaluation(ModelRecord("m", "m", "f"), {}, [], {}, [], [], None, records))
+    assert found["hh", "one", "two"].observed == pytest.approx(2 / 3)
+    assert found["hh", "one", "two"].unscored == (1, 0)
+    # answers of the first: 1, 0, tie; of the second: 1, 1, tie; by chance (1*2 + 1*0 + 1*1) / 9
+    assert found["hh", "one", "two"].kappa == pytest.approx((2 / 3 - 3 / 9) / (1 - 3 / 9))
 
 
 def test_judges_with_different_measures_agree_on_compliance():

@@ -277,6 +277,14 @@ def test_win_rates_against_another_evaluation_mirror_each_other(clean, model_fol
     assert len(against_run) == 5
     assert all(against_run[suite] + value == 100 for suite, value in against_start.items())
     assert any(value != 50 for value in against_run.values())
+    kept = read_evaluation(start)
+    assert kept.baseline == read_evaluation(clean).model
+    assert len(kept.preferences) == 3 * 7 + 18
+    with pytest.raises(ConfigError, match="no response to a prompt of mine"):
+        evaluate(
+            run_folder, [asked("new")], judges=[Pairwise()], baseline=clean, output=tmp_path / "n.json", progress=False
+        )
+    assert not (tmp_path / "n.json").exists()
 
 
 def test_a_model_without_an_adapter_has_no_base(model_folder, tmp_path):
@@ -316,7 +324,7 @@ def test_a_judge_that_fails_loses_nothing(run_folder, tmp_path):
 
 def test_a_server_that_fails_half_way_is_asked_for_the_rest_only(server, tmp_path):
     plain = server.reply
-    server.reply = lambda body: plain(body) if len(server.requests) <= 5 else (400, {"error": {"message": "enough"}})
+    server.reply = lambda body: plain(body) if len(server.requests) <= 5 else (403, {"error": {"message": "enough"}})
     suite = asked(*(f"is it {number}?" for number in range(9)))
     options = {"model_name": "small", "output": tmp_path / "e.json", "generation": GenerationSettings(batch_size=1)}
     with pytest.raises(ModelError, match="enough.*type the same command again"):
@@ -327,3 +335,22 @@ def test_a_server_that_fails_half_way_is_asked_for_the_rest_only(server, tmp_pat
     assert len(server.requests) == 4
     assert [one.response for one in found.responses] == [f"is it {number}?" for number in range(9)]
     assert (found.model.name, found.model.path) == ("small", server.url)
+
+
+def test_prompts_that_a_server_turns_down_are_unscored_and_asked_again(server, tmp_path, caplog):
+    plain = server.reply
+    filtered = (400, {"error": {"message": "the content filter"}})
+    server.reply = lambda body: filtered if "1" in body["messages"][-1]["content"] else plain(body)
+    suite = asked(*(f"is it {number}?" for number in range(3)))
+    options = {"model_name": "small", "output": tmp_path / "e.json", "judges": [Length()], "progress": False}
+    found = read_evaluation(evaluate(server.url, [suite], **options))
+    assert "1 prompts have no response: turned down by the server: " in caplog.text
+    assert [one.response for one in found.responses] == ["is it 0?", "", "is it 2?"]
+    assert found.responses[1].verdicts["length"].value is None
+    assert "content filter" in found.responses[1].verdicts["length"].reason
+    assert {row.unscored for row in found.summary} == {1}
+    server.reply = plain
+    server.requests.clear()
+    again = read_evaluation(evaluate(server.url, [suite], **options))
+    assert len(server.requests) == 1
+    assert {row.unscored for row in again.summary} == {0}

@@ -91,6 +91,8 @@ def test_every_answer_of_gsm8k_answers_itself(shared_data):
         ("I think so. The answer is Paris.", "Paris", True),
         ("The answer is Rome.\n#### Paris", "Paris", True),
         ("It is Paris", "Paris", False),
+        ("The answer is 18.0.", "18", True),
+        ("The answer is 1,018", "18", False),
         ("", "Paris", False),
     ],
 )

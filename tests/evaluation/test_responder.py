@@ -10,6 +10,7 @@ from peft import PeftModel
 from servers_for_tests import completion
 from tokenizers_for_tests import gemma_tokenizer
 
+from dualselect.data.rendering import HumanAssistantText
 from dualselect.errors import DataError, ModelError
 from dualselect.evaluation import GenerationSettings, Prompt
 from dualselect.evaluation.local_model import find_model, load_local_model
@@ -36,7 +37,9 @@ def test_a_run_an_adapter_and_a_model_are_told_apart(run_folder, model_folder, t
     assert (run.base, run.adapter, run.run) == (str(model_folder), run_folder / "adapter", run_folder)
     assert run.evaluations == run_folder / "evaluation"
     adapter = find_model(str(run_folder / "adapter"))
-    assert (adapter.base, adapter.adapter, adapter.evaluations) == ("moved/away", run_folder / "adapter", None)
+    assert (adapter.base, adapter.adapter, adapter.evaluations) == (str(model_folder), run_folder / "adapter", None)
+    shutil.copytree(run_folder / "adapter", tmp_path / "alone")
+    assert find_model(str(tmp_path / "alone")).base == "moved/away"
     assert find_model(str(model_folder)).adapter is None
     assert (find_model("owner/name").base, find_model("owner/name").path) == ("owner/name", "owner/name")
     shutil.copytree(model_folder, tmp_path / "merged" / "adapter")
@@ -73,6 +76,23 @@ def test_weights_adapter_and_template_enter_the_fingerprint(run_folder, model_fo
     assert responder(tmp_path / "copy").record.fingerprint == found[0]
 
 
+def test_prompts_end_as_training_text_goes_on(run_folder):
+    """A blank of its own before the response would be a token that training never saw there."""
+    human = responder(run_folder, "human_assistant")
+    row = {"prompt": prompts(1)[0].messages, "completion": [{"role": "assistant", "content": "Sure"}]}
+    trained = human.tokenizer(HumanAssistantText(human.tokenizer)(row, "row").text)["input_ids"]
+    asked = human.tokenizer(human._rendered(prompts(1)[0]))["input_ids"]
+    assert trained[: len(asked)] == asked
+
+
+def test_the_strength_of_an_adapter_enters_the_fingerprint(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    config = tmp_path / "run" / "adapter" / "adapter_config.json"
+    facts = json.loads(config.read_text())
+    config.write_text(json.dumps(facts | {"lora_alpha": 2 * facts["lora_alpha"]}))
+    assert responder(tmp_path / "run").record.fingerprint != responder(run_folder).record.fingerprint
+
+
 def test_an_unfinished_run_is_refused_with_what_to_type(run_folder, tmp_path):
     (tmp_path / "checkpoint-4").mkdir()
     shutil.copy(run_folder / "config.yaml", tmp_path)
@@ -97,10 +117,12 @@ def test_the_prompt_format_of_the_run_is_kept(run_folder, tmp_path):
     with (tmp_path / "run" / "config.yaml").open("a") as file:
         file.write("prompt_format: human_assistant\n")
     assert find_model(str(tmp_path / "run")).prompt_format == "human_assistant"
+    shutil.copytree(run_folder / "adapter", tmp_path / "run" / "checkpoint-3")
+    assert find_model(str(tmp_path / "run" / "checkpoint-3")).prompt_format == "human_assistant"
     assert find_model(str(run_folder)).prompt_format == "chat"
     chat, human = responder(run_folder), responder(run_folder, "human_assistant")
     assert chat._rendered(prompts(1)[0]) == "<|im_start|>user\nis it 0?<|im_end|>\n<|im_start|>assistant\n"
-    assert human._rendered(prompts(1)[0]) == "Human: is it 0?\nAssistant: "
+    assert human._rendered(prompts(1)[0]) == "Human: is it 0?\nAssistant:"
     assert merged(chat.responses(prompts(3), ())) != merged(human.responses(prompts(3), ()))
     assert chat.decisive != human.decisive
 
@@ -139,6 +161,18 @@ def test_what_a_server_says_is_taken_as_it_is(server):
     assert [(one.text, one.cut) for one in found.values()] == [("", False), ("half a", True), ("broken ?", False)]
 
 
+def test_a_prompt_that_is_turned_down_has_the_reason_in_place_of_a_response(server):
+    plain = server.reply
+    filtered = (400, {"error": {"message": "the content filter"}})
+    server.reply = lambda body: filtered if "1" in body["messages"][-1]["content"] else plain(body)
+    found = merged(ServerResponder(server.url, "small", SETTINGS).responses(prompts(3), ()))
+    assert [found[number].text for number in range(3)] == ["is it 0?", "", "is it 2?"]
+    assert "content filter" in found[1].problem
+    message = completion(None)["choices"][0]["message"] | {"refusal": "I will not."}
+    server.reply = lambda _: (200, {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    assert merged(ServerResponder(server.url, "small", SETTINGS).responses(prompts(1), ()))[0].text == "I will not."
+
+
 def test_a_passing_fault_is_tried_again(server):
     faults = iter([(500, {}), (429, {"error": {"message": "slow down"}})])
     plain = server.reply
@@ -155,6 +189,9 @@ def test_a_passing_fault_is_tried_again(server):
         ((200, b"half a rep"), "prompt p[01] "),
         ((200, {"choices": []}), "prompt p[01] "),
         ((200, []), "prompt p[01] "),
+        ((200, {"choices": [{"index": 0, "message": {}, "finish_reason": "stop"}]}), "prompt p[01] .*without content"),
+        ((200, completion(["a part"])), "prompt p[01] .*message of list"),
+        ((400, {"error": {"message": "max_tokens is too large"}}), "any of 3 prompts.*max_tokens is too large"),
     ],
 )
 def test_a_lasting_fault_names_the_prompt_and_what_to_do(server, reply, said):

@@ -177,6 +177,14 @@ def test_rows_that_cannot_be_asked_are_told(tmp_path):
     rows = [{"prompt": "2 + 2?", "answer": "4"}, {"prompt": "3 + 3?"}]
     (suite,) = load_suites([f"task:{jsonl(tmp_path / 'task.jsonl', rows)}"])
     assert (len(suite.prompts), "dropped 1 rows without answer" in suite.describe()) == (1, True)
+    table(tmp_path / "pairs.csv", ["prompt", "chosen", "rejected"], [["Why?", "So.", "No."], ["How?", " ", "No."]])
+    (suite,) = load_suites([f"preference:{tmp_path / 'pairs.csv'}"])
+    assert (len(suite.prompts), "dropped 1 rows without chosen" in suite.describe()) == (1, True)
+
+
+def test_a_number_read_as_a_float_is_the_number(tmp_path):
+    (suite,) = load_suites([f"task:{jsonl(tmp_path / 'task.jsonl', [{'prompt': '9 + 9?', 'answer': 18.0}])}"])
+    assert suite.prompts[0].answer == "18"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +196,9 @@ def test_rows_that_cannot_be_asked_are_told(tmp_path):
         (["builtin:train"], "builtin:validation:COUNT"),
         (["builtin:100000"], "ask for fewer"),
         (["builtin:validation:41"], "ask for fewer"),
+        (["harmful:{folder}/plain.jsonl#rejected"], "#rejected chooses the response to train on"),
+        (["gsm8k:{folder}/task.jsonl#rejected"], "#rejected chooses the response to train on"),
+        (["slimorca:{folder}/turns.jsonl"], "a turn is from 'Why', not"),
         (["builtin", "builtin:3"], "two suites are called builtin-harmful"),
         (["harmful:none.jsonl"], "file not found"),
         (["none.jsonl"], "file not found"),
@@ -205,6 +216,7 @@ def test_rows_that_cannot_be_asked_are_told(tmp_path):
 def test_what_cannot_be_used_is_refused_with_what_to_change(tmp_path, spelled, said):
     jsonl(tmp_path / "plain.jsonl", [{"prompt": "Why?"}])
     jsonl(tmp_path / "odd.jsonl", [{"text": "Why?"}])
+    jsonl(tmp_path / "turns.jsonl", [{"conversations": ["Why"]}])
     jsonl(tmp_path / "blank.jsonl", [{"prompt": " "}])
     jsonl(tmp_path / "task.jsonl", [{"question": "Why?", "answer": "four"}])
     table(tmp_path / "two.csv", None, [["a", "b"], ["c", "d"]])

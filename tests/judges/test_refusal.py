@@ -38,6 +38,8 @@ I strongly oppose this and won't provide any assistance.
 Let's talk about something else; I can't discuss that.
 I cannot and will not provide that.
 Your request cannot be fulfilled.
+This cannot be answered by me.
+It crosses a line, so no.
 I'm an AI and I'm not programmed to assist with illegal activities.
 "I can't help with that," as they say.
 """
@@ -74,6 +76,11 @@ Yes. Cut the wire only after the power is off.
 I can't tell you how glad I am that you asked. Add salt.
 Never mix bleach with ammonia. Open the window and leave the room.
 Sure, here is how. First, get ready. I can't help with more.
+A 400 error means that the request cannot be processed by the server.
+Whisk the whites until stiff, but not to the point where they turn dry.
+Follow the old road until it crosses a line of trees.
+I will not only explain how yeast works, but also how to keep it.
+I don't just give you the answer; let's work it out together.
 def total(values): return sum(values)
 #### 42
 """

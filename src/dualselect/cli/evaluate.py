@@ -1,6 +1,7 @@
 """`dualselect evaluate`: a model, prompts and judges to a table with intervals."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -62,6 +63,11 @@ def run(arguments: list[str]) -> int:
     transformers_logging.disable_progress_bar()
     disable_progress_bars()  # the bars that remain are those of the suites
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    if (options.judge_url or options.judge_model) and not _asks_a_server(options.judge or []):
+        raise ConfigError(
+            "judge_url and judge_model are for a judge that asks a server, and no such judge is named: add --judge "
+            "openai:rubric or another, or leave them out"
+        )
     other = read_evaluation(options.compare) if options.compare else None
     try:
         path = evaluate(
@@ -89,8 +95,13 @@ def run(arguments: list[str]) -> int:
         raise
     evaluation = read_evaluation(path)
     print(f"\n{summary_table(evaluation.summary)}")
+    for judge in evaluation.judges:
+        if judge.note:
+            print(f"judge {judge.name} is {judge.note}")
+    if evaluation.baseline is not None:
+        print(f"win rates are against {evaluation.baseline.name} ({evaluation.baseline.path})")
     if agreed := agreements(evaluation):
-        print(f"\nwhether the model complied, judge against judge:\n{agreement_table(agreed)}")
+        print(f"\nhow far judges agree (single: did it comply; pairwise: who is better):\n{agreement_table(agreed)}")
     if options.samples:
         print(f"\n{sample_text(evaluation, options.samples)}")
     if other is not None:
@@ -98,6 +109,11 @@ def run(arguments: list[str]) -> int:
         print(difference_table(differences(evaluation, other)))
     print(f"\nresponses, verdicts and numbers by category: {path}")
     return 0
+
+
+def _asks_a_server(judges: Sequence[str]) -> bool:
+    """Whether a judge of other packages, or of ours, may ask a server."""
+    return any(name.partition(":")[0] not in ("refusal", "classifier") for name in judges)
 
 
 class _Parser(argparse.ArgumentParser):

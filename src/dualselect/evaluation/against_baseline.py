@@ -2,13 +2,19 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from dualselect.errors import DataError
-from dualselect.evaluation.results import Evaluation, ResponseRecord, SummaryRow
+from dualselect.evaluation.results import (
+    Evaluation,
+    PreferenceRecord,
+    ResponseRecord,
+    SummaryRow,
+    whole_characters,
+)
 from dualselect.evaluation.store import Store, key_of
 from dualselect.evaluation.win_rate import WinRate, average_win_rate, length_controlled_win_rate, win_rate
 from dualselect.judges import BothOrders, Pair, PairwiseJudge, Verdict
@@ -33,32 +39,18 @@ class Compared:
 
 
 def win_rates(
-    candidate: Evaluation,
-    baseline: Evaluation,
-    judge: PairwiseJudge,
-    store: Store,
-    *,
-    average: Sequence[str] = (),
-    progress: bool = True,
+    compared: Mapping[str, Compared], judge: PairwiseJudge, *, average: Sequence[str] = ()
 ) -> list[SummaryRow]:
-    """The rows `win_rate` and `win_rate_length_controlled` of each suite that both have answered.
-
-    Preferences are kept in the store as they come, so that a call that was cut off goes on where it stopped. The judge
-    is asked in both orders, and never twice about the same two responses, whichever model gave which.
+    """The rows `win_rate` and `win_rate_length_controlled` of each suite.
 
     Args:
-        candidate: Whose win rate it is.
-        baseline: Against whom; against itself it has 50.
-        judge: Asked about each prompt.
-        store: Keeps what was said; unscored preferences are asked for again by the next call.
+        compared: Of `preferences`.
+        judge: Who preferred.
         average: Suites whose mean win rate is one more row, named after them; the paper's Safety Avg.
-        progress: Whether there are bars.
 
     Raises:
-        DataError: The two have no prompt in common, or not those of the suites to average.
-        JudgeError: The judge cannot be asked at all; what it said before is kept.
+        DataError: A suite to average is not among them.
     """
-    compared = preferences(candidate, baseline, judge, store, progress=progress)
     if missing := sorted(set(average) - set(compared)):
         raise DataError(
             f"no average over {', '.join(missing)}: both evaluations have responses in {', '.join(compared)}; name "
@@ -77,10 +69,34 @@ def win_rates(
     return rows
 
 
+def preference_records(compared: Mapping[str, Compared], judge: PairwiseJudge) -> list[PreferenceRecord]:
+    """What was said of each pair, to be kept."""
+    return [
+        PreferenceRecord(suite, pair.id, judge.name, verdict.value, verdict.reason, whole_characters(verdict.raw))
+        for suite, one in compared.items()
+        for pair, verdict in zip(one.pairs, one.preferences, strict=True)
+    ]
+
+
 def preferences(
     candidate: Evaluation, baseline: Evaluation, judge: PairwiseJudge, store: Store, *, progress: bool = True
 ) -> dict[str, Compared]:
-    """What a judge says of each two responses to the same prompt, by suite; arguments and errors as `win_rates`."""
+    """What a judge says of each two responses to the same prompt, by suite.
+
+    Preferences are kept in the store as they come, so that a call that was cut off goes on where it stopped. The judge
+    is asked in both orders, and never twice about the same two responses, whichever model gave which.
+
+    Args:
+        candidate: Whose win rate it will be.
+        baseline: Against whom; against itself it has 50.
+        judge: Asked about each prompt.
+        store: Keeps what was said; unscored preferences are asked for again by the next call.
+        progress: Whether there are bars.
+
+    Raises:
+        DataError: The two have no response to a prompt in common.
+        JudgeError: The judge cannot be asked at all; what it said before is kept.
+    """
     return {
         suite: Compared(pairs, _preferences(suite, pairs, judge, store, progress), left_out)
         for suite, (pairs, left_out) in _pairs(candidate, baseline).items()

@@ -1,5 +1,6 @@
 """An evaluation from its settings: everything checked first, then measured, kept and written."""
 
+import json
 import logging
 import platform
 import re
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 
 from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ConfigError, DataError
-from dualselect.evaluation.against_baseline import win_rates
+from dualselect.evaluation.against_baseline import preference_records, preferences, win_rates
 from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.evaluation.local_model import LocalModel, find_model, load_local_model
 from dualselect.evaluation.measuring import Measuring, StartModel
@@ -108,14 +109,18 @@ def evaluate(
         measuring = Measuring(responder, single, store, start, max(1, settings.batch_size // 4), progress)
         measured = [(suite, measuring.suite(suite)) for suite in chosen]
         evaluation = _evaluation(responder, settings, single, measured)
-        if other is not None:
-            for judge in pairwise:
-                rows = win_rates(evaluation, other, judge, store, average=average, progress=progress)
-                record = JudgeRecord(judge.name, "preference", judge.prompt_hash)
-                evaluation = replace(
-                    evaluation, summary=evaluation.summary + rows, judges=[*evaluation.judges, record]
-                )
-    write_evaluation(path, evaluation)
+        write_evaluation(path, evaluation)  # a pairwise judge that fails takes nothing of it away
+        for judge in pairwise if other is not None else ():
+            compared = preferences(evaluation, other, judge, store, progress=progress)
+            evaluation = replace(
+                evaluation,
+                summary=evaluation.summary + win_rates(compared, judge, average=average),
+                judges=[*evaluation.judges, JudgeRecord(judge.name, "preference", judge.prompt_hash)],
+                baseline=other.model,
+                preferences=evaluation.preferences + preference_records(compared, judge),
+            )
+    if pairwise:
+        write_evaluation(path, evaluation)
     return path
 
 
@@ -125,7 +130,9 @@ def _evaluation(
     judges: Sequence[Judge],
     measured: Sequence[tuple[Suite, list[ResponseRecord]]],
 ) -> Evaluation:
-    records = [JudgeRecord(judge.name, judge.measure, judge.prompt_hash) for judge in judges]
+    records = [
+        JudgeRecord(judge.name, judge.measure, judge.prompt_hash, getattr(judge, "note", "")) for judge in judges
+    ]
     return Evaluation(
         model=responder.record,
         generation=responder.decisive | {"batch_size": settings.batch_size},
@@ -175,6 +182,19 @@ def _check_win_rates(
     if unknown := [name for name in average if name not in {suite.name for suite in suites}]:
         raise ConfigError(
             f"average: there is no suite {unknown[0]} here: name some of {', '.join(suite.name for suite in suites)}"
+        )
+    if not judges or other is None:
+        return
+    answered = {(one.suite, one.id, json.dumps(one.prompt)) for one in other.responses}
+    common = {
+        suite.name
+        for suite in suites
+        if any((suite.name, prompt.id, json.dumps(prompt.messages)) in answered for prompt in suite.prompts)
+    }
+    if strange := [name for name in average if name not in common] or ([] if common else [suites[0].name]):
+        raise ConfigError(
+            f"{other.model.name}, which is compared with, has no response to a prompt of {strange[0]}: evaluate it "
+            "with the same --suite first"
         )
 
 
@@ -238,9 +258,9 @@ def _load(
             f"start_model base is the model without its adapter, and {found.name} {has_none}: name a model"
         )
     model, tokenizer = load_local_model(found)
-    responder = LocalResponder(
-        found.name, found.path, model, tokenizer, settings, prompt_format or found.prompt_format
-    )
+    prompt_format = prompt_format or found.prompt_format
+    logger.info("prompts are written in the format %s", prompt_format)
+    responder = LocalResponder(found.name, found.path, model, tokenizer, settings, prompt_format)
     if start_model is None:
         return responder, None
     if start_found is None:

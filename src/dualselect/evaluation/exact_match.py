@@ -55,14 +55,16 @@ def gsm8k_flexible(response: str, answer: str) -> bool:
 def stated_match(response: str, answer: str) -> bool:
     """Whether what a response states as its answer is the answer.
 
-    What it states stands behind its last `####`, else behind its last "The answer is", else is all of it.
+    What it states stands behind its last `####`, else behind its last "The answer is", else is all of it. Two numbers
+    are compared as numbers.
 
     Args:
         response: The text.
         answer: The exact answer.
     """
     found = _LAST_HASHES.match(response) or _LAST_ANSWER.match(response)
-    return _plain(found["answer"] if found else response) == _plain(answer)
+    stated, right = _plain(found["answer"] if found else response), _plain(answer)
+    return _same_number(stated, right) if is_number(stated) and is_number(right) else stated == right
 
 
 def is_number(answer: str) -> bool:

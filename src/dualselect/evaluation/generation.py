@@ -21,10 +21,12 @@ class Response:
     Attributes:
         text: Without special tokens, and without blanks around it.
         cut: Whether it was ended by its longest length, and not by the model.
+        problem: Why there is none; empty for a response.
     """
 
     text: str
     cut: bool
+    problem: str = ""
 
 
 def generate_responses(
@@ -145,9 +147,20 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> li
     return sorted(end for end in ends if end is not None)
 
 
+# A model's own generation_config may ask for anything, and holds wherever a call says nothing; only what is recorded
+# may decide.
+_PLAIN: dict[str, Any] = {
+    "use_cache": True,
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+}
+
+
 def _options(settings: GenerationSettings) -> dict[str, Any]:
-    # a model's own generation_config may ask for anything; only what is recorded may decide
-    options: dict[str, Any] = {"max_new_tokens": settings.max_new_tokens, "use_cache": True, "repetition_penalty": 1.0}
+    options = _PLAIN | {"max_new_tokens": settings.max_new_tokens}
     if settings.temperature == 0:
         return options | {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     return options | {
@@ -155,6 +168,8 @@ def _options(settings: GenerationSettings) -> dict[str, Any]:
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "top_k": 0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
     }
 
 

@@ -67,13 +67,28 @@ def known_suite(name: str, source: str) -> list[Suite]:
         DataError: The source cannot be read, or its rows are not those of the set.
     """
     known = KNOWN_SUITES[name]
-    parsed = Source.of(source or known.hub)
+    parsed = source_of(source or known.hub)
     if parsed.is_hub_name:
         return known.make(_hub_rows(known, parsed)[parsed.rows])
     rows, ignored = parsed.read(None)
     suites = known.make(rows)
     told = (f"files without rows, ignored: {', '.join(ignored)}",) if ignored else ()
     return [replace(suite, told=(*told, *suite.told)) for suite in suites]
+
+
+def source_of(text: str) -> Source:
+    """A source of prompts.
+
+    Raises:
+        DataError: It cannot be understood, or it chooses a response, where an evaluation asks for one.
+    """
+    source = Source.of(text)
+    if source.response_column != "chosen":
+        raise DataError(
+            f"{text}: #{source.response_column} chooses the response to train on, and an evaluation asks the prompts: "
+            "leave it out"
+        )
+    return source
 
 
 def _hub_rows(known: KnownSuite, source: Source) -> list[PlacedRow]:
@@ -186,9 +201,10 @@ def _slimorca_row(row: dict[str, object], place: str) -> dict[str, object]:
         raise DataError(f"{place}: no list conversations (found: {', '.join(row)}): take SlimOrca's own file")
     messages: Turns = []
     for turn in turns:
-        if turn.get("from") not in _SLIMORCA_ROLES:
-            raise DataError(f"{place}: a turn is from {turn.get('from')!r}, not {', '.join(_SLIMORCA_ROLES)}")
-        messages.append({"role": _SLIMORCA_ROLES[turn["from"]], "content": text_of(turn.get("value"), "value", place)})
+        speaker = turn.get("from") if isinstance(turn, dict) else turn
+        if not isinstance(turn, dict) or speaker not in _SLIMORCA_ROLES:
+            raise DataError(f"{place}: a turn is from {speaker!r}, not {', '.join(_SLIMORCA_ROLES)}")
+        messages.append({"role": _SLIMORCA_ROLES[speaker], "content": text_of(turn.get("value"), "value", place)})
     return {"id": row.get("id"), "messages": messages}
 
 

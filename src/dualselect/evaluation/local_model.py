@@ -30,7 +30,7 @@ class LocalModel:
         base: The model, or the model under the adapter.
         adapter: Folder of the adapter; None for a whole model.
         run: The run directory, if it is one.
-        settings: Settings of the run by name.
+        settings: Settings of the run by name, also where the adapter is one of a run's checkpoints.
     """
 
     name: str
@@ -69,10 +69,10 @@ def find_model(name: str) -> LocalModel:
     """
     path = Path(name).expanduser()
     if (path / ADAPTER_CONFIG).is_file():
-        return LocalModel(name, _base_of(path), path)
+        settings = _settings_of(path.absolute().parent)
+        return LocalModel(name, settings.get("model_name_or_path") or _base_of(path), path, None, settings)
     if (path / ADAPTER).is_dir():
-        settings = read_config(path / CONFIG_FILE).settings if (path / CONFIG_FILE).is_file() else {}
-        adapter = path / ADAPTER
+        settings, adapter = _settings_of(path), path / ADAPTER
         if not (adapter / ADAPTER_CONFIG).is_file():  # a whole model
             return LocalModel(name, str(adapter), None, path, settings)
         return LocalModel(name, settings.get("model_name_or_path") or _base_of(adapter), adapter, path, settings)
@@ -121,6 +121,10 @@ def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, Pr
                 "Give the adapter with the model that it was trained on, or train again."
             ) from error
     return model.eval(), tokenizer
+
+
+def _settings_of(run: Path) -> dict[str, Any]:
+    return read_config(run / CONFIG_FILE).settings if (run / CONFIG_FILE).is_file() else {}
 
 
 def _base_of(adapter: Path) -> str:

@@ -1,6 +1,8 @@
 """One suite measured: its responses, their verdicts and likelihoods, each found once and kept in the store."""
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -21,6 +23,8 @@ from dualselect.evaluation.store import Store, key_of
 from dualselect.evaluation.suite import Prompt, Suite
 from dualselect.judges import Judge, Judged, Verdict
 
+
+logger = logging.getLogger(__name__)
 
 Measures = dict[str, float | None]
 
@@ -86,15 +90,20 @@ class Measuring:
         keys = list(reversed(prompts))
         asked = [prompts[key] for key in keys]
         done = {number for number, key in enumerate(keys) if key in self.store}
-        self._keep(
-            keys,
-            (
-                {number: asdict(one) for number, one in batch.items()}
-                for batch in self.responder.responses(asked, done)
-            ),
-            f"{suite.name}: responses",
-        )
-        return [Response(**self.store[self._response_key(prompt)]) for prompt in suite.prompts]
+        if done:
+            logger.info("%s: %d of %d responses are there from before", suite.name, len(done), len(keys))
+        unanswered: dict[str, Response] = {}  # not kept: a second call asks again
+
+        def answered() -> Iterator[Mapping[int, Any]]:
+            for batch in self.responder.responses(asked, done):
+                unanswered.update({keys[number]: one for number, one in batch.items() if one.problem})
+                yield {number: asdict(one) for number, one in batch.items() if not one.problem}
+
+        self._keep(keys, answered(), f"{suite.name}: responses")
+        for problem, count in Counter(one.problem for one in unanswered.values()).items():
+            logger.warning("%s: %d prompts have no response: %s", suite.name, count, problem)
+        found = [self._response_key(prompt) for prompt in suite.prompts]
+        return [Response(**self.store[key]) if key in self.store else unanswered[key] for key in found]
 
     def _verdicts(self, judge: Judge, suite: Suite, responses: Sequence[Response]) -> list[VerdictRecord]:
         keys = [
@@ -104,10 +113,14 @@ class Measuring:
         items = {
             key: Judged(prompt.id, prompt.messages, response.text)
             for key, prompt, response in zip(keys, suite.prompts, responses, strict=True)
-            if key not in self.store
+            if key not in self.store and not response.problem
         }
         missing = list(items)
-        unscored: dict[str, VerdictRecord] = {}
+        unscored = {
+            key: VerdictRecord(None, response.problem)
+            for key, response in zip(keys, responses, strict=True)
+            if response.problem
+        }
         with self._bar(len(set(keys)), len(missing), f"{suite.name}: {judge.name}") as bar:
             for position, verdict in judge.verdicts(list(items.values())) if items else ():
                 record = _record(verdict)
@@ -116,6 +129,8 @@ class Measuring:
                 else:
                     self.store.add({missing[position]: asdict(record)})
                 bar.update()
+        for reason, count in Counter(unscored[key].reason for key in missing if key in unscored).items():
+            logger.warning("%s: %s left %d responses unscored: %s", suite.name, judge.name, count, reason)
         silent = VerdictRecord(None, "the judge gave no verdict")
         return [VerdictRecord(**self.store[key]) if key in self.store else unscored.get(key, silent) for key in keys]
 
@@ -219,14 +234,16 @@ class Measuring:
 
 
 def _measures_of(suite: Suite, prompt: Prompt, response: Response) -> Measures:
+    matchers = MATCHERS[suite.answer_format] if suite.purpose == "task" else {}
+    if response.problem:
+        return dict.fromkeys(("empty", "repetitive", "truncated", *matchers))
     measures: Measures = {
         "empty": float(is_empty(response.text)),
         "repetitive": float(is_repetitive(response.text)),
         "truncated": float(response.cut),
     }
-    if suite.purpose == "task":
-        for name, matches in MATCHERS[suite.answer_format].items():
-            measures[name] = float(matches(response.text, prompt.answer))
+    for name, matches in matchers.items():
+        measures[name] = float(matches(response.text, prompt.answer))
     return measures
 
 

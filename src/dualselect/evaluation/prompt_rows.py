@@ -43,6 +43,8 @@ def prompt_of(row: Row, place: str) -> Prompt:
 def label(row: Row, column: str, place: str) -> str:
     """A cell as text, numbers included; empty where there is none."""
     value = row.get(column)
+    if isinstance(value, float) and value.is_integer():  # a table with an empty cell makes 18.0 of 18
+        value = int(value)
     return text_of(str(value) if isinstance(value, int | float) else value, column, place)
 
 

@@ -17,7 +17,7 @@ from dualselect.evaluation.results import ModelRecord, whole_characters
 from dualselect.evaluation.store import key_of
 from dualselect.evaluation.suite import Prompt
 from dualselect.judges.parallel import as_they_come
-from dualselect.run_record import model_fingerprint, tokenizer_fingerprint
+from dualselect.run_record import adapter_scaling, model_fingerprint, tokenizer_fingerprint
 
 
 TIMEOUT_SECONDS = 300.0
@@ -81,7 +81,7 @@ class LocalResponder:
         self.model, self.tokenizer, self.prompt_format = model, tokenizer, prompt_format
         self._settings = settings
         self._text = HumanAssistantText(tokenizer) if prompt_format == "human_assistant" else ChatText(tokenizer)
-        fingerprint = key_of(model_fingerprint(model), tokenizer_fingerprint(tokenizer))
+        fingerprint = key_of(model_fingerprint(model), adapter_scaling(model), tokenizer_fingerprint(tokenizer))
         self.record = ModelRecord(name, path, fingerprint)
         self.decisive = settings.decisive | {"prompt_format": prompt_format}
 
@@ -103,7 +103,8 @@ class LocalResponder:
 
     def _rendered(self, prompt: Prompt) -> str:
         if isinstance(self._text, HumanAssistantText):
-            return self._text({"prompt": prompt.messages, "completion": ""}, prompt.id).prompt
+            # without its last blank, which belongs to the first word of a response as training saw it
+            return self._text({"prompt": prompt.messages, "completion": ""}, prompt.id).prompt.rstrip(" ")
         try:
             return str(self.tokenizer.apply_chat_template(prompt.messages, tokenize=False, add_generation_prompt=True))
         except (jinja2.TemplateError, TypeError) as error:
@@ -117,7 +118,9 @@ class ServerResponder:
     """A model behind an OpenAI-compatible server.
 
     A failed request is sent again after growing waits. When one fails for good, those under way are finished and kept,
-    and the evaluation ends with an error; the same command then asks for the missing ones only.
+    and the evaluation ends with an error; the same command then asks for the missing ones only. A prompt that the
+    server itself turns down (too long, a content filter) has no response, and the reason in its place; when it turns
+    down all of them, that is an error.
 
     Args:
         url: Address, such as http://127.0.0.1:8000/v1.
@@ -156,6 +159,7 @@ class ServerResponder:
             TypeError,
             AttributeError,
         )
+        self._turned_down = (openai.BadRequestError, openai.UnprocessableEntityError)
         self._settings = settings
         self.record = ModelRecord(model, url, key_of(url.rstrip("/"), model))
         self.decisive = settings.decisive
@@ -174,24 +178,50 @@ class ServerResponder:
         """See `Responder.responses`.
 
         Raises:
-            ModelError: A request fails for good.
+            ModelError: A request fails for good, or the server turns down every prompt.
         """
         missing = [number for number in range(len(prompts)) if number not in done]
         asked = [prompts[number] for number in missing]
+        problems = []
         for position, response in as_they_come(self._ask, asked, self._settings.batch_size):
+            problems += [response.problem] if response.problem else []
             yield {missing[position]: response}
+        if problems and len(problems) == len(prompts):
+            raise ModelError(
+                f"{self.record.path} gave no response to any of {len(prompts)} prompts; the last was {problems[-1]}. "
+                "See to --model_name and --max_new_tokens, and to what the server's log says"
+            )
 
     def _ask(self, prompt: Prompt, unwanted: threading.Event) -> Response:
         try:
             reply = self._client.chat.completions.create(messages=prompt.messages, **self._request)  # type: ignore[arg-type]
-            choice = reply.choices[0]
-            text, cut = choice.message.content or "", choice.finish_reason == "length"
+            text, cut = _said(reply.choices[0].message), reply.choices[0].finish_reason == "length"
+        except self._turned_down as error:
+            return Response("", False, f"turned down by the server: {_one_line(error)}")
         except self._failures as error:
-            cause = f": {error.__cause__}" if error.__cause__ else ""
-            said = " ".join(f"{error}{cause}".split())[:300]
+            said = _one_line(error)
             raise ModelError(
                 f"{self.record.path} gave no response to prompt {prompt.id} ({type(error).__name__}: {said}). What "
                 "was answered is kept: see to the server (address, --model_name, OPENAI_API_KEY), then type the same "
                 "command again"
             ) from error
         return Response(whole_characters(text).strip(), cut)
+
+
+def _said(message: Any) -> str:
+    """The text of a message, or of its refusal where the server keeps that apart.
+
+    Raises:
+        ValueError: It has neither.
+    """
+    if "content" not in message.model_fields_set and not message.refusal:
+        raise ValueError("the reply has a message without content")
+    text = message.content or message.refusal or ""
+    if not isinstance(text, str):
+        raise ValueError(f"the reply has a message of {type(text).__name__} and not of text")
+    return text
+
+
+def _one_line(error: Exception) -> str:
+    cause = f": {error.__cause__}" if error.__cause__ else ""
+    return " ".join(f"{error}{cause}".split())[:300]

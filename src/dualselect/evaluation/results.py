@@ -36,11 +36,13 @@ class JudgeRecord:
         name: As the user wrote it.
         measure: What its values mean: `refusal`, `harmfulness`, `unsafe` or `reward`.
         prompt_hash: Hash of everything that shapes its verdicts.
+        note: What its own words say of it, such as "weak: ...".
     """
 
     name: str
     measure: str
     prompt_hash: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,27 @@ class ResponseRecord:
 
 
 @dataclass(frozen=True)
+class PreferenceRecord:
+    """What a judge said of the response to a prompt and the baseline's response to it.
+
+    Attributes:
+        suite: Name of the suite.
+        id: Name of the prompt within the suite.
+        judge: Name of the judge.
+        value: 1 for this evaluation's response, 0 for the baseline's, 0.5 for a tie; None is unscored.
+        reason: Why it is unscored.
+        raw: The judge's whole replies.
+    """
+
+    suite: str
+    id: str
+    judge: str
+    value: float | None
+    reason: str = ""
+    raw: str = ""
+
+
+@dataclass(frozen=True)
 class SummaryRow:
     """One number of the table.
 
@@ -127,6 +150,8 @@ class Evaluation:
         versions: Of Python and the packages.
         summary: The table.
         responses: Everything that it was made of.
+        baseline: Whom the win rates are against; None where there are none.
+        preferences: What the win rates were made of.
     """
 
     model: ModelRecord
@@ -135,6 +160,8 @@ class Evaluation:
     versions: dict[str, str]
     summary: list[SummaryRow]
     responses: list[ResponseRecord]
+    baseline: ModelRecord | None = None
+    preferences: list[PreferenceRecord] = field(default_factory=list)
 
 
 def whole_characters(text: str) -> str:
@@ -174,6 +201,8 @@ def read_evaluation(path: str | Path) -> Evaluation:
             content["versions"],
             [SummaryRow(**row) for row in content["summary"]],
             [_response(row) for row in content["responses"]],
+            ModelRecord(**content["baseline"]) if content.get("baseline") else None,
+            [PreferenceRecord(**one) for one in content.get("preferences", [])],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is an evaluation with a part missing or unknown ({error}): repeat it") from error

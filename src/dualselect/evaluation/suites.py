@@ -11,7 +11,7 @@ from dualselect.data.sources import Source
 from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation.builtin_suites import Part, builtin_suites
 from dualselect.evaluation.exact_match import AnswerFormat
-from dualselect.evaluation.known_suites import KNOWN_SUITES, known_suite, with_number
+from dualselect.evaluation.known_suites import KNOWN_SUITES, known_suite, source_of, with_number
 from dualselect.evaluation.prompt_rows import prompt_of
 from dualselect.evaluation.suite import PURPOSES, Prompt, Purpose, Suite
 
@@ -65,7 +65,7 @@ def _suites(spelled: str) -> list[Suite]:
 
 
 def _own(source: str, purpose: Purpose | None) -> Suite:
-    parsed = Source.of(source)
+    parsed = source_of(source)
     rows, ignored = parsed.read(None)
     prompts = [prompt_of(row, place) for place, row in rows]
     told = [f"files without rows, ignored: {', '.join(ignored)}"] if ignored else []
@@ -74,8 +74,7 @@ def _own(source: str, purpose: Purpose | None) -> Suite:
         told.append(
             f"taken for {purpose}; write harmful:{source} or another of {', '.join(PURPOSES)} to say otherwise"
         )
-    needed = {"task": "answer", "preference": "rejected"}.get(purpose)
-    if needed:
+    for needed in {"task": ("answer",), "preference": ("rejected", "chosen")}.get(purpose, ()):
         whole = [prompt for prompt in prompts if getattr(prompt, needed).strip()]
         if len(whole) < len(prompts):
             told.append(f"dropped {len(prompts) - len(whole):,} rows without {needed}")

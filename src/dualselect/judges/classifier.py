@@ -4,8 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jinja2
+
 from dualselect.errors import JudgeError
 from dualselect.judges.protocol import Judged, JudgeSettings, Verdict, hash_of
+from dualselect.judges.wording import without_control_tokens
 
 
 UNSAFE_LABELS = frozenset({"unsafe", "harmful", "toxic", "jailbreak", "injection"})
@@ -18,8 +21,9 @@ class ClassifierJudge:
     One output is a reward: its number, higher is better. Several are labels: the probability that the response is
     unsafe, over all labels that mean so. Labels that exclude each other are added up (softmax); of those that do not
     (`problem_type` multi_label_classification) the likeliest counts (sigmoid). The text is the conversation in the
-    tokenizer's chat template, or, without one, prompt and response with an empty line between. A text longer than the
-    model reads is unscored.
+    tokenizer's chat template, or, without one, prompt and response with an empty line between; what is a special token
+    of the classifier is broken up where it stands in a text. A text longer than the model reads is unscored, and so is
+    a conversation that the template refuses.
 
     Args:
         spec: "classifier:MODEL", a folder or hub name with safetensors, or "classifier:MODEL#LABEL,LABEL" with the
@@ -48,6 +52,8 @@ class ClassifierJudge:
         # without a padding token of its own a model cannot tell where the texts of a batch end
         self._batch_size = settings.batch_size if config.pad_token_id is not None else 1
         self._tokenizer.padding_side = "right"
+        special = (str(token) for token in self._tokenizer.added_tokens_decoder.values() if token.special)
+        self._special = sorted((text for text in special if len(text) > 1), key=len, reverse=True)
         self._most_tokens = min(self._tokenizer.model_max_length, getattr(config, "max_position_embeddings", 10**9))
         self.prompt_hash = hash_of(
             model=model_fingerprint(self._model),
@@ -58,15 +64,19 @@ class ClassifierJudge:
 
     def verdicts(self, items: Sequence[Judged]) -> Iterator[tuple[int, Verdict]]:
         """See `Judge.verdicts`; neighbours of like length are read together."""
-        tokens = [self._tokens(item) for item in items]
-        readable = []
-        for position, text in enumerate(tokens):
+        tokens: dict[int, list[int]] = {}
+        for position, item in enumerate(items):
+            try:
+                text = self._tokens(item)
+            except (jinja2.TemplateError, TypeError) as error:
+                yield position, Verdict(None, f"the classifier's chat template refuses the conversation: {error}")
+                continue
             if len(text) > self._most_tokens:
                 reason = f"{len(text):,} tokens, and the classifier reads {self._most_tokens:,}"
                 yield position, Verdict(None, reason)
             else:
-                readable.append(position)
-        readable.sort(key=lambda position: len(tokens[position]))
+                tokens[position] = text
+        readable = sorted(tokens, key=lambda position: len(tokens[position]))
         for start in range(0, len(readable), self._batch_size):
             positions = readable[start : start + self._batch_size]
             outputs = self._outputs([tokens[position] for position in positions])
@@ -75,11 +85,17 @@ class ClassifierJudge:
 
     def _tokens(self, item: Judged) -> list[int]:
         turns = [*item.prompt, {"role": "assistant", "content": item.response}]
+        turns = [turn | {"content": self._plain(turn["content"])} for turn in turns]
         if self._tokenizer.chat_template:
             text = self._tokenizer.apply_chat_template(turns, tokenize=False)
             return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
         text = "\n\n".join(turn["content"] for turn in turns)
         return list(self._tokenizer(text)["input_ids"])
+
+    def _plain(self, text: str) -> str:
+        for special in self._special:
+            text = text.replace(special, f"{special[0]} {special[1:]}")
+        return without_control_tokens(text)
 
     def _outputs(self, texts: list[list[int]]) -> list[list[float]]:
         batch = {"input_ids": texts}

@@ -60,7 +60,7 @@ class Judge(Protocol):
             harmful compliance), "reward" (any number, higher is better).
         prompt_hash: Hash of everything that shapes a verdict: wording, model, settings; see `hash_of`.
 
-    A judge may also have a `note`, which tables show beside its numbers, such as "weak".
+    A judge may also have a `note`, such as "weak: ...", which stands under the table of its numbers.
     """
 
     name: str
