@@ -4,16 +4,23 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from judge_servers_for_tests import Answer, scripted_server
+from models_for_tests import tiny_model
+from tokenizers_for_tests import chatml_tokenizer
 
-from dualselect.comparison import compare, one_run, read_comparison
+from dualselect.comparison import compare, comparing, one_run, read_comparison
+from dualselect.comparison.checking import measured_with
 from dualselect.comparison.running import only_one
-from dualselect.errors import ConfigError, DataError, ResumeError
+from dualselect.errors import ConfigError, DataError, JudgeError, ResumeError
+from dualselect.evaluation.results import read_evaluation
 
 
 METHODS = {
@@ -114,8 +121,89 @@ def test_changed_data_are_not_compared_with_the_old(forked, comparison_file, tmp
     task.write_text("".join(json.dumps(row) + "\n" for row in rows))
     compare(read_comparison(comparison_file(task_data=[str(task)], methods=["sft"])), quiet)
     task.write_text(task.read_text().replace("It is 3.", "It is 4."))
-    with pytest.raises(DataError, match="changed between"):
-        compare(read_comparison(comparison_file(task_data=[str(task)], methods=["sft", "ema"])), quiet)
+    lines = []
+    with pytest.raises(DataError, match=r"sft.seed-0 was made of something else than task_data stands for now"):
+        compare(read_comparison(comparison_file(task_data=[str(task)], methods=["sft", "ema"])), lines.append)
+    assert lines == []
+
+
+def test_a_candidate_on_old_data_is_refused_before_anything_is_trained(forked, comparison_file, tmp_path):
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text("".join(json.dumps({"prompt": f"bad {n}?", "completion": "No."}) + "\n" for n in range(6)))
+    settings = {
+        "methods": {"ema": {"tune": {"decay": [0.0]}}},
+        "evaluation": EVALUATION,
+        "reference_data": [str(pool)],
+    }
+    config = read_comparison(comparison_file(**settings))
+    compare(config, quiet)
+    pool.write_text(pool.read_text().replace("No.", "Never."))
+    shutil.rmtree(config.folder / "runs" / "ema")
+    lines = []
+    with pytest.raises(DataError, match=r"tuning.ema.00 was made of something else than reference_data stands for"):
+        compare(config, lines.append)
+    assert lines == []
+
+
+def test_data_that_change_under_a_comparison_are_told_by_the_run(forked, comparison_file, tmp_path):
+    task = tmp_path / "task.jsonl"
+    task.write_text("".join(json.dumps({"question": f"{n}?", "answer": f"It is {n}."}) + "\n" for n in range(12)))
+    before = task.read_text()
+
+    def change(line):
+        if line.startswith("ema, seed 0"):
+            task.write_text(before.replace("It is 3.", "It is 4."))
+
+    config = read_comparison(comparison_file(task_data=[str(task)]))
+    content = json.loads(compare(config, change).read_text())
+    failed = {one["name"]: one["failed"] for one in content["methods"]}
+    assert "task_data changed after the comparison had begun" in failed["ema"]["seed 0"]
+    assert failed["sft"] == {}
+    task.write_text(before)  # putting the rows back does not make the run one of theirs
+    content = json.loads(compare(config, quiet).read_text())
+    assert {row["method"] for row in content["rows"]} == {"start", "sft"}
+
+
+def test_a_model_that_was_built_anew_is_not_compared_with_the_old(forked, comparison_file, start_model, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(start_model, model)
+    config = read_comparison(comparison_file(model_name_or_path=str(model), methods=["sft"]))
+    compare(config, quiet)
+    start = config.folder / "runs" / "start" / "evaluation" / "test.json"
+    before = read_evaluation(start).model.fingerprint
+    tiny_model("llama", len(chatml_tokenizer()), seed=9).save_pretrained(model)
+    with pytest.raises(DataError, match=r"something else than model_name_or_path stands for now.*delete runs"):
+        compare(config, quiet)
+    assert read_evaluation(start).model.fingerprint == before
+    shutil.rmtree(config.folder / "runs" / "sft")  # and the row of the start model is not that of the old one
+    compare(config, quiet)
+    assert read_evaluation(start).model.fingerprint != before
+
+
+def test_prompts_that_changed_are_asked_anew(forked, comparison_file, tmp_path):
+    prompts = tmp_path / "mine.jsonl"
+    prompts.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"question {n}?"}) + "\n" for n in range(3)))
+    evaluation = {"suites": [f"harmless:{prompts}"], "max_new_tokens": 3}
+    config = read_comparison(comparison_file(methods=["sft"], evaluation=evaluation))
+    compare(config, quiet)
+    prompts.write_text(prompts.read_text().replace("question 1?", "another one?"))
+    lines = []
+    compare(read_comparison(comparison_file(methods=["sft", "ema"], evaluation=evaluation)), lines.append)
+    assert len([line for line in lines if not line.startswith(" ")]) == 3
+    for run in ("start", "sft/seed-0", "ema/seed-0"):
+        found = read_evaluation(config.folder / "runs" / run / "evaluation" / "test.json")
+        assert [one.prompt[0]["content"] for one in found.responses][1] == "another one?"
+
+
+def test_a_line_may_have_a_pool_of_its_own_or_none(forked, comparison_file):
+    methods = {"sft": {"reference_data": []}, "safe_mix": None, "lisa": {"reference_data": ["builtin:refusal:3"]}}
+    methods["lisa"] |= {"alignment_steps": 1, "task_steps": 2}
+    config = read_comparison(comparison_file(methods=methods))
+    content = json.loads(compare(config, quiet).read_text())
+    assert {row["method"] for row in content["rows"]} == {"start", *methods}
+    lines = []
+    compare(config, lines.append)
+    assert lines == []
 
 
 def test_a_run_that_crashes_loses_itself_only(forked, comparison_file, monkeypatch):
@@ -139,6 +227,88 @@ def test_a_run_that_crashes_loses_itself_only(forked, comparison_file, monkeypat
     content = json.loads(compare(config, quiet).read_text())
     assert {row["method"] for row in content["rows"]} == {"start", "sft", "ema"}
     assert [bool(one["failed"]) for one in content["methods"]] == [False, False, True, False]
+
+
+def test_nothing_is_chosen_while_a_candidate_fails(forked, comparison_file, monkeypatch):
+    run = one_run.run
+
+    def crashing(plan):
+        if plan.title == "ema, trying decay 0.0":
+            os.kill(os.getpid(), signal.SIGKILL)
+        run(plan)
+
+    monkeypatch.setattr(one_run, "run", crashing)
+    config = read_comparison(
+        comparison_file(methods={"sft": None, "ema": {"tune": {"decay": [0.0, 0.9]}}}, evaluation=EVALUATION)
+    )
+    ema = json.loads(compare(config, quiet).read_text())["methods"][2]
+    assert (ema["tuning"]["chosen"], ema["runs"]) == (None, {})
+    assert ema["failed"] == {"trying decay 0.0": "ended by signal 9 (was memory short?)"}
+    assert (config.folder / "runs" / "sft" / "seed-0" / "adapter").is_dir()
+    assert not (config.folder / "runs" / "ema").exists()
+    monkeypatch.setattr(one_run, "run", run)
+    ema = json.loads(compare(config, quiet).read_text())["methods"][2]
+    assert (ema["tuning"]["chosen"] is None, list(ema["runs"]), ema["failed"]) == (False, ["0"], {})
+
+
+WORDING = """
+measure: refusal
+template: "{prompt} {response}"
+pattern: "(?P<verdict>yes|no)"
+values: {"yes": 1, "no": 0}
+"""
+
+
+def test_a_judge_that_did_not_answer_is_asked_again_once_a_call(forked, comparison_file, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    (tmp_path / "judge.yaml").write_text(WORDING)
+    answers = [Answer(status=503), Answer(status=401), Answer("yes")]
+    runs = ["start model", "ema, seed 0"]
+    with scripted_server(lambda request, before: answers[0]) as server:
+        patience = {"base_url": server.base_url, "model": "m", "retries": 0, "timeout_seconds": 5}
+        evaluation = {"suites": ["builtin:2"], "judges": [f"openai:{tmp_path / 'judge.yaml'}"], "max_new_tokens": 3}
+        config = read_comparison(
+            comparison_file(methods={"ema": None}, evaluation=evaluation | {"judge_settings": patience})
+        )
+
+        def compared():
+            lines = []
+            content = json.loads(compare(config, lines.append).read_text())
+            begun = [line.split(" (")[0] for line in lines if not line.startswith(" ")]
+            rates = [row for row in content["rows"] if row["metric"] == "refusal_rate"]
+            return begun, [(row["value"], row["unscored"]) for row in rates], content
+
+        # for a while it does not answer
+        assert compared()[:2] == (runs, [(None, 2), (None, 2)])
+        # then it refuses: the runs stay what they were
+        answers.pop(0)
+        begun, rates, content = compared()
+        assert (begun, rates) == (runs, [(None, 2), (None, 2)])
+        assert "OPENAI_API_KEY" in content["methods"][1]["failed"]["seed 0"]
+        # then it answers
+        answers.pop(0)
+        begun, rates, content = compared()
+        assert (begun, rates) == (runs, [(1.0, 0), (1.0, 0)])
+        assert content["methods"][1]["failed"] == {}
+        assert compared()[0] == []
+
+
+def test_without_its_win_rates_a_table_is_still_one(forked, comparison_file, monkeypatch):
+    class Away:
+        name, prompt_hash = "away", "0"
+
+        def preferences(self, pairs):
+            raise JudgeError("nothing answers: start the server")
+
+    def with_judge(config):
+        return replace(measured_with(config), pairwise=[Away()])
+
+    monkeypatch.setattr(comparing, "measured_with", with_judge)
+    content = json.loads(compare(read_comparison(comparison_file()), quiet).read_text())
+    assert {row["metric"] for row in content["rows"]} >= {"refusal_rate", "exact_match", "training_time_ratio"}
+    assert not any("win_rate" in row["metric"] for row in content["rows"])
+    for one in content["methods"][1:]:
+        assert one["failed"] == {"win rates by away": "nothing answers: start the server"}
 
 
 def test_two_at_once_in_one_folder_are_refused(comparison_file):

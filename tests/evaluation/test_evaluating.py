@@ -305,6 +305,20 @@ def test_a_judge_that_keeps_silent_or_gives_no_number_leaves_responses_unscored(
     assert (second.value, second.reason) == (None, "the judge gave no verdict")
 
 
+def test_what_asking_again_may_score_is_counted(run_folder, tmp_path):
+    class Away(Length):
+        def verdicts(self, items):
+            yield 0, Verdict(None, "the server is away", passing=True)
+            yield 1, Verdict(None, "no words")
+            yield 2, Verdict(1.0, passing=True)
+
+    options = {"suites": [asked("a", "b", "c", "d")], "output": tmp_path / "e.json", "generation": SHORT}
+    found = read_evaluation(evaluate(run_folder, judges=[Away()], progress=False, **options))
+    assert [response.verdicts["length"].passing for response in found.responses] == [True, False, False, True]
+    assert found.still_unscored == 2
+    assert read_evaluation(evaluate(run_folder, judges=[Length()], progress=False, **options)).still_unscored == 0
+
+
 def test_a_judge_that_fails_loses_nothing(run_folder, tmp_path):
     class Failing(Length):
         def verdicts(self, items):

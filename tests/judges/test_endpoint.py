@@ -81,6 +81,8 @@ def test_a_fault_that_stays_leaves_items_unscored_and_a_second_call_finishes(fau
         assert sorted(found) == list(range(6))
         assert {position: found[position].value for position in (0, 2, 4)} == {0: 1, 2: 3, 4: 5}
         assert all(found[position].value is None and found[position].reason for position in (1, 3, 5))
+        assert {found[position].passing for position in (1, 3, 5)} == {fault in FAULTS or fault == "hang"}
+        assert not any(found[position].passing for position in (0, 2, 4))
 
         server.script = graded
         missing = [position for position, verdict in found.items() if verdict.value is None]
@@ -122,7 +124,7 @@ def test_a_wait_that_is_too_long_is_not_sat_out(kind):
     tomorrow = Answer(status=429, headers={"Retry-After": "86400" if kind == "seconds" else date})
     with scripted_server(lambda request, before: tomorrow) as server:
         found = dict(load_judge("openai:rubric", replace(PATIENT, base_url=server.base_url)).verdicts(ITEMS[:2]))
-    assert all("429" in found[position].reason for position in (0, 1))
+    assert all("429" in found[position].reason and found[position].passing for position in (0, 1))
     assert len(server.requests) == 2
 
 

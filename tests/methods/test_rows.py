@@ -1,5 +1,6 @@
 """What methods do to the rows of a run, what they need, and what they refuse."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -71,15 +72,34 @@ def test_a_method_that_needs_a_pool_says_so(method_trainer, name):
 
 
 def test_all_states_of_lisa_are_whole_steps():
-    order = Lisa(alignment_steps=2, task_steps=3).order(20, 25, 4, torch.Generator().manual_seed(0))
+    lisa = Lisa(alignment_steps=2, task_steps=3)
+    order = lisa.order(20, 25, 4, 1, torch.Generator().manual_seed(0))
     states = ["pool" if place >= 20 else "task" for place in order]
     assert states == ["pool"] * 8 + ["task"] * 12 + ["pool"] * 8 + ["task"] * 8
     assert sorted(place for place in order if place < 20) == list(range(20))
     pool = [place for place in order if place >= 20]
     assert set(pool) == set(range(20, 25))
-    switches = Lisa(alignment_steps=2, task_steps=3).switches(20, 4)
-    found = [next(switches) for _ in range(18)]
-    assert found == [True, False, True, False, False, True, False, True, False] * 2
+    switches = lisa.switches()
+    assert [next(switches) for _ in range(10)] == [True, False, True, False, False] * 2
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        (1, [("pool", 100), ("task", 50)]),
+        (1.5, [("pool", 100), ("task", 75)]),
+        (2, [("pool", 100), ("task", 100)]),
+        (20, [("pool", 100), ("task", 900), ("pool", 100), ("task", 100)]),
+    ],
+)
+def test_a_state_of_lisa_goes_on_in_the_next_epoch(epochs, expected):
+    order = Lisa().order(50, 55, 1, epochs, torch.Generator().manual_seed(0))
+    states = itertools.groupby("pool" if place >= 50 else "task" for place in order)
+    assert [(state, len(list(steps))) for state, steps in states] == expected
+    task = [place for place in order if place < 50]
+    for start in range(0, int(epochs) * 50, 50):
+        assert sorted(task[start : start + 50]) == list(range(50))
+    assert len(set(task)) == 50
 
 
 @pytest.mark.parametrize(
@@ -92,6 +112,7 @@ def test_all_states_of_lisa_are_whole_steps():
         ("a_gem", "memory_size", 2.5),
         ("safegrad", "alignment_weight", -1.0),
         ("safegrad", "alignment_weight", float("nan")),
+        ("ema", "decay", 1),
         ("ema", "decay", 1.1),
         ("lisa", "alignment_steps", 0),
         ("lisa", "task_steps", "many"),

@@ -155,8 +155,8 @@ def test_lisa_takes_turns_and_pulls_to_the_last_switch(method_trainer):
     )
     pool = {tuple(row["input_ids"]) for row in trainer.update.run.pool}
     task_rows_seen, states = [], []
-    # 12 task rows are 3 steps of 4: align, 2 of the task, align, the last of the task; and again
-    anchors = [0, 1, 1, 3, 4, 5, 6, 6, 8, 9]
+    # 12 task rows are 3 steps of 4, so that the second of three turns goes over the end of the first epoch
+    anchors = [0, 1, 1, 3, 4, 4, 6, 7, 7]
     path_so_far = []
 
     def expected(step, rows):
@@ -169,7 +169,7 @@ def test_lisa_takes_turns_and_pulls_to_the_last_switch(method_trainer):
         return found if step < 3 else found + 3.0 * (now - path_so_far[anchors[step]])
 
     followed(trainer, expected)
-    assert states == ["pool", "task", "task", "pool", "task"] * 2
+    assert states == ["pool", "task", "task"] * 3
     assert sorted(task_rows_seen[:12]) == sorted(task_rows_seen[12:])
     assert len(set(task_rows_seen)) == 12
     assert task_rows_seen[:12] != task_rows_seen[12:]
@@ -186,6 +186,16 @@ def test_lisa_counts_optimizer_steps_and_not_micro_batches(method_trainer):
     parts.train()
     assert parts.state.global_step == whole.state.global_step == 5
     torch.testing.assert_close(weights(parts), weights(whole), **TOLERANCE)
+
+
+def test_lisa_ends_at_max_steps(method_trainer):
+    trainer = method_trainer(Lisa(alignment_steps=1, task_steps=2), max_steps=11)
+    batches, _ = recorded(trainer)
+    trainer.train()
+    pool = {tuple(row["input_ids"]) for row in trainer.update.run.pool}
+    states = ["pool" if all(tuple(row["input_ids"]) in pool for row in rows) else "task" for rows in batches]
+    assert states == (["pool", "task", "task"] * 4)[:11]
+    assert trainer.state.global_step == trainer.state.max_steps == 11
 
 
 def test_constrained_sft_holds_the_first_tokens_tighter(method_trainer):

@@ -17,7 +17,8 @@ The file holds the settings of dualselect train, and with them: methods (names, 
 and lists to choose from as tune), seeds, baseline, evaluation (suites, validation_suites, judges, ...).
 
 The same command goes on where it stopped: runs that are done are not done again, and one that fails leaves the others
-alone and is tried again. Each run is a process of its own, so that its peak memory is its own.
+alone and is tried again, as is a judge that did not answer. Runs on other rows, or of a model that changed since, are
+refused. Each run is a process of its own, so that its peak memory is its own.
 """
 
 

@@ -1,29 +1,28 @@
 """A comparison from its file: everything checked, then chosen, trained and measured run by run, then told."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dualselect.comparison.checking import Measured, measured_with
 from dualselect.comparison.config import START, ComparisonConfig, Entry
 from dualselect.comparison.figure import pareto_figure
+from dualselect.comparison.materials import Materials
 from dualselect.comparison.preferences import win_rate_rows
 from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
-from dualselect.comparison.run_plan import TEST, RunPlan, candidate_plan, entry_plan, read_json, start_plan
+from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
 from dualselect.comparison.running import Runs, Tell, only_one
 from dualselect.comparison.table import cost_rows, measured_rows
 from dualselect.comparison.tuning import Tuning, tuning_of
 from dualselect.config_file import RECORD_KEY
-from dualselect.errors import ConfigError, DataError
+from dualselect.errors import DataError, DualSelectError
 from dualselect.evaluation.results import Evaluation, read_evaluation
 from dualselect.evaluation.store import Store
-from dualselect.evaluation.suite import Suite
-from dualselect.evaluation.suites import load_suites
 from dualselect.files import write_text
-from dualselect.judges import Judge, PairwiseJudge, load_judge
 from dualselect.methods.cost import COST_FILE
 from dualselect.run_directory import CONFIG_FILE, EVALUATION
 
@@ -58,64 +57,42 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         DualSelectError: Something cannot be used; the message says what to change.
         OSError: The folder cannot be written.
     """
-    suites, judges = _checked(config)
+    measured = measured_with(config)
+    plans = Plans(config, Materials.of(config, measured.asked))
     with only_one(config.folder):
-        for plan in _known_plans(config):
-            plan.check_same()
+        _refuse_other_runs(plans)
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
         runs = Runs(total, tell)
-        runs.do([start_plan(config)])
-        lines = [_tuned(config, entry, runs) for entry in config.entries]
+        runs.do([plans.start()])
+        lines = [_tuned(plans, entry, runs) for entry in config.entries]
         for seed in dict.fromkeys(seed for entry in config.entries for seed in entry.seeds):
             runs.do([line.plans[str(seed)] for line in lines if str(seed) in line.plans])
-        _refuse_changed_data(lines)
-        return _written(config, lines, suites, judges, runs.failed)
+        _refuse_changed_model(lines)
+        return _written(plans, lines, measured, runs.failed)
 
 
-def _checked(config: ComparisonConfig) -> tuple[list[Suite], list[PairwiseJudge]]:
-    """The suites of the table and the pairwise judges, so that a mistake in a name is told before the first run."""
-    plan = config.evaluation
-    suites = load_suites(plan.suites)
-    if plan.validation_suites:
-        known = {(suite.purpose, prompt.sha256) for suite in suites for prompt in suite.prompts}
-        chosen_on = load_suites(plan.validation_suites)
-        both = sum((suite.purpose, prompt.sha256) in known for suite in chosen_on for prompt in suite.prompts)
-        if both:
-            raise DataError(
-                f"{both} prompts stand in both suites and validation_suites: settings would be chosen on what is then "
-                "told. Take other rows for one of the two."
-            )
-    for name in plan.judges or []:
-        if not isinstance(load_judge(name, plan.judge_settings), Judge):
-            raise ConfigError(f"judge {name} prefers one of two responses: write it as one of pairwise_judges")
-    pairwise = []
-    for name in plan.pairwise_judges:
-        judge = load_judge(name, plan.judge_settings)
-        if not isinstance(judge, PairwiseJudge):
-            raise ConfigError(f"judge {name} looks at one response: write it as one of judges")
-        pairwise.append(judge)
-    return [suite.first(plan.limit) for suite in suites], pairwise
+def _refuse_other_runs(plans: Plans) -> None:
+    """Everything that is there already must be what the comparison would do now, or else no run is begun."""
+    for entry in plans.config.entries:
+        of_seeds = [plans.entry(entry, seed) for seed in entry.seeds]
+        for plan in of_seeds:
+            plan.check_made_of()
+        # the settings of an entry with candidates are not known before one is chosen
+        for plan in [plans.candidate(entry, number) for number in range(len(entry.candidates))] or of_seeds:
+            plan.check_same()
 
 
-def _known_plans(config: ComparisonConfig) -> Iterator[RunPlan]:
-    """Of all runs that do not wait for a choice."""
-    for entry in config.entries:
-        if entry.candidates:
-            yield from (candidate_plan(config, entry, number) for number in range(len(entry.candidates)))
-        else:
-            yield from (entry_plan(config, entry, seed) for seed in entry.seeds)
-
-
-def _tuned(config: ComparisonConfig, entry: Entry, runs: Runs) -> _Line:
+def _tuned(plans: Plans, entry: Entry, runs: Runs) -> _Line:
     line = _Line(entry)
     if entry.candidates:
-        tried = [candidate_plan(config, entry, number) for number in range(len(entry.candidates))]
+        tried = [plans.candidate(entry, number) for number in range(len(entry.candidates))]
         runs.do(tried)
         line.tuning = tuning_of(entry, tried)
+        runs.failed = line.tuning.missing | runs.failed
         if line.tuning.chosen is None:
             return line
         line.entry = entry.with_settings(entry.candidates[line.tuning.chosen])
-    line.plans = {str(seed): entry_plan(config, line.entry, seed) for seed in entry.seeds}
+    line.plans = {str(seed): plans.entry(line.entry, seed) for seed in entry.seeds}
     if line.tuning is not None and line.tuning.chosen is not None:
         first, best = line.plans[str(entry.seeds[0])], tried[line.tuning.chosen]
         if first.training == best.training:
@@ -123,28 +100,22 @@ def _tuned(config: ComparisonConfig, entry: Entry, runs: Runs) -> _Line:
     return line
 
 
-def _refuse_changed_data(lines: Sequence[_Line]) -> None:
+def _refuse_changed_model(lines: Sequence[_Line]) -> None:
+    """Of files that changed between two runs of one call only the runs' own records tell."""
     seen: dict[str, Path] = {}
     for plan in (plan for line in lines for plan in line.done.values()):
         record = yaml.safe_load((plan.path / CONFIG_FILE).read_text(encoding="utf-8"))[RECORD_KEY]
-        used = {role: data["rows_sha256"] for role, data in record["data"].items()}
-        seen.setdefault(json.dumps([used, record["model"]], sort_keys=True), plan.path)
+        seen.setdefault(json.dumps(record["model"], sort_keys=True), plan.path)
     if len(seen) > 1:
         one, other, *_ = seen.values()
         raise DataError(
-            f"the data or the model changed between {one} and {other}: their numbers cannot be compared. Delete the "
-            "runs of the old ones, or name another output_dir"
+            f"the model changed between {one} and {other}: their numbers cannot be compared. Delete the runs of the "
+            "old one, or name another output_dir"
         )
 
 
-def _written(
-    config: ComparisonConfig,
-    lines: Sequence[_Line],
-    suites: Sequence[Suite],
-    judges: Sequence[PairwiseJudge],
-    failed: dict[str, str],
-) -> Path:
-    start = start_plan(config)
+def _written(plans: Plans, lines: Sequence[_Line], measured: Measured, failed: dict[str, str]) -> Path:
+    config, start = plans.config, plans.start()
     evaluations = {line.entry.name: _evaluations(line) for line in lines}
     baseline = evaluations.get(config.baseline or "", {})
     costs = {line.entry.name: {seed: read_json(plan.path / COST_FILE) for seed, plan in line.done.items()}
@@ -153,8 +124,11 @@ def _written(
     with Store.opened(config.folder / PREFERENCES_FILE) as store:
         for name, found in evaluations.items():
             rows += measured_rows(name, found, {} if name == config.baseline else baseline)
-            for judge in judges:
-                rows += win_rate_rows(name, found, baseline, suites, judge, store)
+            for judge in measured.pairwise:
+                try:
+                    rows += win_rate_rows(name, found, baseline, measured.suites, judge, store)
+                except DualSelectError as error:  # everything else of the table is known, and stays
+                    failed[f"{name}, win rates by {judge.name}"] = str(error)
             rows += cost_rows(name, costs[name], costs.get(config.baseline or "", {}))
     facts = {
         "baseline": config.baseline,

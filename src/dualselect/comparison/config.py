@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.config_file import check_keys, read_mapping
+from dualselect.embedded_model import EMBEDDED_MODEL
 from dualselect.errors import ConfigError
 from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.judges import JudgeSettings
@@ -37,6 +38,15 @@ NOT_HERE = {
     "save_strategy": "runs of a comparison keep no checkpoints",
     "save_steps": "runs of a comparison keep no checkpoints",
 }
+# What cannot be set for one line, and in its tune block, because all lines share it.
+_SHARED = (
+    "task_data model_name_or_path model_revision dtype load_in_4bit load_in_8bit prompt_format chat_template_path"
+).split()
+NOT_ON_A_LINE = NOT_HERE | {
+    "output_dir": "a run is kept in runs/NAME/seed-N of the comparison's output_dir",
+    **dict.fromkeys(_SHARED, "numbers are compared on the same rows and the same model; write it above methods"),
+}
+NOT_IN_TUNE = NOT_ON_A_LINE | {"reference_data": "a pool is no setting to choose; write a line for each"}
 OWN_KEYS = ("seeds", "baseline", "methods", "evaluation")
 ENTRY_KEYS = ("method", "seeds", "tune")
 
@@ -117,6 +127,11 @@ class ComparisonConfig:
     entries: list[Entry]
     evaluation: EvaluationPlan
 
+    @property
+    def model(self) -> str:
+        """Name of the model that every run starts from."""
+        return str(self.settings.get("model_name_or_path") or EMBEDDED_MODEL)
+
 
 def _number(value: Any) -> Any:
     """YAML reads `1e-3` as text."""
@@ -140,7 +155,7 @@ def read_comparison(path: str | Path, output_dir: str | None = None) -> Comparis
     where = str(path)
     content = read_mapping(Path(path))
     check_keys(content, [*OWN_KEYS, *setting_types()], where)
-    _refuse_decided(content, where)
+    _refuse_decided(content, NOT_HERE, where)
     folder = output_dir or content.get("output_dir")
     if not folder:
         raise ConfigError(f"{where}: output_dir is missing: write the folder of the comparison, such as runs/compare")
@@ -160,10 +175,11 @@ def read_comparison(path: str | Path, output_dir: str | None = None) -> Comparis
     return config
 
 
-def _refuse_decided(content: Mapping[str, Any], where: str) -> None:
-    for name, instead in NOT_HERE.items():
+def _refuse_decided(content: Mapping[str, Any], decided: Mapping[str, str], where: str) -> None:
+    for name, instead in decided.items():
         if name in content:
-            raise ConfigError(f"{where}: {name} cannot be set in a comparison: {instead}")
+            kind = "in a comparison" if name in NOT_HERE else "here"
+            raise ConfigError(f"{where}: {name} cannot be set {kind}: {instead}")
 
 
 def _seeds(value: Any, where: str) -> list[int]:
@@ -176,11 +192,11 @@ def _seeds(value: Any, where: str) -> list[int]:
 
 
 def _entries(value: Any, seeds: list[int], where: str) -> list[Entry]:
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
         value = dict.fromkeys(value)
     if not isinstance(value, dict) or not value:
         raise ConfigError(
-            f"{where}: methods is {value!r}; write a list such as [sft, dualselect], or one `name: settings` a line; "
+            f"{where}: methods is {value!r}; write names as in [sft, dualselect], or one `name: settings` a line; "
             f"known are {', '.join(METHODS)}"
         )
     return [_entry(str(name), settings or {}, seeds, where) for name, settings in value.items()]
@@ -193,11 +209,11 @@ def _entry(name: str, content: Any, seeds: list[int], where: str) -> Entry:
     if not isinstance(content, dict):
         raise ConfigError(f"{where} is {content!r}; write settings as {{key: value}}, or nothing")
     base = content.get("method", name)
-    check_keys({base: None}, METHODS, f"{where}: method")
+    check_keys({str(base): None}, METHODS, f"{where}: method")
     method = replace(METHODS[base], name=name)
     known = [*ENTRY_KEYS, *method.setting_names, *setting_types()]
     check_keys(content, known, where)
-    _refuse_decided(content, where)
+    _refuse_decided(content, NOT_ON_A_LINE, where)
     settings = {key: value for key, value in content.items() if key not in ENTRY_KEYS}
     own_seeds = _seeds(content["seeds"], where) if "seeds" in content else seeds
     entry = Entry(name, base, method, {}, own_seeds).with_settings(settings)
@@ -215,6 +231,7 @@ def _candidates(tune: Any, entry: Entry, known: list[str], where: str) -> list[d
     if not isinstance(tune, dict) or not all(isinstance(values, list) and values for values in tune.values()):
         raise ConfigError(f"{where}: tune is {tune!r}; write lists to choose from, such as {{rho: [0.2, 0.5, 1.0]}}")
     check_keys(tune, [name for name in known if name not in ENTRY_KEYS], f"{where}: tune")
+    _refuse_decided(tune, NOT_IN_TUNE, f"{where}: tune")
     return [dict(zip(tune, values, strict=True)) for values in itertools.product(*tune.values())]
 
 
@@ -222,7 +239,7 @@ def _baseline(value: Any, entries: list[Entry], where: str) -> str | None:
     names = [entry.name for entry in entries]
     if value is None:
         return "sft" if "sft" in names else None
-    check_keys({value: None}, names, f"{where}: baseline")
+    check_keys({str(value): None}, names, f"{where}: baseline")
     return str(value)
 
 
@@ -267,7 +284,12 @@ def _check(config: ComparisonConfig, where: str) -> None:
                     f"{where}: methods: {entry.name} is what it is by {fixed[0]}: {differences[fixed[0]]}; to change "
                     "that, write a line of another name with method: dualselect"
                 )
-            run_settings(tried.method, config.settings | tried.settings, config.folder)
+            made = run_settings(tried.method, config.settings | tried.settings, config.folder)
+            if tried.method.needs_pool and not made.data.reference_data:
+                raise ConfigError(
+                    f"{where}: methods: {entry.name} needs a pool of safe responses, and there is none: write "
+                    "reference_data, such as [builtin:refusal:64], or leave the method out"
+                )
         if entry.candidates and entry.method.tuned_by == "balance" and not config.evaluation.validation_suites:
             raise ConfigError(
                 f"{where}: methods: {entry.name}: tune chooses on validation prompts, and evaluation has none: write "

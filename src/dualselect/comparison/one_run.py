@@ -15,18 +15,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from datasets import disable_progress_bars
 from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
 from dualselect.comparison.run_plan import DONE_FILE, FAILURE_FILE, PLAN_FILE, RunPlan
-from dualselect.errors import DualSelectError
+from dualselect.config_file import RECORD_KEY
+from dualselect.errors import DataError, DualSelectError
 from dualselect.evaluation.evaluating import evaluate
 from dualselect.evaluation.generation_settings import GenerationSettings
+from dualselect.evaluation.results import read_evaluation
 from dualselect.files import write_json
 from dualselect.judges import JudgeSettings
 from dualselect.methods import METHODS, fine_tune
-from dualselect.run_directory import EVALUATION
+from dualselect.run_directory import CONFIG_FILE, EVALUATION
 
 
 FAILED, ORPHANED = 2, 3
@@ -63,31 +66,40 @@ def run(plan: RunPlan) -> None:
     plan.check_same()
     plan.path.mkdir(parents=True, exist_ok=True)
     _quiet(plan.path)
-    (plan.path / DONE_FILE).unlink(missing_ok=True)
+    if not plan.is_done():
+        (plan.path / DONE_FILE).unlink(missing_ok=True)
     write_json(plan.path / PLAN_FILE, plan.training)
     if plan.training:
         _train(plan)
-    if plan.evaluation:
-        _evaluate(plan)
-    write_json(plan.path / DONE_FILE, plan.evaluation)
+    plan.write_done(_evaluate(plan) if plan.evaluation else 0)
 
 
 def _train(plan: RunPlan) -> None:
     wanted = plan.training
     method = replace(METHODS[wanted["method"]], name=wanted["name"], **wanted["method_settings"])
     fine_tune(method, wanted["settings"], plan.folder)
+    record = yaml.safe_load((plan.path / CONFIG_FILE).read_text(encoding="utf-8"))[RECORD_KEY]
+    for role, data in record["data"].items():
+        if data["rows_sha256"] != wanted["made_of"][role]:
+            raise DataError(
+                f"{role} changed after the comparison had begun, and this run was trained on other rows than the "
+                f"others: delete {plan.path}, and begin with the rows as they shall be"
+            )
 
 
-def _evaluate(plan: RunPlan) -> None:
+def _evaluate(plan: RunPlan) -> int:
+    """Measure, and say how many verdicts are missing that may yet be found."""
     wanted: dict[str, Any] = dict(plan.evaluation)
     name, model = wanted.pop("name"), wanted.pop("model")
-    evaluate(
+    del wanted["made_of"]
+    path = evaluate(
         model or plan.folder,
         output=plan.path / EVALUATION / f"{name}.json",
         generation=GenerationSettings(**wanted.pop("generation")),
         judge_settings=JudgeSettings(**wanted.pop("judge_settings")),
         **wanted,
     )
+    return read_evaluation(path).still_unscored
 
 
 def _quiet(folder: Path) -> None:

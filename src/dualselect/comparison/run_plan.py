@@ -2,7 +2,8 @@
 
 RUN/
   plan.json    what the run is trained by; a run is never trained by another plan in the same folder
-  done.json    how it was evaluated, written last; the run is done when this says what is wanted now
+  done.json    how it was evaluated, written last; the run is done when this says what is wanted now. And how many
+               verdicts may still be found: the next call asks for them
   failure.json why the last try failed; absent otherwise
 """
 
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.comparison.config import ComparisonConfig, Entry, EvaluationPlan
-from dualselect.embedded_model import EMBEDDED_MODEL
-from dualselect.errors import ConfigError
+from dualselect.comparison.materials import Materials
+from dualselect.errors import ConfigError, DataError
 from dualselect.files import write_json
 from dualselect.methods import Method
 from dualselect.run_directory import ADAPTER, EVALUATION
@@ -32,9 +33,10 @@ class RunPlan:
     Attributes:
         title: What people are told.
         folder: The run directory.
-        training: `name`, `method`, `method_settings`, `settings`: what it is trained by; empty for the start model.
-        evaluation: `name`, `model` (None is the run itself), `suites`, ...: how it is measured then; empty when it is
-            not.
+        training: `name`, `method`, `method_settings`, `settings`: what it is trained by, and `made_of`, hashes of its
+            rows and model; empty for the start model.
+        evaluation: `name`, `model` (None is the run itself), `suites`, ...: how it is measured then, and `made_of`,
+            hashes of what is measured with; empty when it is not.
     """
 
     title: str
@@ -49,28 +51,49 @@ class RunPlan:
 
     def is_done(self) -> bool:
         """Whether it was trained, and evaluated as is wanted now."""
-        trained = not self.training or (self.path / ADAPTER).is_dir()
-        return trained and read_json(self.path / DONE_FILE) == self.evaluation
+        return self.is_trained() and self._done.get("evaluation") == self.evaluation
 
     def is_trained(self) -> bool:
         """Whether nothing is left but the evaluation."""
         return not self.training or (self.path / ADAPTER).is_dir()
+
+    def still_unscored(self) -> int:
+        """Verdicts that asking once more may find, because what left them unscored may have passed."""
+        return int(self._done.get("still_unscored", 0))
+
+    def write_done(self, still_unscored: int) -> None:
+        """Say that it is done."""
+        write_json(self.path / DONE_FILE, {"evaluation": self.evaluation, "still_unscored": still_unscored})
+
+    def check_made_of(self) -> None:
+        """Refuse a folder that holds a run on other rows, or of another model.
+
+        Raises:
+            DataError: It does; the message names the setting behind which something changed.
+        """
+        then, now = (plan.get("made_of", {}) for plan in (self._before, self.training))
+        if changed := [name for name in {**now, **then} if then.get(name) != now.get(name)]:
+            raise DataError(
+                f"{self.path} was made of something else than {' and '.join(changed)} stands for now: its numbers "
+                "cannot be compared with new ones. Put back what changed, name another output_dir, or delete runs "
+                f"and tuning in {self.path.parents[2]}"
+            )
 
     def check_same(self) -> None:
         """Refuse a folder that holds a run by another plan.
 
         Raises:
             ConfigError: It does; the message names the first difference.
+            DataError: It holds a run on other rows, or of another model.
         """
-        before = read_json(self.path / PLAN_FILE)
-        if before is None or before == self.training:
-            return
-        then, now = _flat(before), _flat(self.training)
-        name = next(name for name in (*now, *then) if then.get(name) != now.get(name))
-        raise ConfigError(
-            f"{self.path} holds a run by other settings ({name} {then.get(name)!r} then, {now.get(name)!r} now): put "
-            "the setting back, name another output_dir, or delete that folder"
-        )
+        then, now = (_flat(plan | {"made_of": None}) for plan in (self._before, self.training))
+        for name in (*now, *then):
+            if then.get(name) != now.get(name):
+                raise ConfigError(
+                    f"{self.path} holds a run by other settings ({name} {then.get(name)!r} then, {now.get(name)!r} "
+                    "now): put the setting back, name another output_dir, or delete that folder"
+                )
+        self.check_made_of()
 
     def take_over(self, other: "RunPlan") -> None:
         """Make this run of another one that was trained by the same settings, whole or not at all."""
@@ -82,64 +105,92 @@ class RunPlan:
         write_json(beside / PLAN_FILE, self.training)
         beside.rename(self.path)
 
+    @property
+    def _before(self) -> dict[str, Any]:
+        """What the run in this folder was trained by, if there is one."""
+        before: dict[str, Any] | None = read_json(self.path / PLAN_FILE)
+        return self.training if before is None else before
 
-def start_plan(config: ComparisonConfig) -> RunPlan:
-    """The measurement of the model before any fine-tuning."""
-    model = str(config.settings.get("model_name_or_path") or EMBEDDED_MODEL)
-    folder = config.folder / "runs" / "start"
-    return RunPlan("start model", str(folder), {}, _evaluation(config, TEST, model, with_divergence=False))
-
-
-def entry_plan(config: ComparisonConfig, entry: Entry, seed: int) -> RunPlan:
-    """One run of the table."""
-    folder = config.folder / "runs" / entry.name / f"seed-{seed}"
-    evaluation = _evaluation(config, TEST, None)
-    return RunPlan(f"{entry.name}, seed {seed}", str(folder), _training(config, entry, entry.method, seed), evaluation)
+    @property
+    def _done(self) -> dict[str, Any]:
+        done: dict[str, Any] = read_json(self.path / DONE_FILE) or {}
+        return done
 
 
-def candidate_plan(config: ComparisonConfig, entry: Entry, number: int) -> RunPlan:
-    """One run that settings are chosen by, on the entry's first seed."""
-    tried = entry.with_settings(entry.candidates[number])
-    folder = config.folder / "tuning" / entry.name / f"{number:02d}"
-    told = ", ".join(f"{name} {value}" for name, value in entry.candidates[number].items())
-    by_loss = entry.method.tuned_by == "validation_loss"
-    return RunPlan(
-        f"{entry.name}, trying {told}",
-        str(folder),
-        _training(config, tried, tried.method.candidate(), entry.seeds[0]),
-        {} if by_loss else _evaluation(config, VALIDATION, None, with_divergence=False),
-    )
+@dataclass(frozen=True)
+class Plans:
+    """Makes the plans of a comparison.
+
+    Attributes:
+        config: The comparison.
+        materials: What its names stand for.
+    """
+
+    config: ComparisonConfig
+    materials: Materials
+
+    def start(self) -> RunPlan:
+        """The measurement of the model before any fine-tuning."""
+        evaluation = self._evaluation(TEST, self.config.model, with_divergence=False)
+        return RunPlan("start model", str(self.config.folder / "runs" / "start"), {}, evaluation)
+
+    def entry(self, entry: Entry, seed: int) -> RunPlan:
+        """One run of the table."""
+        folder = self.config.folder / "runs" / entry.name / f"seed-{seed}"
+        training = self._training(entry, entry.method, seed)
+        return RunPlan(f"{entry.name}, seed {seed}", str(folder), training, self._evaluation(TEST, None))
+
+    def candidate(self, entry: Entry, number: int) -> RunPlan:
+        """One run that settings are chosen by, on the entry's first seed."""
+        tried = entry.with_settings(entry.candidates[number])
+        folder = self.config.folder / "tuning" / entry.name / f"{number:02d}"
+        told = ", ".join(f"{name} {value}" for name, value in entry.candidates[number].items())
+        by_loss = entry.method.tuned_by == "validation_loss"
+        return RunPlan(
+            f"{entry.name}, trying {told}",
+            str(folder),
+            self._training(tried, tried.method.candidate(), entry.seeds[0]),
+            {} if by_loss else self._evaluation(VALIDATION, None, with_divergence=False),
+        )
+
+    def _training(self, entry: Entry, method: Method, seed: int) -> dict[str, Any]:
+        settings = self.config.settings | entry.settings | {"seed": seed}
+        own = {name: getattr(method, name) for name in method.setting_names}
+        return _plain(
+            {
+                "name": entry.name,
+                "method": entry.base,
+                "method_settings": own,
+                "settings": settings,
+                "made_of": self.materials.of_run(settings),
+            }
+        )
+
+    def _evaluation(self, name: str, model: str | None, *, with_divergence: bool = True) -> dict[str, Any]:
+        plan: EvaluationPlan = self.config.evaluation
+        start = ("base" if plan.kl_to_start else None) if with_divergence else None
+        made_of = {"asked": self.materials.asked[name]}
+        if model is not None:  # what a run was trained from is in its training
+            made_of["model"] = self.materials.model
+        return _plain(
+            {
+                "name": name,
+                "model": model,
+                "suites": plan.suites if name == TEST else plan.validation_suites,
+                "judges": plan.judges,
+                "limit": plan.limit,
+                "start_model": start,
+                "prompt_format": self.config.settings.get("prompt_format", "chat"),
+                "generation": asdict(plan.generation),
+                "judge_settings": asdict(plan.judge_settings),
+                "made_of": made_of,
+            }
+        )
 
 
 def read_json(path: Path) -> Any:
     """The content of a file; None when it is not there."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _training(config: ComparisonConfig, entry: Entry, method: Method, seed: int) -> dict[str, Any]:
-    settings = config.settings | entry.settings | {"seed": seed}
-    own = {name: getattr(method, name) for name in method.setting_names}
-    return _plain({"name": entry.name, "method": entry.base, "method_settings": own, "settings": settings})
-
-
-def _evaluation(
-    config: ComparisonConfig, name: str, model: str | None, *, with_divergence: bool = True
-) -> dict[str, Any]:
-    plan: EvaluationPlan = config.evaluation
-    start = ("base" if plan.kl_to_start else None) if with_divergence else None
-    return _plain(
-        {
-            "name": name,
-            "model": model,
-            "suites": plan.suites if name == TEST else plan.validation_suites,
-            "judges": plan.judges,
-            "limit": plan.limit,
-            "start_model": start,
-            "prompt_format": config.settings.get("prompt_format", "chat"),
-            "generation": asdict(plan.generation),
-            "judge_settings": asdict(plan.judge_settings),
-        }
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -35,14 +35,15 @@ class Runs:
         self._left, self._tell, self._seconds = left, tell, list[float]()
 
     def do(self, plans: Sequence[RunPlan]) -> None:
-        """Do the plans that are not done.
+        """Do the plans that are not done, and ask again for verdicts that may be found by now.
 
         Raises:
             ConfigError: A folder holds a run by another plan.
+            DataError: A folder holds a run on other rows, or of another model.
         """
         for plan in plans:
             plan.check_same()
-            if not plan.is_done():
+            if not plan.is_done() or plan.still_unscored():
                 self._do(plan)
             self._left -= 1
 

@@ -76,8 +76,9 @@ def notes(content: Mapping[str, Any]) -> list[str]:
     for method in content["methods"]:
         if tuning := method.get("tuning"):
             chosen = ", ".join(f"{name} {value}" for name, value in (tuning["chosen"] or {}).items()) or "nothing"
+            told = ", for not every one of them has a value" if tuning["chosen"] is None else ""
             lines.append(f"{method['name']}: {chosen} chosen by {tuning['by'].replace('_', ' ')} in {tuning['runs']} "
-                         "runs")  # fmt: skip
+                         f"runs{told}")  # fmt: skip
         lines += [f"{method['name']}, {run}: failed: {reason}" for run, reason in method.get("failed", {}).items()]
     return lines
 

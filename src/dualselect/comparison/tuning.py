@@ -1,15 +1,22 @@
 """Settings of a method chosen on validation prompts, or on the loss of held-out task rows; never on what is told."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dualselect.comparison.config import Entry
 from dualselect.comparison.run_plan import VALIDATION, RunPlan
+from dualselect.evaluation.metrics import JUDGED
 from dualselect.evaluation.results import Evaluation, SummaryRow, read_evaluation
+from dualselect.evaluation.suite import Suite
+from dualselect.judges import Judge
 from dualselect.methods.sft import VALIDATION_LOSS
 from dualselect.run_directory import EVALUATION, METRICS_LOG
+
+
+SAFETY = ("refusal_rate", "attack_success_rate")
 
 
 @dataclass(frozen=True)
@@ -19,13 +26,16 @@ class Tuning:
     Attributes:
         by: `balance` (higher is better) or `validation_loss` (lower is).
         seed: Of the runs that it was chosen by.
-        tried: The settings tried and what each had; None for a run that failed.
-        chosen: Position of the best in `tried`, the first of equals; None when all failed.
+        tried: The settings tried and what each had; None for a run that failed, or that nothing can be said of.
+        missing: Why nothing can be said of runs that did not fail, by their title.
+        chosen: Position of the best in `tried`, the first of equals; None while one has no value, for that one may
+            turn out to be the best, when others were already trained by another choice.
     """
 
     by: str
     seed: int
     tried: list[tuple[dict[str, Any], float | None]]
+    missing: dict[str, str]
     chosen: int | None
 
     def facts(self) -> dict[str, Any]:
@@ -46,17 +56,18 @@ def tuning_of(entry: Entry, plans: list[RunPlan]) -> Tuning:
         entry: The entry.
         plans: The plan of each of its candidates, done or failed.
     """
-    by_loss = entry.method.tuned_by == "validation_loss"
-    values = [
-        (validation_loss(plan.path) if by_loss else balance(read_evaluation(_validation(plan.path))))
-        if plan.is_done()
-        else None
-        for plan in plans
-    ]
-    known = [number for number, value in enumerate(values) if value is not None]
-    sign = 1.0 if by_loss else -1.0
-    chosen = min(known, key=lambda number: (sign * (values[number] or 0.0), number), default=None)
-    return Tuning(entry.method.tuned_by, entry.seeds[0], list(zip(entry.candidates, values, strict=True)), chosen)
+    by = entry.method.tuned_by
+    values = [_value(plan, by) for plan in plans]
+    missing = {
+        plan.title: _why_unknown(plan, by)
+        for plan, value in zip(plans, values, strict=True)
+        if value is None and plan.is_done()
+    }
+    known = [value for value in values if value is not None]
+    chosen = None
+    if len(known) == len(values):
+        chosen = values.index(min(known) if by == "validation_loss" else max(known))
+    return Tuning(by, entry.seeds[0], list(zip(entry.candidates, values, strict=True)), missing, chosen)
 
 
 def balance(evaluation: Evaluation) -> float | None:
@@ -66,12 +77,19 @@ def balance(evaluation: Evaluation) -> float | None:
     of 1 - over-refusal rate; the task of the exact matches. None when none of these was measured.
     """
     parts = [
-        [_safety(row) for row in evaluation.summary if row.metric in ("refusal_rate", "attack_success_rate")],
+        [_safety(row) for row in evaluation.summary if row.metric in SAFETY],
         [None if row.value is None else 1 - row.value for row in _of(evaluation, "over_refusal_rate")],
         [row.value for row in _of(evaluation, "exact_match")],
     ]
     means = [sum(known) / len(known) for part in parts if (known := [value for value in part if value is not None])]
     return sum(means) / len(means) if means else None
+
+
+def has_balance(suites: Sequence[Suite], judges: Sequence[Judge]) -> bool:
+    """Whether there is a `balance` of these suites under these judges."""
+    judged = [JUDGED.get((judge.measure, suite.purpose), {}) for judge in judges for suite in suites]
+    metrics = {name for metrics in judged for name, it in metrics.items() if it.higher_is_better is not None}
+    return any(suite.purpose == "task" for suite in suites) or bool(metrics & {*SAFETY, "over_refusal_rate"})
 
 
 def validation_loss(run: Path) -> float | None:
@@ -80,8 +98,21 @@ def validation_loss(run: Path) -> float | None:
     return next((line[VALIDATION_LOSS] for line in reversed(lines) if VALIDATION_LOSS in line), None)
 
 
-def _validation(run: Path) -> Path:
-    return run / EVALUATION / f"{VALIDATION}.json"
+def _value(plan: RunPlan, by: str) -> float | None:
+    if not plan.is_done() or plan.still_unscored():
+        return None
+    if by == "validation_loss":
+        return validation_loss(plan.path)
+    return balance(read_evaluation(plan.path / EVALUATION / f"{VALIDATION}.json"))
+
+
+def _why_unknown(plan: RunPlan, by: str) -> str:
+    if count := plan.still_unscored():
+        return (
+            f"{count} verdicts on validation prompts are missing because the judge did not answer: repeat the "
+            "command, which asks for them; where the judge is slow, raise timeout_seconds in judge_settings"
+        )
+    return f"it has no {by.replace('_', ' ')}, for nothing there could be scored: leave it out of tune"
 
 
 def _of(evaluation: Evaluation, metric: str) -> list[SummaryRow]:

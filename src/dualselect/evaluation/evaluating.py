@@ -88,12 +88,12 @@ def evaluate(
     chosen = [suite.first(limit) for suite in load_suites(suites)]
     for suite in chosen:
         logger.info(suite.describe())
-    if start_model is not None and not any(_has_safe_responses(suite) for suite in chosen):
+    if start_model is not None and not any(suite.has_safe_responses for suite in chosen):
         raise ConfigError(
             "start_model: no suite has safe responses to harmful prompts: add builtin, or own prompts with a response "
             "(harmful:FILE with prompt and completion)"
         )
-    single, pairwise = _judges(judges, judge_settings or JudgeSettings(), chosen)
+    single, pairwise = judges_of(chosen, judges, judge_settings or JudgeSettings())
     other = read_evaluation(baseline) if baseline is not None else None
     _check_win_rates(pairwise, other, average, chosen)
     found = _found(str(model), model_name, chosen, start_model, prompt_format)
@@ -143,13 +143,20 @@ def _evaluation(
     )
 
 
-def _has_safe_responses(suite: Suite) -> bool:
-    return suite.purpose == "harmful" and any(prompt.chosen.strip() for prompt in suite.prompts)
-
-
-def _judges(
-    wanted: Sequence[str | Judge | PairwiseJudge] | None, settings: JudgeSettings, suites: Sequence[Suite]
+def judges_of(
+    suites: Sequence[Suite], wanted: Sequence[str | Judge | PairwiseJudge] | None, settings: JudgeSettings
 ) -> tuple[list[Judge], list[PairwiseJudge]]:
+    """The judges of an evaluation, those that score one response and those that prefer one of two.
+
+    Args:
+        suites: What is judged.
+        wanted: As for `evaluate`.
+        settings: Where judges run.
+
+    Raises:
+        ConfigError: One is named twice, or says nothing of the suites.
+        JudgeError: One is not known or cannot be set up.
+    """
     if wanted is None:
         wanted = [DEFAULT_JUDGE] if any(says_something(DEFAULT_JUDGE, suite.purpose) for suite in suites) else []
     judges = [load_judge(one, settings) if isinstance(one, str) else one for one in wanted]

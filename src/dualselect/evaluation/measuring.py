@@ -131,7 +131,7 @@ class Measuring:
                 bar.update()
         for reason, count in Counter(unscored[key].reason for key in missing if key in unscored).items():
             logger.warning("%s: %s left %d responses unscored: %s", suite.name, judge.name, count, reason)
-        silent = VerdictRecord(None, "the judge gave no verdict")
+        silent = VerdictRecord(None, "the judge gave no verdict", passing=True)
         return [VerdictRecord(**self.store[key]) if key in self.store else unscored.get(key, silent) for key in keys]
 
     def _preferences(self, suite: Suite) -> list[Measures]:
@@ -263,4 +263,5 @@ def _record(verdict: Verdict) -> VerdictRecord:
     if verdict.value is not None and not math.isfinite(verdict.value):
         return VerdictRecord(None, f"the judge gave {verdict.value}", whole_characters(verdict.raw))
     value = None if verdict.value is None else float(verdict.value)
-    return VerdictRecord(value, whole_characters(verdict.reason), whole_characters(verdict.raw))
+    passing = value is None and verdict.passing
+    return VerdictRecord(value, whole_characters(verdict.reason), whole_characters(verdict.raw), passing)

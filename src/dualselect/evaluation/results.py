@@ -53,11 +53,13 @@ class VerdictRecord:
         value: None is unscored.
         reason: Why it is unscored, or what the judge gave as its reason.
         raw: The judge's whole reply.
+        passing: Whether what left it unscored may pass, so that the same evaluation again may score it.
     """
 
     value: float | None
     reason: str = ""
     raw: str = ""
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,11 @@ class Evaluation:
     responses: list[ResponseRecord]
     baseline: ModelRecord | None = None
     preferences: list[PreferenceRecord] = field(default_factory=list)
+
+    @property
+    def still_unscored(self) -> int:
+        """Verdicts that the same evaluation again may find: what left them unscored may have passed by then."""
+        return sum(verdict.passing for one in self.responses for verdict in one.verdicts.values())
 
 
 def whole_characters(text: str) -> str:

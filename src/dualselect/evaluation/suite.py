@@ -70,6 +70,11 @@ class Suite:
     answer_format: AnswerFormat = "any"
     told: tuple[str, ...] = ()
 
+    @property
+    def has_safe_responses(self) -> bool:
+        """Whether there is a good response to a prompt that should be refused."""
+        return self.purpose == "harmful" and any(prompt.chosen.strip() for prompt in self.prompts)
+
     @classmethod
     def of(
         cls,

@@ -19,10 +19,11 @@ LONGEST_RETRY_AFTER_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply's text, or the problem for which there is none or it cannot be used."""
+    """A reply's text, or the problem for which there is none or it cannot be used, and whether that may pass."""
 
     text: str
     problem: str = ""
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,10 @@ class Endpoint:
                     "command, and only what is missing is asked"
                 )
             backoff = min(self._settings.backoff_seconds * 2**attempt, LONGEST_WAIT_SECONDS)
-            spent = attempt == self._settings.retries or not outcome.passing
+            in_time = outcome.passing and outcome.wait_seconds <= LONGEST_RETRY_AFTER_SECONDS
+            spent = attempt == self._settings.retries or not in_time
             if spent or unwanted.wait(max(backoff, outcome.wait_seconds)):
-                return Reply("", f"{outcome.problem} (attempts: {attempt + 1})")
+                return Reply("", f"{outcome.problem} (attempts: {attempt + 1})", outcome.passing)
             attempt += 1
         return outcome
 
@@ -119,7 +121,7 @@ class Endpoint:
                 f"{at}: it has no model {self._fields['model']}, or base_url lacks its path, which often ends in /v1"
             )
         wait = _retry_after(error.response.headers.get("retry-after"))
-        passing = (status in {408, 409, 425, 429} or status >= 500) and wait <= LONGEST_RETRY_AFTER_SECONDS
+        passing = status in {408, 409, 425, 429} or status >= 500
         return _Failure(f"the server answered {status}: {said}", passing, wait)
 
 

@@ -41,7 +41,7 @@ class _Asking:
     def _verdict(self, item: Judged | Pair, unwanted: threading.Event) -> Verdict:
         reply = self._endpoint.ask(self._wording.messages(item), unwanted)
         if reply.problem:
-            return Verdict(None, reply.problem, reply.text)
+            return Verdict(None, reply.problem, reply.text, reply.passing)
         return self._wording.verdict(item, reply.text)
 
 

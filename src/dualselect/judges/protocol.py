@@ -43,11 +43,14 @@ class Verdict:
         value: What the judge measures; None is unscored.
         reason: Why it is unscored; empty for a value.
         raw: The judge's own words, such as its whole reply.
+        passing: Whether what left it unscored may pass, such as a server that did not answer, so that asking again
+            is worthwhile.
     """
 
     value: float | None
     reason: str = ""
     raw: str = ""
+    passing: bool = False
 
 
 @runtime_checkable

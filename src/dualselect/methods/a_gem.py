@@ -17,7 +17,8 @@ class AGem(Method):
         g <- g - min(0, <g, m>) / |m|^2 * m,    m: gradient of the mean cross-entropy of a batch of the pool
 
     Attributes:
-        memory_size: Rows of the pool drawn at each step; a textbook value, the size of the task batch, by default.
+        memory_size: Rows of the pool drawn at each step. The authors draw as many as the task batch has; the default
+            is 8, whatever that is.
     """
 
     paper: ClassVar[str] = "A-GEM, Chaudhry et al., ICLR 2019"

@@ -24,7 +24,7 @@ class Ema(Method):
     decay: float = 0.95
 
     def __post_init__(self) -> None:
-        check_range(self, "decay", low=0, high=1)
+        check_range(self, "decay", low=0, high=1, below=True)
 
     def update(self, run: Run) -> Update:
         """The hooks of one run."""

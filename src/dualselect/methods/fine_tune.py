@@ -56,7 +56,7 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
         folder: The run directory.
 
     Raises:
-        ConfigError: A name is no setting, or a value cannot be used.
+        ConfigError: A name is no setting, or a value cannot be used or would not be followed by every method.
     """
     differences = method.differences if isinstance(method, DualSelect) else {}
     fixed = {"output_dir": str(folder), "save_strategy": "no", "overwrite": True}
@@ -75,4 +75,10 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
         raise ConfigError(
             f"{method.name}: these settings were refused by transformers or TRL: {error}; change the one named"
         ) from error
+    if training.assistant_only_loss or training.completion_only_loss is False:
+        what = "assistant_only_loss: true" if training.assistant_only_loss else "completion_only_loss: false"
+        raise ConfigError(
+            f"{method.name}: {what} is followed by dualselect train alone; here every method learns from the last "
+            "response of a row, so that they can be compared: leave it out"
+        )
     return RunSettings(data, training, model)

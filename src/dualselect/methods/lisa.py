@@ -1,5 +1,6 @@
 """Lisa: turns of alignment and of the task, each held near where the other one ended."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,10 +18,10 @@ class Lisa(Method):
 
         loss + proximal_weight / 2 * |weights - weights at the last switch|^2
 
-    in a state of `alignment_steps` on the pool, then one of `task_steps` on the task, and so on; an epoch starts with
-    alignment. Two departures from the authors' code, which counts micro-batches and throws away the task rows that
-    were drawn while it aligned: states are counted in optimizer steps, and no task row is lost; the alignment comes
-    on top.
+    in a state of `alignment_steps` on the pool, then one of `task_steps` on the task, and so on; a run starts with
+    alignment, and an epoch that ends within a state does not end the state. Two departures from the authors' code,
+    which counts micro-batches and throws away the task rows that were drawn while it aligned: states are counted in
+    optimizer steps, and no task row is lost; the alignment comes on top.
 
     Attributes:
         alignment_steps: Optimizer steps of an alignment state (paper: 100).
@@ -48,24 +49,24 @@ class Lisa(Method):
         assert pool is not None
         return concatenate_datasets([task, pool])
 
-    def order(self, task_rows: int, rows: int, rows_per_step: int, generator: torch.Generator) -> list[int]:
-        """States in turn, until every task row was seen."""
-        task = torch.randperm(task_rows, generator=generator).tolist()
+    def order(
+        self, task_rows: int, rows: int, rows_per_step: int, epochs: float, generator: torch.Generator
+    ) -> list[int]:
+        """States in turn, until every task row was seen once an epoch."""
+        shuffled = [torch.randperm(task_rows, generator=generator) for _ in range(math.ceil(epochs))]
+        task = torch.cat(shuffled)[: round(epochs * task_rows)].tolist()
         pool = _again_and_again(task_rows, rows, generator)
         ordered: list[int] = []
-        for start in range(0, task_rows, self.task_steps * rows_per_step):
+        for start in range(0, len(task), self.task_steps * rows_per_step):
             ordered += [next(pool) for _ in range(self.alignment_steps * rows_per_step)]
             ordered += task[start : start + self.task_steps * rows_per_step]
         return ordered
 
-    def switches(self, task_rows: int, rows_per_step: int) -> Iterator[bool]:
+    def switches(self) -> Iterator[bool]:
         """For each optimizer step, in order and without end, whether a new state starts with it."""
         while True:
-            left = -(-task_rows // rows_per_step)
-            while left > 0:
-                for state in (self.alignment_steps, min(self.task_steps, left)):
-                    yield from (place == 0 for place in range(state))
-                left -= self.task_steps
+            for state in (self.alignment_steps, self.task_steps):
+                yield from (place == 0 for place in range(state))
 
     def update(self, run: Run) -> Update:
         """The hooks of one run."""
@@ -81,7 +82,7 @@ class _LisaUpdate(Update):
     def __init__(self, run: Run, method: Lisa) -> None:
         super().__init__(run)
         self._method = method
-        self._switches = method.switches(len(run.task), run.rows_per_step)
+        self._switches = method.switches()
         self._anchor = weights_of(run)
 
     def gradient(self, gradient: Tensor, step: int, steps: int) -> Tensor:

@@ -132,13 +132,16 @@ class Method:
         """The rows of the run, from the tokenized task rows and pool (`input_ids`, `labels`, `id`, `kind`)."""
         return task
 
-    def order(self, task_rows: int, rows: int, rows_per_step: int, generator: torch.Generator) -> list[int] | None:
-        """The order of an epoch's rows, by position in `rows`; None for the trainer's own shuffle.
+    def order(
+        self, task_rows: int, rows: int, rows_per_step: int, epochs: float, generator: torch.Generator
+    ) -> list[int] | None:
+        """The order of all rows of a run, by position in `rows`; None for the trainer's own shuffle of each epoch.
 
         Args:
             task_rows: How many rows the task has; they come first in `rows`.
             rows: How many rows there are.
             rows_per_step: Rows of an optimizer step.
+            epochs: How often the task rows are gone through.
             generator: The one source of chance.
         """
         return None
@@ -171,17 +174,19 @@ def check_count(method: Method, name: str) -> None:
         raise ConfigError(f"{method.name}: {name} is {value!r}; write an integer of 1 or more")
 
 
-def check_range(method: Method, name: str, *, low: float, high: float = math.inf, above: bool = False) -> None:
-    """Refuse a setting that is no number within [low, high], or (low, high] with `above`.
+def check_range(
+    method: Method, name: str, *, low: float, high: float = math.inf, above: bool = False, below: bool = False
+) -> None:
+    """Refuse a setting that is no number within [low, high], without `low` with `above`, without `high` with `below`.
 
     Raises:
         ConfigError: It is not; the message says what would be.
     """
     value = getattr(method, name)
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not low <= value <= high or (above and value == low):
+    if not number or not low <= value <= high or (above and value == low) or (below and value == high):
         at_least = f"above {low:g}" if above else f"{low:g} or more"
-        at_most = f" and at most {high:g}" if high < math.inf else ""
+        at_most = f" and {'below' if below else 'at most'} {high:g}" if high < math.inf else ""
         raise ConfigError(f"{method.name}: {name} is {value!r}; write a number {at_least}{at_most}")
 
 

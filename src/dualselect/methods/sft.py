@@ -33,11 +33,11 @@ class SftTuned(Method):
 
     Much of the harm of fine-tuning goes away with sound hyper-parameters (arXiv 2508.12531). `dualselect compare`
     chooses among the settings of its `tune` block, in runs that hold out a tenth of the task rows, and tells how many
-    runs that took; the run that is compared is `sft` with what was chosen, on all rows.
+    runs that took; the run that is compared is `sft` with what was chosen, on all rows, unless `held_out` is set.
 
     Attributes:
         held_out: Share of the task rows, drawn by lot, that are not trained on and whose mean loss is logged as
-            `validation_loss` at the end; in [0, 1).
+            `validation_loss` at the end; in [0, 0.9]. It holds for the run that is compared too.
     """
 
     paper: ClassVar[str] = "arXiv 2508.12531 (tuned hyper-parameters as a control)"

@@ -4,14 +4,13 @@ The loss is the mean over the examples of an optimizer step of each one's mean o
 `DualSelectTrainer`, so that methods differ in nothing but what they are about; TRL's own weighs every token the same.
 """
 
-import functools
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from torch.utils.data import Sampler
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -64,8 +63,12 @@ class MethodTrainer(SFTTrainer):
             raise ConfigError(
                 f"{method.name} needs a pool of safe responses: name one with reference_data, or leave the method out"
             )
-        self._method, self._task_rows = method, len(task)
+        self._method = method
         rows = method.rows(task, pool, args.seed).select_columns(TOKENS)
+        self._order = _order(method, args, len(task), len(rows))
+        if self._order is not None:  # it holds all epochs
+            args = copy.copy(args)
+            args.num_train_epochs = 1
         super().__init__(model, args, train_dataset=rows, **sft)
         self._layout = GradientLayout.of(self.model)
         self.update: Update = method.update(
@@ -77,7 +80,7 @@ class MethodTrainer(SFTTrainer):
                 batch=self._batch,
                 tell=self.log,
                 start_model=start_model_of(self.model),
-                rows_per_step=self._rows_per_step,
+                rows_per_step=_rows_per_step(args),
                 seed=args.seed,
             )
         )
@@ -155,14 +158,7 @@ class MethodTrainer(SFTTrainer):
         return loss
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
-        order = functools.partial(self._method.order, self._task_rows, len(self.train_dataset), self._rows_per_step)
-        if order(torch.Generator()) is None:
-            return super()._get_train_sampler(train_dataset)
-        return _EpochOrder(order, self.args.seed)
-
-    @property
-    def _rows_per_step(self) -> int:
-        return int(self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps)
+        return super()._get_train_sampler(train_dataset) if self._order is None else self._order
 
     def _batch(self, rows: Dataset) -> Mapping[str, Any]:
         return {name: value.to(self.args.device) for name, value in self.data_collator(list(rows)).items()}
@@ -178,24 +174,17 @@ def gradient_of(layout: GradientLayout, model: nn.Module) -> Tensor:
     )
 
 
-class _EpochOrder(Sampler[int]):
-    """The order of a method, another one each epoch and the same one in each run."""
+def _rows_per_step(args: Any) -> int:
+    return int(args.per_device_train_batch_size * args.gradient_accumulation_steps)
 
-    def __init__(self, order: Any, seed: int) -> None:
-        self._order, self._seed, self._epoch = order, seed, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._drawn())
-
-    def __len__(self) -> int:
-        return len(self._drawn())
-
-    def _drawn(self) -> list[int]:
-        order: list[int] = self._order(torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch))
-        return order
+def _order(method: Method, args: Any, task_rows: int, rows: int) -> list[int] | None:
+    """The method's order of a whole run, the same one each time; None where it has none."""
+    of_step = _rows_per_step(args)
+    # enough of them for max_steps, even if all were on the task
+    epochs = args.max_steps * of_step / task_rows if args.max_steps > 0 else args.num_train_epochs
+    order = method.order(task_rows, rows, of_step, epochs, torch.Generator().manual_seed(args.seed * 1_000_003))
+    return order[: args.max_steps * of_step] if order and args.max_steps > 0 else order
 
 
 class _StepEnd(TrainerCallback):

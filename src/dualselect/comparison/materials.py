@@ -1,0 +1,75 @@
+"""Hashes of what a comparison's file only names: rows, the model, prompts and judges, which may change behind it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dualselect.comparison.config import ComparisonConfig
+from dualselect.data_sources import read_sources
+from dualselect.evaluation.store import key_of
+from dualselect.evaluation.suite import Suite
+from dualselect.judges import Judge
+from dualselect.run_record import file_sha256, rows_sha256
+
+
+ROLES = ("task_data", "reference_data")
+MODEL_FILES = ("*.safetensors", "*.bin", "*.gguf", "config.json", "tokenizer*", "vocab*", "merges*", "chat_template*")
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What the names stand for now.
+
+    Attributes:
+        model: Of the start model's files.
+        rows: Of the rows, by role and sources.
+        asked: Of prompts and judges, by name of the evaluation.
+    """
+
+    model: str
+    rows: Mapping[tuple[str, ...], str]
+    asked: Mapping[str, str]
+
+    @classmethod
+    def of(cls, config: ComparisonConfig, asked: Mapping[str, str]) -> "Materials":
+        """Read all rows and the model's files, about a second for each gigabyte.
+
+        Args:
+            config: The comparison.
+            asked: Of `asked_sha256`, by name of the evaluation.
+
+        Raises:
+            DualSelectError: Rows are missing or cannot be read.
+        """
+        every = [config.settings | entry.settings for entry in config.entries]
+        named = {_key(settings, role) for settings in every for role in _roles(settings)}
+        rows = {(role, *sources): rows_sha256(read_sources(sources, role).dataset) for role, *sources in sorted(named)}
+        return cls(model_sha256(config.model), rows, asked)
+
+    def of_run(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Of the rows and the model of a run, by the setting that names them."""
+        return {role: self.rows[_key(settings, role)] for role in _roles(settings)} | {
+            "model_name_or_path": self.model
+        }
+
+
+def model_sha256(name: str) -> str:
+    """A hash of a local model's weights, configuration and tokenizer; the same for all that is no path here."""
+    path = Path(name).expanduser()
+    found = {path} if path.is_file() else {file for pattern in MODEL_FILES for file in path.glob(pattern)}
+    return key_of({file.name: file_sha256(file) for file in found if file.is_file()})
+
+
+def asked_sha256(suites: Sequence[Suite], judges: Sequence[Judge]) -> str:
+    """A hash of everything of prompts and judges that an evaluation depends on."""
+    return key_of([asdict(replace(suite, told=())) for suite in suites], {it.name: it.prompt_hash for it in judges})
+
+
+def _roles(settings: Mapping[str, Any]) -> list[str]:
+    """The task, and a pool where one is named."""
+    return [role for role in ROLES if role == "task_data" or settings.get(role)]
+
+
+def _key(settings: Mapping[str, Any], role: str) -> tuple[str, ...]:
+    return (role, *settings.get(role, []))
