@@ -138,10 +138,13 @@ def test_a_candidate_on_old_data_is_refused_before_anything_is_trained(forked, c
     config = read_comparison(comparison_file(**settings))
     compare(config, quiet)
     pool.write_text(pool.read_text().replace("No.", "Never."))
-    shutil.rmtree(config.folder / "runs" / "ema")
     lines = []
-    with pytest.raises(DataError, match=r"tuning.ema.00 was made of something else than reference_data stands for"):
-        compare(config, lines.append)
+    for removed, left in (("tuning", "runs.ema.seed-0"), ("runs", "tuning.ema.00")):
+        (config.folder / removed).rename(tmp_path / removed)
+        with pytest.raises(DataError, match=f"{left} was made of something else than reference_data stands for now"):
+            compare(config, lines.append)
+        shutil.rmtree(config.folder / removed, ignore_errors=True)
+        (tmp_path / removed).rename(config.folder / removed)
     assert lines == []
 
 
@@ -178,6 +181,18 @@ def test_a_model_that_was_built_anew_is_not_compared_with_the_old(forked, compar
     shutil.rmtree(config.folder / "runs" / "sft")  # and the row of the start model is not that of the old one
     compare(config, quiet)
     assert read_evaluation(start).model.fingerprint != before
+
+
+def test_a_model_that_changes_under_a_comparison_is_told(forked, comparison_file, start_model, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(start_model, model)
+
+    def change(line):
+        if line.startswith("ema, seed 0"):
+            tiny_model("llama", len(chatml_tokenizer()), seed=9).save_pretrained(model)
+
+    with pytest.raises(DataError, match=r"the model changed between .*sft.seed-0 and .*ema.seed-0"):
+        compare(read_comparison(comparison_file(model_name_or_path=str(model))), change)
 
 
 def test_prompts_that_changed_are_asked_anew(forked, comparison_file, tmp_path):
