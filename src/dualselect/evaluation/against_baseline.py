@@ -64,11 +64,13 @@ def win_rates(
             f"no average over {', '.join(missing)}: both evaluations have responses in {', '.join(compared)}; name "
             "these"
         )
+    purposes = {row.suite: row.purpose for row in candidate.summary}
     rows = []
     for suite, one in compared.items():
-        rows.append(_row(suite, judge, "win_rate", win_rate(one.preferences), one.left_out))
+        purpose = purposes.get(suite, "")
+        rows.append(_row(suite, judge, "win_rate", win_rate(one.preferences), one.left_out, purpose))
         controlled = length_controlled_win_rate(one.pairs, one.preferences)
-        rows.append(_row(suite, judge, "win_rate_length_controlled", controlled, one.left_out))
+        rows.append(_row(suite, judge, "win_rate_length_controlled", controlled, one.left_out, purpose))
     if average:
         chosen = [compared[suite] for suite in average]
         mean = average_win_rate([one.preferences for one in chosen])
@@ -140,7 +142,9 @@ def _preferences(
     ]
 
 
-def _row(suite: str, judge: PairwiseJudge, metric: str, found: WinRate, left_out: int) -> SummaryRow:
+def _row(
+    suite: str, judge: PairwiseJudge, metric: str, found: WinRate, left_out: int, purpose: str = ""
+) -> SummaryRow:
     if found.reason:
         logger.warning("%s: no %s: %s", suite, metric, found.reason)
     return SummaryRow(
@@ -155,4 +159,5 @@ def _row(suite: str, judge: PairwiseJudge, metric: str, found: WinRate, left_out
         unscored=found.unscored + left_out,
         interval="bootstrap",
         higher_is_better=True,
+        purpose=purpose,
     )
