@@ -10,7 +10,7 @@ import yaml
 
 from dualselect.comparison.config import START, ComparisonConfig, Entry
 from dualselect.comparison.figure import pareto_figure
-from dualselect.comparison.preferences import win_rate_rows
+from dualselect.comparison.preferences import averaged_suites, win_rate_rows
 from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
 from dualselect.comparison.run_plan import TEST, RunPlan, candidate_plan, entry_plan, read_json, start_plan
 from dualselect.comparison.running import Runs, Tell, only_one
@@ -94,6 +94,7 @@ def _checked(config: ComparisonConfig) -> tuple[list[Suite], list[PairwiseJudge]
         if not isinstance(judge, PairwiseJudge):
             raise ConfigError(f"judge {name} looks at one response: write it as one of judges")
         pairwise.append(judge)
+    averaged_suites(plan.average, suites)
     return [suite.first(plan.limit) for suite in suites], pairwise
 
 
@@ -149,17 +150,19 @@ def _written(
     baseline = evaluations.get(config.baseline or "", {})
     costs = {line.entry.name: {seed: read_json(plan.path / COST_FILE) for seed, plan in line.done.items()}
              for line in lines}  # fmt: skip
+    average = averaged_suites(config.evaluation.average, suites) if judges else []
     rows = measured_rows(START, {"": _read(start)}, {}) if start.is_done() else []
     with Store.opened(config.folder / PREFERENCES_FILE) as store:
         for name, found in evaluations.items():
             rows += measured_rows(name, found, {} if name == config.baseline else baseline)
             for judge in judges:
-                rows += win_rate_rows(name, found, baseline, suites, judge, store)
+                rows += win_rate_rows(name, found, baseline, suites, average, judge, store)
             rows += cost_rows(name, costs[name], costs.get(config.baseline or "", {}))
     facts = {
         "baseline": config.baseline,
         "seeds": config.seeds,
         "model": config.settings.get("model_name_or_path"),
+        "average": average,
         "methods": [_start_facts(start, failed), *(_facts(config, line, failed) for line in lines)],
     }
     path = write_comparison(config.folder, facts, rows)
