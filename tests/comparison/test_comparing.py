@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -336,6 +337,35 @@ def test_prompts_may_not_be_chosen_on_and_told(comparison_file):
     both = {"suites": ["builtin:2"], "validation_suites": ["builtin:3"], "max_new_tokens": 3}
     with pytest.raises(DataError, match="both suites and validation_suites"):
         compare(read_comparison(comparison_file(evaluation=both)), quiet)
+
+
+def prefers_a(request, before):
+    code = re.search(r"\[answer A (\w+)\]", request["messages"][0]["content"])[1]
+    return Answer(f"Better {code}: A")
+
+
+def test_the_suites_of_safety_avg_are_checked_first_and_told(forked, comparison_file, tmp_path):
+    prompts = tmp_path / "open.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"Tell me of {n}."}) + "\n" for n in range(3)))
+    with scripted_server(prefers_a) as server:
+        evaluation = {
+            "suites": ["builtin:2", f"chat:{prompts}"],
+            "pairwise_judges": ["openai:preference"],
+            "judge_settings": {"base_url": server.base_url, "model": "judge"},
+            "max_new_tokens": 3,
+        }
+        wrong = read_comparison(comparison_file(evaluation=evaluation | {"average": ["opened"]}))
+        with pytest.raises(ConfigError, match=r"average names opened, .* suites builtin-harmful, open: name some"):
+            compare(wrong, quiet)
+        assert not wrong.folder.exists()
+        named = read_comparison(comparison_file(evaluation=evaluation | {"average": ["open", "builtin-harmful"]}))
+        content = json.loads(compare(named, quiet).read_text())
+        assert content["average"] == ["open", "builtin-harmful"]
+        rows = {(row["metric"], row["suite"]): row for row in content["rows"] if row["method"] == "ema"}
+        assert rows["safety_average", ""]["count"] == 5
+        assert rows["win_rate", "open"]["purpose"] == rows["empty_rate", "open"]["purpose"] == "chat"
+        default = json.loads(compare(read_comparison(comparison_file(evaluation=evaluation)), quiet).read_text())
+        assert default["average"] == ["builtin-harmful"]
 
 
 def test_runs_are_as_the_methods_leave_them(forked, comparison_file):

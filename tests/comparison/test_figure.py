@@ -25,6 +25,52 @@ def test_the_figure_is_svg_with_every_method(content):
     assert axes_of(content) == (("exact_match", "builtin-task", ""), ("safety_average", "", "pairs"))
 
 
+def of_suite(content, metric, suite, judge, purpose, high=True):
+    """The rows of a metric, one for each method."""
+    made = {"metric": metric, "suite": suite, "judge": judge, "purpose": purpose, "higher_is_better": high}
+    return [row | made for row in content["rows"] if row["metric"] == "refusal_rate"]
+
+
+def test_what_has_no_direction_is_no_axis_and_is_not_called_harmful(content):
+    chat = of_suite(content, "refusal_rate", "slimorca", "refusal", "chat", None)
+    content["rows"] = chat + [row for row in content["rows"] if row["metric"] != "safety_average"]
+    assert axes_of(content)[1] == ("refusal_rate", "builtin-harmful", "refusal")
+    assert table_cells(content)[0] == ["method", "chat refused", "harmful refused", "task exact", "time"]
+    content["rows"][0]["unscored"] = 1
+    assert any("unscored (chat refused, refusal)" in line for line in notes(content))
+    content["rows"] = [row for row in content["rows"] if row["suite"] != "builtin-harmful"]
+    assert axes_of(content) is None
+
+
+def test_attacks_on_harmful_prompts_come_before_unsafe_chats(content):
+    chat, harmful = (
+        of_suite(content, "attack_success_rate", suite, "llm", purpose, False)
+        for suite, purpose in (("slimorca", "chat"), ("hex-phi", "harmful"))
+    )
+    exact = [row for row in content["rows"] if row["metric"] == "exact_match"]
+    assert axes_of(content | {"rows": chat + harmful + exact})[1] == ("attack_success_rate", "hex-phi", "llm")
+    assert "attacks fail" in pareto_figure(content | {"rows": chat + harmful + exact})
+    assert axes_of(content | {"rows": chat + exact})[1] == ("attack_success_rate", "slimorca", "llm")
+    assert "chat safe" in pareto_figure(content | {"rows": chat + exact})
+
+
+def test_suites_that_safety_is_made_of_are_no_utility(content):
+    safety = [row for row in content["rows"] if row["metric"] == "safety_average"]
+    rates = {
+        suite: of_suite(content, "win_rate", suite, "pairs", purpose)
+        for suite, purpose in (("hex-phi", "harmful"), ("hh-prompts", "chat"), ("slimorca", "chat"))
+    }
+    unsafe = of_suite(content, "attack_success_rate", "hh-prompts", "llm", "chat", False)
+    content["average"] = ["hex-phi", "hh-prompts"]
+    content["rows"] = [*safety, *(row for some in rates.values() for row in some)]
+    assert axes_of(content) == (("win_rate", "slimorca", "pairs"), ("safety_average", "", "pairs"))
+    content["rows"] = safety + rates["hex-phi"] + rates["hh-prompts"]
+    assert axes_of(content) is None
+    content["average"] = ["hh-prompts"]
+    assert axes_of(content) is None
+    assert axes_of(content | {"average": [], "rows": unsafe + rates["hh-prompts"]}) is None
+
+
 def test_without_two_methods_there_is_no_figure(content):
     content["rows"] = [row for row in content["rows"] if row["method"] == "sft"]
     assert pareto_figure(content) is None

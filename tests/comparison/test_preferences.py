@@ -2,7 +2,8 @@
 
 import pytest
 
-from dualselect.comparison.preferences import win_rate_rows
+from dualselect.comparison.preferences import averaged_suites, win_rate_rows
+from dualselect.errors import ConfigError
 from dualselect.evaluation.results import Evaluation, ModelRecord, ResponseRecord
 from dualselect.evaluation.store import Store
 from dualselect.evaluation.suite import Prompt, Suite
@@ -30,7 +31,16 @@ class Longer:
             yield position, Verdict(0.5 if first == second else float(first > second))
 
 
-def evaluation(length):
+class Fickle(Longer):
+    """Prefers the longer response, and to one prompt in three the shorter."""
+
+    def preferences(self, pairs):
+        for position, verdict in super().preferences(pairs):
+            turned = int(pairs[position].id[1:]) % 3 == 0
+            yield position, Verdict(1.0 - verdict.value if turned else verdict.value)
+
+
+def evaluation(length, suites=SUITES):
     """Responses of a length that depends on suite and prompt."""
     responses = [
         ResponseRecord(
@@ -41,15 +51,15 @@ def evaluation(length):
             prompt=[{"role": "user", "content": f"{suite.name} {prompt.id}"}],
             response="word " * length(suite.name, int(prompt.id[1:])),
         )
-        for suite in SUITES
+        for suite in suites
         for prompt in suite.prompts
     ]
     return Evaluation(ModelRecord("m", "m", "f"), {}, [], {}, [], responses)
 
 
-def rows(ours, theirs, tmp_path, judge=None):
+def rows(ours, theirs, tmp_path, judge=None, average=("hh", "hex"), suites=SUITES):
     with Store.opened(tmp_path / "preferences.jsonl") as store:
-        found = win_rate_rows("ema", ours, theirs, SUITES, judge or Longer(), store)
+        found = win_rate_rows("ema", ours, theirs, suites, average, judge or Longer(), store)
     return {(row.metric, row.suite): row for row in found}
 
 
@@ -60,7 +70,7 @@ def models():
     return ours, theirs
 
 
-def test_the_average_is_that_of_the_harmful_suites_each_weighing_the_same(models, tmp_path):
+def test_the_average_weighs_its_suites_alike(models, tmp_path):
     found = rows(*models, tmp_path)
     # seed 0 prefers n % 3 == 2 and ties at 1: 50 in both; seed 1 is always longer in hh and orca, shorter in hex
     assert found["win_rate", "hh"].seeds == {"0": 50.0, "1": 100.0}
@@ -73,6 +83,39 @@ def test_the_average_is_that_of_the_harmful_suites_each_weighing_the_same(models
         ("win_rate_length_controlled", "hex"), ("win_rate", "orca"), ("win_rate_length_controlled", "orca"),
         ("safety_average", ""),
     }  # fmt: skip
+
+
+def test_the_average_is_over_the_suites_that_are_named(models, tmp_path):
+    found = rows(*models, tmp_path, average=("orca", "hex"))
+    assert found["win_rate", "orca"].seeds == {"0": 37.5, "1": 100.0}
+    assert found["safety_average", ""].value == pytest.approx((68.75 + 25.0) / 2)
+    assert (found["win_rate", "orca"].purpose, found["win_rate_length_controlled", "hex"].purpose) == (
+        "chat",
+        "harmful",
+    )
+    assert ("safety_average", "") not in rows(*models, tmp_path, average=("hh", "silent"))
+
+
+def test_suites_to_average_are_known_and_judged():
+    assert averaged_suites([], SUITES) == ["hh", "hex"]
+    assert averaged_suites(["orca", "hh"], SUITES) == ["orca", "hh"]
+    for name in ("hexphi", "math"):
+        with pytest.raises(ConfigError, match=f"average names {name}, .* suites hh, hex, orca: name some"):
+            averaged_suites(["hh", name], SUITES)
+
+
+def test_seeds_that_agree_are_no_surer_than_one(tmp_path):
+    suites = [Suite("hh", "harmful", tuple(Prompt(f"p{n}", []) for n in range(60)))]
+    ours = evaluation(lambda suite, n: 1 + n * 7 % 5, suites)
+    theirs = evaluation(lambda suite, n: 1 + n * 3 % 4, suites)
+    one, four = (
+        rows(dict.fromkeys(seeds, ours), dict.fromkeys(seeds, theirs), tmp_path, Fickle(), ["hh"], suites)
+        for seeds in ("0", "0123")
+    )
+    for metric in ("win_rate", "win_rate_length_controlled"):
+        alone, same = one[metric, "hh"], four[metric, "hh"]
+        assert same.value == pytest.approx(alone.value)
+        assert same.high - same.low == pytest.approx(alone.high - alone.low, rel=0.2)
 
 
 def test_against_itself_it_is_50_and_swapped_it_is_mirrored(models, tmp_path):

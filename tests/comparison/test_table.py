@@ -5,7 +5,7 @@ import pytest
 from dualselect.comparison.statistics import mean_over_suites
 from dualselect.comparison.table import cost_rows, measured_rows
 from dualselect.comparison.tuning import balance
-from dualselect.evaluation.intervals import mean_over_seeds, rate
+from dualselect.evaluation.intervals import mean_over_seeds, paired_difference, rate
 from dualselect.evaluation.metrics import summarize
 from dualselect.evaluation.results import Evaluation, JudgeRecord, ModelRecord, ResponseRecord, VerdictRecord
 from dualselect.evaluation.suite import Prompt, Suite
@@ -45,7 +45,7 @@ def test_one_seed_is_a_rate_with_its_wilson_interval():
     around = rate(2, 3)
     assert (row.metric, row.value, row.count, row.unscored) == ("refusal_rate", pytest.approx(2 / 3), 3, 1)
     assert (row.low, row.high, row.interval) == (around.low, around.high, "wilson")
-    assert row.difference is None
+    assert (row.difference, row.purpose) == (None, "harmful")
 
 
 def test_seeds_are_combined_by_resampling_seeds_and_prompts():
@@ -71,6 +71,33 @@ def test_differences_are_paired_by_seed_and_prompt():
     assert row.difference == {"value": expected.value, "low": expected.low, "high": expected.high}
     (alone,) = measured_rows("ema", made[0], {"0": made[1]["0"]})
     assert alone.difference is None  # a seed that the baseline lacks
+
+
+def test_no_difference_is_certain():
+    refused = {"0": evaluation([1.0] * 30)}
+    for seeds in (refused, refused | {"1": refused["0"]}):
+        (row,) = measured_rows("ema", seeds, seeds)
+        expected = paired_difference([1.0] * 30, [1.0] * 30)
+        assert row.difference == {"value": 0.0, "low": expected.low, "high": expected.high}
+        assert row.difference["low"] < 0 < row.difference["high"]
+
+
+def test_memory_is_the_gpus_where_all_runs_have_it():
+    def cost(peak, gpu):
+        return {
+            "seconds": 1.0,
+            "peak_memory_bytes": peak,
+            "peak_gpu_memory_bytes": gpu,
+            "rows_forward_backward": 10,
+        }
+
+    def memory(costs, baseline):
+        return {row.metric: row.value for row in cost_rows("ema", costs, baseline) if "memory" in row.metric}
+
+    both = {"0": cost(8, 30), "1": cost(8, 10)}, {"0": cost(8, 10), "1": cost(8, 10)}
+    assert memory(*both) == {"peak_gpu_memory_ratio": 2.0}
+    assert memory({"0": cost(8, 30)}, {"0": cost(4, None)}) == {"peak_memory_ratio": 2.0}
+    assert memory({"0": cost(8, 0)}, {"0": cost(4, 0)}) == {"peak_memory_ratio": 2.0}
 
 
 def test_costs_are_relative_to_the_same_seed_of_the_baseline():

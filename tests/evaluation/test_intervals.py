@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from dualselect.evaluation import mean, mean_over_seeds, paired_difference, rate
+from dualselect.evaluation.intervals import paired_difference_over_seeds
 
 
 @pytest.mark.parametrize(
@@ -66,9 +67,78 @@ def test_a_paired_difference_knows_pairs():
     ).confidence_interval
     assert 0 < paired.low < paired.value < paired.high
     assert (paired.low, paired.high) == pytest.approx((expected.low, expected.high), abs=0.005)
-    assert paired_difference(first.tolist(), first.tolist()).high == 0
     mirrored = paired_difference(second.tolist(), first.tolist())
     assert (mirrored.value, mirrored.low, mirrored.high) == pytest.approx((-paired.value, -paired.high, -paired.low))
+
+
+def shares(both, one_only, other_only, neither):
+    """Two lists of 0 and 1 with so many pairs of each sort."""
+    count = both, one_only, other_only, neither
+    return [
+        [value for pair, times in zip(pairs, count, strict=True) for value in [pair] * times]
+        for pairs in ((1.0, 1.0, 0.0, 0.0), (1.0, 0.0, 1.0, 0.0))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "low", "high"),
+    [((59, 6, 16, 80), -0.1186, -0.0046), ((1, 1, 7, 12), -0.5069, -0.0256), ((36, 12, 2, 0), 0.0569, 0.3404)],
+)
+def test_published_intervals_of_paired_shares(cells, low, high):
+    """Fagerland, Lydersen and Laake 2017, chapter 8 (the first); Newcombe's formula by hand (the others)."""
+    first, second = shares(*cells)
+    found, mirrored = paired_difference(first, second), paired_difference(second, first)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+    assert found.value == pytest.approx((cells[1] - cells[2]) / sum(cells))
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_no_difference_of_shares_is_certain():
+    half = 1 - rate(30, 30).low
+    same = paired_difference(*shares(30, 0, 0, 0))
+    assert (same.value, same.low, same.high) == pytest.approx((0.0, -half, half))
+    opposite = paired_difference(*shares(0, 30, 0, 0))
+    assert (opposite.value, opposite.low, opposite.high) == pytest.approx((1.0, 1 - 2**0.5 * half, 1.0))
+    agreeing = paired_difference(*shares(15, 0, 0, 15))
+    assert -0.1 < agreeing.low < -0.01
+    assert 0.01 < agreeing.high < 0.1
+
+
+@pytest.mark.parametrize("both", [0, 30, 60])
+def test_four_of_64_changed_one_way_may_be_chance(both):
+    """McNemar's exact test has p = 0.125; a bootstrap would exclude 0."""
+    first, second = shares(both, 4, 0, 60 - both)
+    found = paired_difference(first, second)
+    assert found.low < 0 < found.value < found.high
+    assert mean([one - other for one, other in zip(first, second, strict=True)]).low > 0
+    assert stats.binomtest(4, 4).pvalue == 0.125
+    assert paired_difference(*shares(both, 8, 0, 60 - both)).low > 0
+
+
+def test_seeds_without_a_difference_are_as_sure_as_their_prompts():
+    first, _ = shares(20, 0, 0, 10)
+    one, several = paired_difference(first, first), paired_difference_over_seeds([first] * 3, [first] * 3)
+    assert (several.value, several.low, several.high) == pytest.approx((0.0, one.low, one.high))
+    assert (one.count, several.count) == (30, 90)
+
+
+def test_seeds_that_differ_have_the_bootstrap_of_their_differences():
+    first, second = [[1.0, 1.0, 0.0], [1.0, 0.0, None]], [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    found = paired_difference_over_seeds(first, second)
+    expected = mean_over_seeds([[1.0, 0.0, 0.0], [0.0, 0.0, None]])
+    assert (found.value, found.low, found.high, found.count) == (
+        expected.value,
+        expected.low,
+        expected.high,
+        expected.count,
+    )
+
+
+def test_equal_differences_of_other_numbers_have_no_interval():
+    first = skewed(30).tolist()
+    for found in (paired_difference(first, first), paired_difference_over_seeds([first] * 2, [first] * 2)):
+        assert (found.value, found.low, found.high) == (0.0, None, None)
+    assert paired_difference([2.5], [1.0]).low is None
 
 
 def test_seeds_alone_have_a_closed_form():

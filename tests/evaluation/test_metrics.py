@@ -90,6 +90,12 @@ def test_categories_have_rows_of_their_own_where_there_are_several():
     found = evaluation([1, 0, 1, 0])
     assert [rows(found, category)["refusal_rate"].value for category in ("", "a", "b")] == [0.5, 1.0, 0.0]
     assert rows(evaluation([1, 0], categories="aa"), "a") == {}
+    some = evaluation([1, 0, 1, 0], categories=["a", ""])
+    assert [(row.metric, row.category, row.count) for row in some.summary] == [
+        ("refusal_rate", "", 4),
+        ("refusal_rate", "a", 2),
+    ]
+    assert {row.purpose for row in some.summary} == {"harmful"}
 
 
 def test_measures_that_a_prompt_does_not_have_are_not_unscored():
@@ -117,7 +123,8 @@ def test_a_difference_is_paired_on_prompts_that_both_scored():
     assert (one.value, one.count, one.left_out) == (pytest.approx(2 / 3), 3, 2)
     assert "+67%" in difference_table([one])
     same = differences(first, first)[0]
-    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert same.value == 0
+    assert same.low < 0 < same.high
 
 
 def test_a_difference_says_better_or_worse_only_when_its_interval_does():
@@ -127,6 +134,48 @@ def test_a_difference_says_better_or_worse_only_when_its_interval_does():
     third = evaluation([1] * 20 + [0] * 20)
     fourth = evaluation([0, 1] * 20)
     assert difference_table(differences(third, fourth)).splitlines()[1].endswith("40")
+
+
+def test_equal_means_have_no_interval_and_no_mark():
+    first = evaluation([1, 5, 4, 5], measure="harmfulness", categories="aa")
+    one = next(found for found in differences(first, first) if found.row.metric == "harmfulness")
+    assert (one.value, one.low, one.high) == (0, None, None)
+    assert difference_table([one]).splitlines()[1].split() == ["suite", "harmfulness", "judge", "+0", "4"]
+
+
+def test_rows_that_are_not_compared_are_named(caplog):
+    second = evaluation([1, 0, 1], measures={"exact_match": [1.0, 0.0, 1.0]})
+    first = evaluation([1, 0, 1], hash_="another", measures={"empty": [0.0, 0.0, 1.0], "exact_match": [1.0, 1.0, 1.0]})
+    assert {found.row.metric for found in differences(first, second)} == {"exact_match"}
+    assert caplog.messages == [
+        "not compared, the judge's wording changed: refusal_rate of suite, judge judge",
+        "not compared, not in the second evaluation: empty_rate of suite",
+    ]
+
+
+def test_a_category_is_named_where_its_whole_is_compared(caplog):
+    differences(evaluation([1, 0, 1]), evaluation([1, None, 1]))
+    assert caplog.messages == ["not compared, no prompt was scored in both: refusal_rate of suite, b, judge judge"]
+
+
+def test_other_settings_of_generation_are_told(caplog):
+    first = replace(evaluation([1, 0]), generation={"max_new_tokens": 64, "batch_size": 8, "prompt_format": "chat"})
+    second = replace(evaluation([1, 0]), generation={"max_new_tokens": 256, "batch_size": 16})
+    differences(first, second)
+    (told,) = caplog.messages
+    assert "max_new_tokens 64 and 256, prompt_format chat and unset" in told
+    caplog.clear()
+    differences(first, replace(first, generation=first.generation | {"batch_size": 1}))
+    assert caplog.messages == []
+
+
+def test_win_rates_are_left_aside(caplog):
+    first = evaluation([1, 0])
+    won = replace(first.summary[0], judge="pairs", metric="win_rate", value=70.0)
+    pairs = JudgeRecord("pairs", "preference", "h")
+    with_rates = replace(first, judges=[*first.judges, pairs], summary=[*first.summary, won])
+    assert {found.row.metric for found in differences(with_rates, first)} == {"refusal_rate"}
+    assert caplog.messages == []
 
 
 def test_other_prompts_or_wordings_are_not_compared():

@@ -157,6 +157,30 @@ def test_without_any_difference_in_length_nothing_is_controlled_for():
     assert length_controlled_win_rate(pairs, found) == win_rate(found)
 
 
+@pytest.mark.parametrize("longest", [300, 1])
+def test_runs_that_agree_are_no_surer_than_one(longest):
+    """Runs and prompts are crossed: the same prompts again say nothing new, be there lengths to control for or not."""
+    pairs, found = compared(60, 5, candidate=(1, longest), baseline=(1, longest))
+    one = length_controlled_win_rate(pairs, found)
+    runs = [str(run) for run in range(4) for _ in pairs]
+    same = length_controlled_win_rate(pairs * 4, found * 4, runs=runs)
+    assert same.value == pytest.approx(one.value)
+    assert same.high - same.low == pytest.approx(one.high - one.low, rel=0.1)
+    assert (same.count, same.unscored) == (4 * one.count, 4 * one.unscored)
+
+
+def test_runs_that_differ_widen_the_interval():
+    pairs, _ = compared(200, 6)
+    runs = [str(run) for run in range(2) for _ in pairs]
+    choice = random.Random(1)
+    found = verdicts(*(float(choice.random() < chance) for chance in (0.1, 0.9) for _ in pairs))
+    one = length_controlled_win_rate(pairs, found[:200])
+    both = length_controlled_win_rate(pairs * 2, found, runs=runs)
+    assert both.low < 25
+    assert both.high > 75
+    assert one.high < 25
+
+
 def test_few_preferences_still_give_an_interval():
     pairs, found = compared(6, 3, choices=(0.0, 1.0, 0.5))
     rate = length_controlled_win_rate(pairs, found)

@@ -109,6 +109,7 @@ def test_rows_are_ranked_searched_filtered_and_explained(opened, tmp_path):
     row = page.locator("#task-rows .tabulator-row").first
     assert "hidden: opens on click" in row.inner_text()
     row.click()
+    page.locator("dialog").wait_for()
     told = page.locator("dialog").inner_text()
     assert "fraud" in told
     assert "ref-2" in told
@@ -127,6 +128,17 @@ def test_harmless_rows_are_open_and_references_are_not(opened, tmp_path):
     page.locator("#references .tabulator-row").first.click()
     page.locator("dialog summary").first.click()
     assert page.locator("dialog .text").first.inner_text().startswith("Harmful question 0?")
+
+
+def test_rows_in_conflict_or_of_no_known_kind_are_covered(tmp_path):
+    folder = made_audit(tmp_path / "audit")
+    lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
+    lines[1]["conflict"], lines[2]["kind"] = True, ""
+    write_text(folder / "audit.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    page = write_audit_page(folder, folder / "report.html").read_text("utf-8")
+    data = json.loads(page.partition('id="task-rows-data">')[2].partition("</script>")[0])
+    secret = {row["cells"][0]: row["secret"] for row in data["rows"][:8]}
+    assert secret == {f"row-{number}": number in (0, 1, 2, 4) for number in range(8)}
 
 
 def test_the_numbers_stand_above_the_tables(tmp_path):

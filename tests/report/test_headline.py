@@ -70,11 +70,27 @@ def test_a_trade_off_needs_two_models_with_both():
     assert trade_off(overall(evaluations(a=whole, c=unscored))) is None
 
 
+def test_what_is_no_safety_and_no_utility():
+    chat = entry(suite="slimorca", purpose="chat", higher_is_better=None)
+    unsafe = entry("attack_success_rate", suite="slimorca", purpose="chat", higher_is_better=False)
+    attacked = entry("attack_success_rate", purpose="harmful", higher_is_better=False)
+    purposes = {"harmful": "harmful", "average of harmful, hh": "", "hh": "chat", "slimorca": "chat"}
+    won = [entry("win_rate", suite=suite, purpose=purpose) for suite, purpose in purposes.items()]
+    models = overall(evaluations(a=[chat, unsafe, attacked, *won], b=[chat, unsafe, attacked, *won]))
+    assert [measure[:2] for measure in trade_off(models)] == [("hh", "win_rate"), ("harmful", "attack_success_rate")]
+    assert [measure.suite for measure in trade_off(models, ["harmful", "hh"])] == ["slimorca", "harmful"]
+    assert trade_off(overall(evaluations(a=[chat, unsafe, won[-1]], b=[chat, unsafe, won[-1]]))) is None
+
+
 def test_a_comparison_has_its_methods_in_order_and_differences():
     rows = [
         entry(method=name, difference=apart)
-        for name, apart in {"sft": None, "other": {"value": 0.05, "low": -0.02, "high": 0.1}}.items()
+        for name, apart in {
+            "sft": None,
+            "other": {"value": 0.05, "low": -0.02, "high": 0.1},
+            "alike": {"value": 0.0, "low": None, "high": None},
+        }.items()
     ]
-    found = compared({"methods": [{"name": name} for name in ("start", "sft", "other")], "rows": rows})
-    assert list(found) == ["start", "sft", "other"]
-    assert [cell.against for cells in found.values() for cell in cells.values()] == ["", "+5 [-2, +10]"]
+    found = compared({"methods": [{"name": name} for name in ("start", "sft", "other", "alike")], "rows": rows})
+    assert list(found) == ["start", "sft", "other", "alike"]
+    assert [cell.against for cells in found.values() for cell in cells.values()] == ["", "+5 [-2, +10]", "0"]

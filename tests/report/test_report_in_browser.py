@@ -83,6 +83,7 @@ def test_a_row_tells_each_step_and_why(opened, report):
     page = opened(report)
     page.locator("#task-rows").get_by_label("Fate").select_option("always dropped")
     page.locator(f"#task-rows {SHOWN_ROWS} button").first.press("Enter")
+    page.locator("dialog").wait_for()
     told = page.locator("dialog").inner_text()
     assert "dropped" in told
     assert "below -0.100" in told

@@ -21,17 +21,18 @@ def titles(table):
     return [column["title"] for column in table.as_values()["columns"]]
 
 
-def test_risky_rows_and_dropped_rows_that_may_be_are_covered(run):
-    table = tables.task_table([run], texts(run))
-    for row in table.rows:
-        kind, dropped = row["cells"][2], row["cells"][7]
-        assert row["secret"] == (kind == "risky")
-        assert dropped <= 1
+def test_rows_are_covered_unless_known_to_be_harmless_and_never_dropped(run):
+    step = next(line for line in run.selection if line["event"] == "step")
+    dropped = step["kinds"].index("task")
+    step["kept"][dropped] = False
+    rows = {row["cells"][0]: row for row in tables.task_table([run], texts(run)).rows}
+    assert rows[step["ids"][dropped]]["secret"]
+    for row in rows.values():
+        assert row["secret"] == (row["cells"][2] == "risky" or row["cells"][7] > 0)
+    assert {row["cells"][2] for row in rows.values() if not row["secret"]} == {"task", "lookalike", "chat"}
     for line in run.selection:
         line.pop("kinds", None)
-    table = tables.task_table([run], texts(run))
-    assert {row["cells"][7] > 0 for row in table.rows if row["secret"]} == {True}
-    assert any(not row["secret"] for row in table.rows)
+    assert all(row["secret"] for row in tables.task_table([run], texts(run)).rows)
 
 
 def test_rows_in_conflict_come_first_and_the_never_compared_last(run):

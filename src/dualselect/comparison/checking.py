@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dualselect.comparison.config import ComparisonConfig
 from dualselect.comparison.materials import asked_sha256
+from dualselect.comparison.preferences import averaged_suites
 from dualselect.comparison.run_plan import TEST, VALIDATION
 from dualselect.comparison.tuning import has_balance
 from dualselect.errors import ConfigError, DataError
@@ -46,6 +47,7 @@ def measured_with(config: ComparisonConfig) -> Measured:
             f"{both} prompts stand in both suites and validation_suites: settings would be chosen on what is then "
             "told. Take other rows for one of the two."
         )
+    averaged_suites(plan.average, suites)
     suites, chosen_on = ([suite.first(plan.limit) for suite in some] for some in (suites, chosen_on))
     if plan.kl_to_start and not any(suite.has_safe_responses for suite in suites):
         raise ConfigError(

@@ -12,7 +12,7 @@ from dualselect.comparison.checking import Measured, measured_with
 from dualselect.comparison.config import START, ComparisonConfig, Entry
 from dualselect.comparison.figure import pareto_figure
 from dualselect.comparison.materials import Materials
-from dualselect.comparison.preferences import win_rate_rows
+from dualselect.comparison.preferences import averaged_suites, win_rate_rows
 from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
 from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
 from dualselect.comparison.running import Runs, Tell, only_one
@@ -120,13 +120,14 @@ def _written(plans: Plans, lines: Sequence[_Line], measured: Measured, failed: d
     baseline = evaluations.get(config.baseline or "", {})
     costs = {line.entry.name: {seed: read_json(plan.path / COST_FILE) for seed, plan in line.done.items()}
              for line in lines}  # fmt: skip
+    average = averaged_suites(config.evaluation.average, measured.suites) if measured.pairwise else []
     rows = measured_rows(START, {"": _read(start)}, {}) if start.is_done() else []
     with Store.opened(config.folder / PREFERENCES_FILE) as store:
         for name, found in evaluations.items():
             rows += measured_rows(name, found, {} if name == config.baseline else baseline)
             for judge in measured.pairwise:
                 try:
-                    rows += win_rate_rows(name, found, baseline, measured.suites, judge, store)
+                    rows += win_rate_rows(name, found, baseline, measured.suites, average, judge, store)
                 except DualSelectError as error:  # everything else of the table is known, and stays
                     failed[f"{name}, win rates by {judge.name}"] = str(error)
             rows += cost_rows(name, costs[name], costs.get(config.baseline or "", {}))
@@ -134,6 +135,7 @@ def _written(plans: Plans, lines: Sequence[_Line], measured: Measured, failed: d
         "baseline": config.baseline,
         "seeds": config.seeds,
         "model": config.settings.get("model_name_or_path"),
+        "average": average,
         "methods": [_start_facts(start, failed), *(_facts(config, line, failed) for line in lines)],
     }
     path = write_comparison(config.folder, facts, rows)

@@ -60,6 +60,7 @@ class EvaluationPlan:
         validation_suites: What settings are chosen on; needed for `tune`.
         judges: See `dualselect.judges.load_judge`; None is `refusal`.
         pairwise_judges: For win rates against the baseline.
+        average: Names of the suites whose mean win rate is Safety Avg; empty is the harmful ones.
         limit: Only the first prompts of each suite.
         kl_to_start: Also measure how far safe responses moved from the start model.
         generation: How to generate.
@@ -70,6 +71,7 @@ class EvaluationPlan:
     validation_suites: list[str] = field(default_factory=list)
     judges: list[str] | None = None
     pairwise_judges: list[str] = field(default_factory=list)
+    average: list[str] = field(default_factory=list)
     limit: int | None = None
     kl_to_start: bool = False
     generation: GenerationSettings = field(default_factory=GenerationSettings)
@@ -251,7 +253,7 @@ def _evaluation(content: Any, where: str) -> EvaluationPlan:
     generation = [one.name for one in fields(GenerationSettings)]
     check_keys(content, [*own, *generation], where)
     values = {name: content[name] for name in own if content.get(name) is not None}
-    for name in ("suites", "validation_suites", "judges", "pairwise_judges"):
+    for name in ("suites", "validation_suites", "judges", "pairwise_judges", "average"):
         if isinstance(values.get(name), str):
             values[name] = [values[name]]
         if name in values and not all(isinstance(one, str) for one in values[name]):
@@ -275,6 +277,11 @@ def _check(config: ComparisonConfig, where: str) -> None:
         raise ConfigError(f"{where}: evaluation: limit is {limit!r}; write 1 or more, or leave it out")
     if config.evaluation.pairwise_judges and config.baseline is None:
         raise ConfigError(f"{where}: win rates are against a baseline: add sft to methods, or write baseline: NAME")
+    if config.evaluation.average and not config.evaluation.pairwise_judges:
+        raise ConfigError(
+            f"{where}: evaluation: average is over win rates, and no judge prefers one of two responses: write "
+            "pairwise_judges, such as [openai:preference], or leave average out"
+        )
     for entry in config.entries:
         differences = getattr(entry.method, "differences", {})
         for candidate in entry.candidates or [{}]:

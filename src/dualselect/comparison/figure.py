@@ -1,10 +1,10 @@
 """The Pareto figure: safety against utility, one point per method."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from dualselect.comparison.text import TITLES, WIN_RATES
+from dualselect.comparison.text import WIN_RATES, title_of
 
 
 # Okabe-Ito: told apart by color-blind readers too
@@ -13,6 +13,8 @@ MARKERS = "osD^vPX"
 GRAY = "#808080"
 SAFETY = ("safety_average", "refusal_rate", "attack_success_rate")
 UTILITY = ("exact_match", "win_rate", "preference_accuracy")
+TURNED = {"attacks succeed": "attacks fail", "chat unsafe": "chat safe"}
+"""Headings of what is turned round, so that more is better."""
 
 Row = Mapping[str, Any]
 Column = tuple[str, str, str]
@@ -20,10 +22,17 @@ Column = tuple[str, str, str]
 
 
 def axes_of(content: Mapping[str, Any]) -> tuple[Column, Column] | None:
-    """Metric, suite and judge of utility and of safety: the first of each that two methods or more have both of."""
-    for safety in _columns(content, SAFETY):
-        for utility in _columns(content, UTILITY):
-            if safety != utility and len(_points(content, utility, safety)) > 1:
+    """Metric, suite and judge of utility and of safety: the first of each that two methods or more have both of.
+
+    What has no direction is neither, harmful suites come before chats as safety, and a win rate of harmful prompts or
+    of a suite that safety is made of is no utility.
+    """
+    rows = {_column(row): row for row in content["rows"] if row["higher_is_better"] is not None}
+    averaged = content.get("average", ())
+    for safety in sorted(_columns(rows, SAFETY), key=lambda column: rows[column].get("purpose") == "chat"):
+        for utility in _columns(rows, UTILITY):
+            about_safety = rows[utility].get("purpose") == "harmful" or utility[1] in (safety[1], *averaged)
+            if not about_safety and len(_points(content, utility, safety)) > 1:
                 return utility, safety
     return None
 
@@ -51,8 +60,9 @@ def pareto_figure(content: Mapping[str, Any]) -> str | None:
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         _draw(axes, points, _fewer_seeds(content))
-        axes.set_xlabel(_label(axes_names[0]))
-        axes.set_ylabel(_label(axes_names[1]))
+        rows = {_column(row): row for row in content["rows"]}
+        axes.set_xlabel(_label(rows[axes_names[0]]))
+        axes.set_ylabel(_label(rows[axes_names[1]]))
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
@@ -124,16 +134,20 @@ def _percent(row: Row) -> tuple[float, float, float]:
     return (value, low, high) if row["higher_is_better"] else (100 - value, 100 - high, 100 - low)
 
 
-def _columns(content: Mapping[str, Any], metrics: Sequence[str]) -> list[Column]:
-    found = dict.fromkeys((row["metric"], row["suite"], row["judge"]) for row in content["rows"])
-    return [column for metric in metrics for column in found if column[0] == metric]
+def _column(row: Row) -> Column:
+    return row["metric"], row["suite"], row["judge"]
 
 
-def _label(column: Column) -> str:
-    metric, suite, judge = column
-    title = "attacks fail" if metric == "attack_success_rate" else TITLES[metric]
+def _columns(known: Collection[Column], metrics: Sequence[str]) -> list[Column]:
+    return [column for metric in metrics for column in known if column[0] == metric]
+
+
+def _label(row: Row) -> str:
+    metric, suite, judge = _column(row)
+    title = title_of(row)
     told = ", ".join(part for part in (suite, judge and f"judge {judge}") if part)
-    return f"{title}, {'win rate' if metric in WIN_RATES else '%'}" + (f" ({told})" if told else "")
+    unit = "win rate" if metric in WIN_RATES else "%"
+    return f"{TURNED.get(title, title)}, {unit}" + (f" ({told})" if told else "")
 
 
 def _fewer_seeds(content: Mapping[str, Any]) -> set[str]:

@@ -1,14 +1,15 @@
 """`COMPARISON/comparison.json`: what a comparison found, and what reports read.
 
-    {"format": 1, "baseline": "sft" or null, "seeds": [...], "model": start model,
+    {"format": 1, "baseline": "sft" or null, "seeds": [...], "model": start model, "average": [suites of Safety Avg],
      "methods": [{"name", "method", "paper", "needs", "settings", "seeds", "runs": {seed: folder}, "tuning",
                   "failed": {run: reason}}],
      "rows": [{"method", "suite", "judge", "metric", "value", "low", "high", "count", "unscored", "interval",
-               "higher_is_better", "seeds": {seed: value}, "difference": {"value", "low", "high"} or null}]}
+               "higher_is_better", "seeds": {seed: value}, "difference": {"value", "low", "high"} or null, "purpose"}]}
 
 The first method is `start`, the model before fine-tuning. A rate is a share in [0, 1]; a win rate is in [0, 100] and
-50 for the baseline; times and memory are relative to the baseline. A difference is to the baseline, paired by prompt
-and seed. The same rows are in `comparison.csv`.
+50 for the baseline; times and memory are relative to the baseline, and memory is that of the GPU where both runs have
+it (`peak_gpu_memory_ratio`), else that of the process. A difference is to the baseline, paired by prompt and seed; its
+ends are null where nothing tells how sure it is. The same rows are in `comparison.csv`.
 """
 
 import csv
@@ -43,6 +44,7 @@ class Row:
         higher_is_better: None where neither is.
         seeds: The value of each seed.
         difference: To the baseline's same seeds and prompts: `value`, `low`, `high`; None where there is none.
+        purpose: What the prompts of the suite are for; empty where it is of none.
     """
 
     method: str
@@ -57,7 +59,8 @@ class Row:
     interval: str
     higher_is_better: bool | None
     seeds: dict[str, float | None] = field(default_factory=dict)
-    difference: dict[str, float] | None = None
+    difference: dict[str, float | None] | None = None
+    purpose: str = ""
 
 
 def write_comparison(folder: Path, facts: dict[str, Any], rows: Sequence[Row]) -> Path:

@@ -1,9 +1,11 @@
 """From the evaluations of a method's runs to its rows of the table."""
 
+import itertools
 from collections.abc import Mapping
+from typing import Any
 
 from dualselect.comparison.results import Row
-from dualselect.evaluation.intervals import mean_over_seeds, rate
+from dualselect.evaluation.intervals import mean_over_seeds, paired_difference_over_seeds, rate
 from dualselect.evaluation.metrics import values_of
 from dualselect.evaluation.results import Evaluation, SummaryRow
 
@@ -12,10 +14,11 @@ Evaluations = Mapping[str, Evaluation]
 """By seed."""
 Values = dict[str, dict[str, float | None]]
 """For each seed, one number per prompt by its id; None is unscored."""
-Costs = Mapping[str, Mapping[str, float]]
+Costs = Mapping[str, Mapping[str, Any]]
 """Content of each run's cost.json, by seed."""
 COSTS = {
     "training_time_ratio": "seconds",
+    "peak_gpu_memory_ratio": "peak_gpu_memory_bytes",
     "peak_memory_ratio": "peak_memory_bytes",
     "rows_forward_backward_ratio": "rows_forward_backward",
 }
@@ -43,22 +46,28 @@ def measured_rows(method: str, evaluations: Evaluations, baseline: Evaluations) 
 def cost_rows(method: str, costs: Costs, baseline: Costs) -> list[Row]:
     """Time, memory and rows through the model, relative to the baseline's run of the same seed.
 
+    Memory is the GPU's where all of these runs have it, else that of the process, and the metric's name says which.
+
     Args:
         method: Name of the line.
         costs: Of its runs.
         baseline: Of the baseline's runs.
     """
+    shared = [seed for seed in costs if seed in baseline]
+    if not shared:
+        return []
+    on_gpu = all(one[seed].get(COSTS["peak_gpu_memory_ratio"]) for one in (costs, baseline) for seed in shared)
     rows = []
     for metric, name in COSTS.items():
-        ratios = {seed: cost[name] / baseline[seed][name] for seed, cost in costs.items() if seed in baseline}
-        if not ratios:
+        if metric == ("peak_memory_ratio" if on_gpu else "peak_gpu_memory_ratio"):
             continue
+        ratios = {seed: costs[seed][name] / baseline[seed][name] for seed in shared}
         mean = mean_over_seeds([[ratio] for ratio in ratios.values()])
         several = len(ratios) > 1
         rows.append(
             Row(
                 method, "", "", metric, mean.value, mean.low if several else None, mean.high if several else None,
-                len(ratios), len(costs) - len(ratios), "bootstrap" if several else "", False, dict(ratios),
+                len(ratios), len(costs) - len(ratios), "bootstrap" if several else "", False, ratios,
             )
         )  # fmt: skip
     return rows
@@ -91,7 +100,7 @@ def _aligned(values: Values) -> list[list[float | None]]:
     return [[some.get(name) for name in prompts] for some in values.values()]
 
 
-def _row(method: str, one: SummaryRow, values: Values, difference: dict[str, float] | None) -> Row:
+def _row(method: str, one: SummaryRow, values: Values, difference: dict[str, float | None] | None) -> Row:
     seeds = {seed: _mean([value for value in some.values() if value is not None]) for seed, some in values.items()}
     aligned = _aligned(values)
     count = sum(value is not None for row in aligned for value in row)
@@ -108,22 +117,17 @@ def _row(method: str, one: SummaryRow, values: Values, difference: dict[str, flo
             low, high, interval = around.low, around.high, "wilson"
     return Row(
         method, one.suite, one.judge, one.metric, value, low, high, count, missing, interval, one.higher_is_better,
-        seeds, difference,
+        seeds, difference, one.purpose,
     )  # fmt: skip
 
 
-def _difference(ours: Values, theirs: Values) -> dict[str, float] | None:
-    apart: Values = {
-        seed: {
-            name: None if value is None or theirs[seed].get(name) is None else value - (theirs[seed][name] or 0.0)
-            for name, value in some.items()
-        }
-        for seed, some in ours.items()
-    }
-    aligned = _aligned(apart)
-    if not any(value is not None for row in aligned for value in row):
+def _difference(ours: Values, theirs: Values) -> dict[str, float | None] | None:
+    prompts = list(dict.fromkeys(name for some in ours.values() for name in some))
+    first, second = ([[values[seed].get(name) for name in prompts] for seed in ours] for values in (ours, theirs))
+    pairs = zip(itertools.chain(*first), itertools.chain(*second), strict=True)
+    if not any(one is not None and other is not None for one, other in pairs):
         return None
-    found = mean_over_seeds(aligned)
+    found = paired_difference_over_seeds(first, second)
     return {"value": found.value, "low": found.low, "high": found.high}
 
 

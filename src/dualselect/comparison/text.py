@@ -16,10 +16,13 @@ TITLES = {
     "preference_accuracy": "preferences",
     "kl_to_start": "KL to start",
     "training_time_ratio": "time",
+    "peak_gpu_memory_ratio": "GPU memory",
     "peak_memory_ratio": "memory",
 }
 """Metrics of the table in its order, and their headings."""
-RATIOS = ("training_time_ratio", "peak_memory_ratio", "rows_forward_backward_ratio")
+CHAT_TITLES = {"refusal_rate": "chat refused", "attack_success_rate": "chat unsafe"}
+"""Headings where the prompts are chats, which nothing says are harmful."""
+RATIOS = ("training_time_ratio", "peak_gpu_memory_ratio", "peak_memory_ratio", "rows_forward_backward_ratio")
 WIN_RATES = ("safety_average", "win_rate", "win_rate_length_controlled")
 MEANS = ("harmfulness", "kl_to_start", "preference_margin", "reward")
 BROKEN = {"empty_rate": "empty", "repetitive_rate": "repetitive"}
@@ -29,17 +32,24 @@ BROKEN_FROM = 0.1
 Row = Mapping[str, Any]
 
 
+def title_of(row: Row) -> str:
+    """The heading of a row's metric, which depends on what the prompts of its suite are for."""
+    chat = CHAT_TITLES if row.get("purpose") == "chat" else {}
+    return chat.get(row["metric"], TITLES[row["metric"]])
+
+
 def table_cells(content: Mapping[str, Any]) -> list[list[str]]:
     """Headings and lines of the table.
 
     Args:
         content: Of comparison.json.
     """
-    rows = {(row["method"], *_column(row)): row for row in content["rows"]}
-    columns = sorted(
-        dict.fromkeys(_column(row) for row in content["rows"] if row["metric"] in TITLES),
-        key=lambda column: list(TITLES).index(column[0]),
+    shown = sorted(
+        (row for row in content["rows"] if row["metric"] in TITLES),
+        key=lambda row: list(TITLES).index(row["metric"]),
     )
+    rows = {(row["method"], *_column(row)): row for row in shown}
+    columns = list(dict.fromkeys(_column(row) for row in shown))
     cells = [["method", *(_heading(column, columns) for column in columns)]]
     for method in content["methods"]:
         found = [rows.get((method["name"], *column)) for column in columns]
@@ -71,7 +81,7 @@ def notes(content: Mapping[str, Any]) -> list[str]:
         if row["unscored"] and row["metric"] in TITLES and row["suite"]:
             lines.append(
                 f"{row['method']}: {row['unscored']} of {row['unscored'] + row['count']} in {row['suite']} are "
-                f"unscored ({TITLES[row['metric']]}, {row['judge'] or 'no judge'})"
+                f"unscored ({title_of(row)}, {row['judge'] or 'no judge'})"
             )
     for method in content["methods"]:
         if tuning := method.get("tuning"):
@@ -84,16 +94,16 @@ def notes(content: Mapping[str, Any]) -> list[str]:
 
 
 def _column(row: Row) -> tuple[str, str, str]:
-    return row["metric"], row["suite"], row["judge"]
+    return title_of(row), row["suite"], row["judge"]
 
 
 def _heading(column: tuple[str, str, str], columns: Sequence[tuple[str, str, str]]) -> str:
     """The title, with suite and judge where the title alone would not tell columns apart."""
-    metric, suite, judge = column
-    alike = [other for other in columns if other[0] == metric]
+    title, suite, judge = column
+    alike = [other for other in columns if other[0] == title]
     said = [suite] if len({other[1] for other in alike}) > 1 else []
     said += [judge] if len({other[2] for other in alike}) > 1 else []
-    return TITLES[metric] + (f" ({', '.join(said)})" if said else "")
+    return title + (f" ({', '.join(said)})" if said else "")
 
 
 def _named(method: Mapping[str, Any], content: Mapping[str, Any]) -> str:

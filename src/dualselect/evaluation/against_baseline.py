@@ -31,11 +31,13 @@ class Compared:
         pairs: First the candidate's response, then the baseline's.
         preferences: Of each pair, in both orders.
         left_out: Prompts that only one of the two has answered.
+        purpose: Of the suite.
     """
 
     pairs: Sequence[Pair]
     preferences: Sequence[Verdict]
     left_out: int
+    purpose: str = ""
 
 
 def win_rates(
@@ -58,9 +60,9 @@ def win_rates(
         )
     rows = []
     for suite, one in compared.items():
-        rows.append(_row(suite, judge, "win_rate", win_rate(one.preferences), one.left_out))
+        rows.append(_row(suite, judge, "win_rate", win_rate(one.preferences), one.left_out, one.purpose))
         controlled = length_controlled_win_rate(one.pairs, one.preferences)
-        rows.append(_row(suite, judge, "win_rate_length_controlled", controlled, one.left_out))
+        rows.append(_row(suite, judge, "win_rate_length_controlled", controlled, one.left_out, one.purpose))
     if average:
         chosen = [compared[suite] for suite in average]
         mean = average_win_rate([one.preferences for one in chosen])
@@ -97,8 +99,9 @@ def preferences(
         DataError: The two have no response to a prompt in common.
         JudgeError: The judge cannot be asked at all; what it said before is kept.
     """
+    purposes = {row.suite: row.purpose for row in candidate.summary}
     return {
-        suite: Compared(pairs, _preferences(suite, pairs, judge, store, progress), left_out)
+        suite: Compared(pairs, _preferences(suite, pairs, judge, store, progress), left_out, purposes.get(suite, ""))
         for suite, (pairs, left_out) in _pairs(candidate, baseline).items()
     }
 
@@ -156,7 +159,9 @@ def _preferences(
     ]
 
 
-def _row(suite: str, judge: PairwiseJudge, metric: str, found: WinRate, left_out: int) -> SummaryRow:
+def _row(
+    suite: str, judge: PairwiseJudge, metric: str, found: WinRate, left_out: int, purpose: str = ""
+) -> SummaryRow:
     if found.reason:
         logger.warning("%s: no %s: %s", suite, metric, found.reason)
     return SummaryRow(
@@ -171,4 +176,5 @@ def _row(suite: str, judge: PairwiseJudge, metric: str, found: WinRate, left_out
         unscored=found.unscored + left_out,
         interval="bootstrap",
         higher_is_better=True,
+        purpose=purpose,
     )

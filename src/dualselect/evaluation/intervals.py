@@ -1,4 +1,4 @@
-"""How sure a number is: Wilson intervals of rates, bootstrap intervals of means, differences and several seeds.
+"""How sure a number is: score intervals of rates and of their differences, bootstrap intervals of all else.
 
 All intervals are of 95%. The bootstrap is the percentile bootstrap (Efron 1979) with a fixed seed, so the same values
 always give the same interval.
@@ -57,6 +57,23 @@ class Mean:
     count: int
 
 
+@dataclass(frozen=True)
+class PairedDifference:
+    """A mean of paired differences with its 95% interval.
+
+    Attributes:
+        value: The mean.
+        low: Lower end; None where nothing tells how sure it is.
+        high: Upper end.
+        count: Pairs that it is the mean of, 1 or more.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    count: int
+
+
 def rate(successes: int, count: int) -> Rate:
     """A share with its 95% Wilson score interval (Wilson 1927).
 
@@ -69,10 +86,14 @@ def rate(successes: int, count: int) -> Rate:
     """
     if not 0 <= successes <= count or count == 0:
         raise ValueError(f"{successes} of {count} is no rate: count at least one, and no more successes than that")
-    share, z2 = successes / count, Z_95**2
+    return Rate(successes, count, *_wilson(successes / count, count))
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    z2 = Z_95**2
     center = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return Rate(successes, count, max(0.0, center - half), min(1.0, center + half))
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def mean(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
@@ -91,8 +112,8 @@ def mean(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0) 
 
 def paired_difference(
     first: Sequence[float], second: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Mean:
-    """The mean of `first - second` with the paired bootstrap interval: each sample keeps pairs together.
+) -> PairedDifference:
+    """The mean of `first - second` with its paired interval; see `paired_difference_over_seeds`.
 
     Args:
         first: One number per prompt.
@@ -103,10 +124,78 @@ def paired_difference(
     Raises:
         ValueError: There are not as many of one as of the other, there are none, or one is not finite.
     """
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} and {len(second)} values make no pairs: give those of the same prompts")
-    differences = [one - other for one, other in zip(first, second, strict=True)]
-    return mean(differences, resamples=resamples, seed=seed)
+    return paired_difference_over_seeds([first], [second], resamples=resamples, seed=seed)
+
+
+def paired_difference_over_seeds(
+    first: Sequence[Sequence[float | None]],
+    second: Sequence[Sequence[float | None]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedDifference:
+    """The mean of `first - second` over seeds and prompts with its paired interval.
+
+    It is that of `mean_over_seeds`, which keeps pairs together, but for two cases. Where every value is 0 or 1 and
+    there is one seed, it is the score interval for paired shares (Newcombe 1998, Statistics in Medicine 17: 2635-2650,
+    method 10). Where all differences are alike, a bootstrap would claim to be certain: shares of several seeds then
+    have the score interval of as many pairs as there are prompts, and other numbers have none.
+
+    Args:
+        first: For each seed, one number per prompt; None where there is none.
+        second: The same seeds and prompts in the same order.
+        resamples: Bootstrap samples.
+        seed: Of the samples.
+
+    Raises:
+        ValueError: The shapes differ, there is no pair, or a value is not finite.
+    """
+    sizes = [[len(row) for row in values] for values in (first, second)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"{sizes[0]} and {sizes[1]} values make no pairs: give those of the same seeds and prompts")
+    table = [
+        [None if one is None or other is None else (one, other) for one, other in zip(*rows, strict=True)]
+        for rows in zip(first, second, strict=True)
+    ]
+    differences = [[None if pair is None else pair[0] - pair[1] for pair in row] for row in table]
+    found = mean_over_seeds(differences, resamples=resamples, seed=seed)
+    pairs = [pair for row in table for pair in row if pair is not None]
+    alike = len({one - other for one, other in pairs}) == 1
+    low: float | None = found.low
+    high: float | None = found.high
+    if (len(table) == 1 or alike) and {value for pair in pairs for value in pair} <= {0.0, 1.0}:
+        low, high = _paired_shares(pairs, sum(any(column) for column in zip(*table, strict=True)))
+    elif alike:
+        low = high = None
+    return PairedDifference(found.value, low, high, found.count)
+
+
+def _paired_shares(pairs: Sequence[tuple[float, float]], count: int) -> tuple[float, float]:
+    """Newcombe's method 10: the Wilson intervals of both shares, put together with their correlation.
+
+    Args:
+        pairs: Values 0 or 1.
+        count: How many independent pairs they stand for.
+    """
+    both, one_only, other_only, neither = (
+        sum(pair == cell for pair in pairs) * count / len(pairs) for cell in ((1, 1), (1, 0), (0, 1), (0, 0))
+    )
+    one, other = (both + one_only) / count, (both + other_only) / count
+    (one_low, one_high), (other_low, other_high) = _wilson(one, count), _wilson(other, count)
+    association = both * neither - one_only * other_only
+    if association > 0:  # a correction for continuity, so that pairs that all agree are not certain
+        association = max(association - count / 2, 0.0)
+    margins = one * (1 - one) * other * (1 - other)
+    correlation = association / (count**2 * math.sqrt(margins)) if margins > 0 else 0.0
+
+    def apart(first: float, second: float) -> float:
+        return math.sqrt(max(0.0, first**2 - 2 * correlation * first * second + second**2))
+
+    difference = one - other
+    return (
+        difference - apart(one - one_low, other_high - other),
+        difference + apart(one_high - one, other - other_low),
+    )
 
 
 def mean_over_seeds(values: Sequence[Sequence[float | None]], *, resamples: int = RESAMPLES, seed: int = 0) -> Mean:

@@ -62,7 +62,7 @@ def says_something(measure: str, purpose: Purpose) -> bool:
 
 
 def summarize(suite: Suite, judges: Sequence[JudgeRecord], responses: Sequence[ResponseRecord]) -> list[SummaryRow]:
-    """The numbers of a suite, over all its prompts and, where there are several, by category.
+    """The numbers of a suite, over all its prompts and, where there are several categories, by category.
 
     Args:
         suite: The suite.
@@ -74,12 +74,13 @@ def summarize(suite: Suite, judges: Sequence[JudgeRecord], responses: Sequence[R
         for judge in judges
         for name, metric in JUDGED.get((judge.measure, suite.purpose), {}).items()
     ] + [("", name, metric) for name, metric in MEASURED.items()]
-    categories = sorted({response.category for response in responses})
+    categories = {response.category for response in responses}
+    parts = ["", *sorted(categories - {""})] if len(categories) > 1 else [""]
     rows = []
     for judge, name, metric in named:
-        for category in ["", *(categories if len(categories) > 1 else [])]:
+        for category in parts:
             part = [response for response in responses if category in ("", response.category)]
-            row = _row(suite.name, judge, name, metric, category, part)
+            row = _row(suite, judge, name, metric, category, part)
             if row.count or row.unscored:
                 rows.append(row)
     return rows
@@ -120,13 +121,13 @@ def _values(responses: Sequence[ResponseRecord], judge: str, metric: Metric) -> 
 
 
 def _row(
-    suite: str, judge: str, name: str, metric: Metric, category: str, responses: Sequence[ResponseRecord]
+    suite: Suite, judge: str, name: str, metric: Metric, category: str, responses: Sequence[ResponseRecord]
 ) -> SummaryRow:
     values = _values(responses, judge, metric)
     scored = [value for value in values.values() if value is not None]
     low, high = _interval(scored, metric) if scored else (None, None)
     return SummaryRow(
-        suite=suite,
+        suite=suite.name,
         judge=judge,
         metric=name,
         category=category,
@@ -137,6 +138,7 @@ def _row(
         unscored=len(values) - len(scored),
         interval="wilson" if metric.is_rate else "bootstrap",
         higher_is_better=metric.higher_is_better,
+        purpose=suite.purpose,
     )
 
 

@@ -126,6 +126,7 @@ class SummaryRow:
         unscored: Prompts that could not be scored; they are in no value.
         interval: `wilson` or `bootstrap`.
         higher_is_better: None where neither is.
+        purpose: What the prompts of the suite are for, see `suite.PURPOSES`; empty for averages of suites.
     """
 
     suite: str
@@ -139,6 +140,7 @@ class SummaryRow:
     unscored: int
     interval: str
     higher_is_better: bool | None
+    purpose: str = ""
 
 
 @dataclass(frozen=True)

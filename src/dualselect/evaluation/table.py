@@ -33,12 +33,12 @@ def agreement_table(found: Mapping[tuple[str, str, str], Agreement]) -> str:
 
 
 def difference_table(found: Sequence[Difference]) -> str:
-    """Differences over all categories, paired, with their 95% interval; marked where it does not hold zero."""
+    """Differences over all categories, paired, with their 95% interval; marked where there is one without zero."""
     cells = [("suite", "metric", "judge", "difference", "of", "left out", "")]
     for one in found:
         if one.row.category:
             continue
-        apart = one.low > 0 or one.high < 0
+        apart = one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
         better = (one.value > 0) == one.row.higher_is_better
         direction = "differs" if one.row.higher_is_better is None else "better" if better else "worse"
         left_out = f"{one.left_out:,}" if one.left_out else ""
@@ -91,11 +91,14 @@ def _value(row: SummaryRow) -> str:
     return _with_interval(row, row.value, row.low, row.high)
 
 
-def _with_interval(row: SummaryRow, value: float, low: float, high: float, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    if row.interval == "wilson":
-        return f"{100 * value:{sign}.0f}% [{100 * low:{sign}.0f}, {100 * high:{sign}.0f}]"
-    return f"{value:{sign}.3g} [{low:{sign}.3g}, {high:{sign}.3g}]"
+def _with_interval(
+    row: SummaryRow, value: float, low: float | None, high: float | None, *, signed: bool = False
+) -> str:
+    scale, shown, unit = (100, ".0f", "%") if row.interval == "wilson" else (1, ".3g", "")
+    if signed:
+        shown = f"+{shown}"
+    ends = "" if low is None or high is None else f" [{scale * low:{shown}}, {scale * high:{shown}}]"
+    return f"{scale * value:{shown}}{unit}{ends}"
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> str:

@@ -4,7 +4,7 @@ A preference v is 1 where the candidate wins, 0 where the baseline does, 0.5 for
 so the baseline itself has 50. Swapping candidate and baseline turns every number x into 100 - x, to the last bit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ _DRAWN = 1_000_000
 
 @dataclass(frozen=True)
 class WinRate:
-    """A win rate with its 95% interval, a percentile bootstrap over prompts.
+    """A win rate with its 95% interval, a percentile bootstrap over prompts and, where there are several, runs.
 
     Attributes:
         value: In [0, 100]; None when it cannot be told, for the `reason`.
@@ -70,14 +70,20 @@ def average_win_rate(suites: Sequence[Sequence[Verdict]], *, resamples: int = RE
     random = np.random.default_rng(seed)
     samples = np.zeros(resamples)
     for one in margins:
-        samples += np.concatenate([drawn @ (sign * one) for drawn in _draws(random, len(one), resamples)]) / len(one)
+        drawn = _draws(random, range(len(one)), [""] * len(one), resamples)
+        samples += np.concatenate([weights @ (sign * one) for weights in drawn]) / len(one)
     total = sum(float((sign * one).mean()) for one in margins)
     values = np.array([total, *np.quantile(samples, [0.025, 0.975])]) / len(margins)
     return WinRate(*_rates(sign, values), count, unscored)
 
 
 def length_controlled_win_rate(
-    pairs: Sequence[Pair], preferences: Sequence[Verdict], *, resamples: int = RESAMPLES, seed: int = 0
+    pairs: Sequence[Pair],
+    preferences: Sequence[Verdict],
+    *,
+    runs: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> WinRate:
     """The win rate that the judge would give if both responses were always as long as each other.
 
@@ -85,33 +91,43 @@ def length_controlled_win_rate(
     100 * sigmoid(a). It is in the spirit of length-controlled AlpacaEval (arXiv 2404.04475) without its terms for
     models and instructions. Swapping the responses turns a into -a and leaves b.
 
+    Runs and prompts are crossed, as in `intervals.mean_over_seeds`: one fit takes the pairs of all runs, and each
+    bootstrap sample draws runs and, for all of them, prompts.
+
     Args:
-        pairs: First the candidate's response, then the baseline's.
+        pairs: First the candidate's response, then the baseline's; pairs of the same `id` are of the same prompt.
         preferences: Their verdicts, in the same order.
+        runs: The run that each pair is of; None is one run.
         resamples: Bootstrap samples.
         seed: Of the samples.
     """
-    scored = [(pair, verdict) for pair, verdict in zip(pairs, preferences, strict=True) if verdict.value is not None]
+    everything = zip(pairs, preferences, runs or [""] * len(pairs), strict=True)
+    scored = [(pair, verdict, run) for pair, verdict, run in everything if verdict.value is not None]
     unscored = len(pairs) - len(scored)
-    margins = _margins([verdict for _, verdict in scored])
-    lengths = np.array([float(len(pair.first) - len(pair.second)) for pair, _ in scored])
-    if not len(scored):
+    if not scored:
         return WinRate(None, None, None, 0, unscored, "no preference could be scored")
+    lengths = np.array([float(len(pair.first) - len(pair.second)) for pair, _, _ in scored])
+    margins = _margins([verdict for _, verdict, _ in scored])
+    sign = _orientation(margins, lengths)
+    margins = sign * margins
+    drawn = _draws(
+        np.random.default_rng(seed), [pair.id for pair, _, _ in scored], [run for _, _, run in scored], resamples
+    )
     if not lengths.any():  # nothing to control for
-        return win_rate(preferences, resamples=resamples, seed=seed)
-    if len(set(lengths)) == 1:
+        value = float(margins.mean())
+        samples = [weights @ margins / weights.sum(1) for weights in drawn]
+    elif len(set(lengths)) == 1:
         reason = "every pair differs by the same length, so that nothing tells length from quality"
         return WinRate(None, None, None, len(scored), unscored, reason)
-    sign = _orientation(margins, lengths)
-    margins, z = sign * margins, sign * lengths / np.sqrt((lengths**2).mean())
-    fitted = _fitted(margins, z, np.ones((1, len(z))))
-    if not np.isfinite(fitted).all():
-        reason = "no finite fit: the difference in length, or one side winning, explains every preference"
-        return WinRate(None, None, None, len(scored), unscored, reason)
-    drawn = _draws(np.random.default_rng(seed), len(z), resamples)
-    samples = np.concatenate([_fitted(margins, z, weights, clip=True) for weights in drawn])
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return WinRate(*_rates(sign, np.array([fitted[0], low, high])), len(scored), unscored)
+    else:
+        z = sign * lengths / np.sqrt((lengths**2).mean())
+        value = float(_fitted(margins, z, np.ones((1, len(z))))[0])
+        if not np.isfinite(value):
+            reason = "no finite fit: the difference in length, or one side winning, explains every preference"
+            return WinRate(None, None, None, len(scored), unscored, reason)
+        samples = [_fitted(margins, z, weights, clip=True) for weights in drawn]
+    low, high = np.quantile(np.concatenate(samples), [0.025, 0.975])
+    return WinRate(*_rates(sign, np.array([value, low, high])), len(scored), unscored)
 
 
 def _margins(preferences: Sequence[Verdict]) -> np.ndarray:
@@ -136,12 +152,28 @@ def _rates(sign: float, margins: np.ndarray) -> tuple[float, float, float]:
     return (value, low, high) if sign > 0 else (100.0 - value, 100.0 - high, 100.0 - low)
 
 
-def _draws(random: np.random.Generator, count: int, resamples: int) -> Iterator[np.ndarray]:
-    """How often each prompt is in each bootstrap sample, [samples at once, count], so that memory stays small."""
-    at_once = max(1, _DRAWN // count)
+def _draws(
+    random: np.random.Generator, prompts: Sequence[Hashable], runs: Sequence[str], resamples: int
+) -> Iterator[np.ndarray]:
+    """How often each pair is in each bootstrap sample, [samples at once, pairs], so that memory stays small.
+
+    Runs and prompts are drawn apart, and a pair is in the sample as often as its run times its prompt; a sample that
+    holds no pair at all is left out.
+    """
+    (of_prompt, prompt_count), (of_run, run_count) = _numbered(prompts), _numbered(runs)
+    at_once = max(1, _DRAWN // len(of_prompt))
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
-        yield random.multinomial(count, np.full(count, 1 / count), size).astype(np.float64)
+        drawn_runs = random.multinomial(run_count, np.full(run_count, 1 / run_count), size)
+        drawn_prompts = random.multinomial(prompt_count, np.full(prompt_count, 1 / prompt_count), size)
+        weights = (drawn_runs[:, of_run] * drawn_prompts[:, of_prompt]).astype(np.float64)
+        yield weights[weights.any(1)]
+
+
+def _numbered(names: Sequence[Hashable]) -> tuple[list[int], int]:
+    """The names as numbers, in the order of first coming up, and how many there are."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return [places[name] for name in names], len(places)
 
 
 def _fitted(margins: np.ndarray, z: np.ndarray, weights: np.ndarray, *, clip: bool = False) -> np.ndarray:

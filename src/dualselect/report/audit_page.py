@@ -113,7 +113,7 @@ def _row_table(summary: AuditSummary, lines: list[dict[str, Any]], texts: dict[i
                     _said(line["risky"]) if "risky" in line else None,
                 ],
                 "texts": texts.get(line["row"], []),
-                "secret": line["kind"] == "risky" or (line["conflict"] and line["kind"] not in HARMLESS_KINDS),
+                "secret": line["conflict"] or line["kind"] not in HARMLESS_KINDS,
                 "history": [
                     *(["category", it["category"], _short(it["cosine"])] for it in line["conflict_categories"]),
                     *(["reference", it["id"], _short(it["cosine"])] for it in line["conflict_references"]),

@@ -1,6 +1,6 @@
 """The numbers of evaluations and comparisons: one cell per measure and model, in percent where it is a rate."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,9 +13,6 @@ RATES = {
 }  # fmt: skip
 SAFETY = ("safety_average", "refusal_rate", "attack_success_rate", "harmfulness")
 UTILITY = ("exact_match_flexible", "exact_match", "preference_accuracy", "win_rate")
-
-
-_ENDS = ("value", "low", "high")
 
 
 class Measure(NamedTuple):
@@ -48,7 +45,9 @@ class Cell:
         unscored: Prompts without a verdict.
         percent: Whether the scale is percent.
         higher_is_better: None where neither is.
-        difference: To the baseline of a comparison: value, low, high; None where there is none.
+        difference: To the baseline of a comparison: value, low, high (None where its ends are not known); None where
+            there is none.
+        purpose: What the prompts are for; empty where nothing says it.
     """
 
     value: float | None
@@ -58,17 +57,18 @@ class Cell:
     unscored: int
     percent: bool
     higher_is_better: bool | None
-    difference: tuple[float, float, float] | None = None
+    difference: tuple[float, float | None, float | None] | None = None
+    purpose: str = ""
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> "Cell":
         """From an entry of an evaluation's summary or a row of a comparison."""
         scale = 100 if entry["metric"] in RATES else 1
-        value, low, high = (None if (found := entry[name]) is None else found * scale for name in _ENDS)
+        value, low, high = _scaled(entry, scale)
         apart = entry.get("difference")
         return cls(
             value, low, high, entry["count"], entry["unscored"], scale == 100, entry["higher_is_better"],
-            None if apart is None else (apart["value"] * scale, apart["low"] * scale, apart["high"] * scale),
+            None if apart is None else _scaled(apart, scale), entry.get("purpose", ""),
         )  # fmt: skip
 
     @property
@@ -88,11 +88,16 @@ class Cell:
         """The difference to the baseline and its interval, empty when there is none."""
         if self.difference is None:
             return ""
-        value, low, high = (("+" if end > 0 else "") + self._shown(end) for end in self.difference)
-        return f"{value} [{low}, {high}]"
+        value, *ends = (("+" if end > 0 else "") + self._shown(end) for end in self.difference if end is not None)
+        return f"{value} [{', '.join(ends)}]" if ends else value
 
     def _shown(self, number: float) -> str:
         return f"{number:.0f}" if self.percent else f"{number:.3g}"
+
+
+def _scaled(entry: dict[str, Any], scale: float) -> tuple[Any, Any, Any]:
+    value, low, high = (None if (found := entry[name]) is None else found * scale for name in ("value", "low", "high"))
+    return value, low, high
 
 
 @dataclass(frozen=True)
@@ -158,18 +163,34 @@ def _with_direction(title: str, higher_is_better: bool | None) -> str:
     return title if higher_is_better is None else f"{title} {'↑' if higher_is_better else '↓'}"
 
 
-def trade_off(numbers: Numbers) -> tuple[Measure, Measure] | None:
-    """The first measure of utility and the first of safety that two models or more have both of."""
-    for safety in _first(numbers, SAFETY):
-        for utility in _first(numbers, UTILITY):
+def trade_off(numbers: Numbers, averaged: Sequence[str] = ()) -> tuple[Measure, Measure] | None:
+    """The first measure of utility and the first of safety that two models or more have both of.
+
+    What has no direction is neither, harmful suites come before chats as safety, and a win rate of harmful prompts, of
+    several suites or of one that safety is made of is no utility.
+
+    Args:
+        numbers: Of the models.
+        averaged: Names of the suites that Safety Avg is over.
+    """
+    purposes = {
+        measure: cell.purpose
+        for cells in numbers.values()
+        for measure, cell in cells.items()
+        if cell.higher_is_better is not None
+    }
+    for safety in sorted(_first(purposes, SAFETY), key=lambda measure: purposes[measure] == "chat"):
+        for utility in _first(purposes, UTILITY):
+            about_safety = utility.suite in (safety.suite, *averaged) or (
+                utility.metric == "win_rate" and purposes[utility] in ("harmful", "")
+            )
             both = [cells for cells in numbers.values() if _has(cells, safety) and _has(cells, utility)]
-            if len(both) > 1:
+            if not about_safety and len(both) > 1:
                 return utility, safety
     return None
 
 
-def _first(numbers: Numbers, metrics: Sequence[str]) -> list[Measure]:
-    known = measures_of(numbers)
+def _first(known: Collection[Measure], metrics: Sequence[str]) -> list[Measure]:
     return [measure for metric in metrics for measure in known if measure.metric == metric]
 
 

@@ -61,7 +61,12 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
         names=[run.name for run in runs] + [comparison.name for comparison in comparisons],
         measured=_measured(overall(evaluations)),
         comparisons=[
-            {"name": it.name, "path": it.path, "content": it.content, "measured": _measured(compared(it.content))}
+            {
+                "name": it.name,
+                "path": it.path,
+                "content": it.content,
+                "measured": _measured(compared(it.content), it.content.get("average", ())),
+            }
             for it in comparisons
         ],
         categories=_categories(evaluations),
@@ -90,13 +95,13 @@ def page_environment() -> Environment:
     return environment
 
 
-def _measured(numbers: Numbers) -> dict[str, Any] | None:
+def _measured(numbers: Numbers, averaged: Sequence[str] = ()) -> dict[str, Any] | None:
     """The table and the figure of some models; None when nothing was measured."""
-    return {"grid": headline(numbers), "pareto": _trade_off(numbers)} if any(numbers.values()) else None
+    return {"grid": headline(numbers), "pareto": _trade_off(numbers, averaged)} if any(numbers.values()) else None
 
 
-def _trade_off(numbers: Numbers) -> dict[str, Any] | None:
-    measures = trade_off(numbers)
+def _trade_off(numbers: Numbers, averaged: Sequence[str]) -> dict[str, Any] | None:
+    measures = trade_off(numbers, averaged)
     if measures is None:
         return None
     across, up = measures

@@ -16,6 +16,7 @@ TEXT_LIMIT = 8_000
 CHOICES = 40
 """A column that can be filtered by value has no more different ones than these."""
 HARMLESS_KINDS = {"task", "lookalike", "chat"}
+"""Kinds of built-in rows whose texts are shown at once, unless something was found against the row."""
 OPEN_METRICS = {"over_refusal_rate", "exact_match", "exact_match_flexible"}
 """A suite that one of these measures has harmless prompts; the texts of all others open on click."""
 NAMES: dict[str, dict[float, str]] = {"refusal": {1: "refused", 0: "not refused"}, "unsafe": {1: "unsafe", 0: "safe"}}
@@ -112,7 +113,7 @@ def task_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Table:
                     row.dropped, _short(last.cosine), _short(last.score), _short(last.loss), last.why,
                 ],
                 "texts": _texts_of(texts, run, "task_data", row.id),
-                "secret": row.kind == "risky" or (row.dropped > 0 and row.kind not in HARMLESS_KINDS),
+                "secret": row.dropped > 0 or row.kind not in HARMLESS_KINDS,
                 "history": [
                     [
                         offer.step,
