@@ -110,17 +110,17 @@ def evaluate(
         measured = [(suite, measuring.suite(suite)) for suite in chosen]
         evaluation = _evaluation(responder, settings, single, measured)
         write_evaluation(path, evaluation)  # a pairwise judge that fails takes nothing of it away
-        for judge in pairwise if other is not None else ():
-            compared = preferences(evaluation, other, judge, store, progress=progress)
-            evaluation = replace(
-                evaluation,
-                summary=evaluation.summary + win_rates(compared, judge, average=average),
-                judges=[*evaluation.judges, JudgeRecord(judge.name, "preference", judge.prompt_hash)],
-                baseline=other.model,
-                preferences=evaluation.preferences + preference_records(compared, judge),
-            )
-    if pairwise:
-        write_evaluation(path, evaluation)
+        if other is not None and pairwise:
+            for judge in pairwise:
+                compared = preferences(evaluation, other, judge, store, progress=progress)
+                evaluation = replace(
+                    evaluation,
+                    summary=evaluation.summary + win_rates(compared, judge, average=average),
+                    judges=[*evaluation.judges, JudgeRecord(judge.name, "preference", judge.prompt_hash)],
+                    baseline=other.model,
+                    preferences=evaluation.preferences + preference_records(compared, judge),
+                )
+            write_evaluation(path, evaluation)
     return path
 
 
