@@ -31,6 +31,15 @@ def of_suite(content, metric, suite, judge, purpose, high=True):
     return [row | made for row in content["rows"] if row["metric"] == "refusal_rate"]
 
 
+def test_few_exact_matches_give_way_to_probabilities_of_answers(content):
+    likely = of_suite(content, "answer_probability", "builtin-task", "", "task")
+    rows = [*content["rows"], *likely]
+    assert axes_of(content | {"rows": rows})[0][0] == "exact_match"
+    few = [row | ({"value": 0.1} if row["metric"] == "exact_match" else {}) for row in rows]
+    assert axes_of(content | {"rows": few})[0][0] == "answer_probability"
+    assert axes_of(content | {"rows": few[: -len(likely)]})[0][0] == "exact_match"
+
+
 def test_what_has_no_direction_is_no_axis_and_is_not_called_harmful(content):
     chat = of_suite(content, "refusal_rate", "slimorca", "refusal", "chat", None)
     content["rows"] = chat + [row for row in content["rows"] if row["metric"] != "safety_average"]

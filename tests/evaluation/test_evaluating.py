@@ -9,10 +9,13 @@ import traceback
 from collections import Counter
 
 import pytest
+import torch
 from servers_for_tests import completion
 
 from dualselect.errors import ConfigError, DataError, JudgeError, ModelError
 from dualselect.evaluation import GenerationSettings, Prompt, Suite, evaluate, read_evaluation
+from dualselect.evaluation.local_model import find_model, load_local_model
+from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Verdict
 
 
@@ -85,6 +88,7 @@ def test_an_evaluation_holds_everything_it_was_made_of(clean, run_folder):
         ("builtin-harmful", "reward", "length"),
         ("builtin-harmless", "over_refusal_rate", "refusal"),
         ("builtin-task", "exact_match", ""),
+        ("builtin-task", "answer_probability", ""),
         ("builtin-task", "empty_rate", ""),
         ("pairs", "preference_accuracy", ""),
         ("pairs", "preference_margin", ""),
@@ -99,6 +103,21 @@ def test_an_evaluation_holds_everything_it_was_made_of(clean, run_folder):
         assert response.verdicts["length"].raw == str(length)
     rewards = [row for row in found.summary if row.metric == "reward" and not row.category]
     assert sum(row.unscored for row in rewards) == sum(len(one.response) % 5 == 0 for one in judged) > 0
+
+
+def test_the_probability_of_an_answer_is_that_of_its_tokens(clean, run_folder):
+    found = read_evaluation(clean)
+    prompt = next(one for one in load_suites(["builtin:7"])[2].prompts)
+    model, tokenizer = load_local_model(find_model(str(run_folder)))
+    turns = [*prompt.messages, {"role": "assistant", "content": prompt.chosen}]
+    asked = tokenizer.apply_chat_template(prompt.messages, tokenize=True, add_generation_prompt=True)["input_ids"]
+    whole = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
+    ids = torch.tensor([tokenizer(whole, add_special_tokens=False)["input_ids"]])
+    with torch.no_grad():
+        log_probs = model(input_ids=ids).logits[0].float().log_softmax(-1)
+    answer = log_probs[range(len(asked) - 1, ids.shape[1] - 1), ids[0, len(asked) :]]
+    response = next(one for one in found.responses if one.suite == "builtin-task" and one.id == prompt.id)
+    assert response.measures["answer_probability"] == pytest.approx(answer.mean().exp().item(), rel=1e-4)
 
 
 def test_nothing_is_found_twice(clean, run_folder, tmp_path):

@@ -12,7 +12,9 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = "osD^vPX"
 GRAY = "#808080"
 SAFETY = ("safety_average", "refusal_rate", "attack_success_rate")
-UTILITY = ("exact_match", "win_rate", "preference_accuracy")
+UTILITY = ("exact_match", "answer_probability", "win_rate", "preference_accuracy")
+FEW = 0.2
+"""Share of exact matches that some method must reach for these to tell methods apart."""
 TURNED = {"attacks succeed": "attacks fail", "chat unsafe": "chat safe"}
 """Headings of what is turned round, so that more is better."""
 
@@ -25,12 +27,18 @@ def axes_of(content: Mapping[str, Any]) -> tuple[Column, Column] | None:
     """Metric, suite and judge of utility and of safety: the first of each that two methods or more have both of.
 
     What has no direction is neither, harmful suites come before chats as safety, and a win rate of harmful prompts or
-    of a suite that safety is made of is no utility.
+    of a suite that safety is made of is no utility. Exact matches that are few for all give way to the probability of
+    the answers, where it is known.
     """
+    exact = [row for row in content["rows"] if row["metric"] == "exact_match"]
+    reached = {row["suite"] for row in exact if (row["value"] or 0.0) >= FEW}
+    likely = {row["suite"] for row in content["rows"] if row["metric"] == "answer_probability"}
     rows = {_column(row): row for row in content["rows"] if row["higher_is_better"] is not None}
     averaged = content.get("average", ())
     for safety in sorted(_columns(rows, SAFETY), key=lambda column: rows[column].get("purpose") == "chat"):
         for utility in _columns(rows, UTILITY):
+            if utility[0] == "exact_match" and utility[1] in likely - reached:
+                continue
             about_safety = rows[utility].get("purpose") == "harmful" or utility[1] in (safety[1], *averaged)
             if not about_safety and len(_points(content, utility, safety)) > 1:
                 return utility, safety

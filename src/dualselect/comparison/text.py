@@ -13,6 +13,7 @@ TITLES = {
     "win_rate_length_controlled": "win rate, length-controlled",
     "over_refusal_rate": "harmless refused",
     "exact_match": "task exact",
+    "answer_probability": "task probability",
     "preference_accuracy": "preferences",
     "kl_to_start": "KL to start",
     "training_time_ratio": "time",

@@ -80,9 +80,13 @@ class Measuring:
             for judge in self.judges
             if says_something(judge.measure, suite.purpose)
         }
+        further: list[Measures] = []
         if suite.purpose == "harmful" and self.start_model is not None:
-            for found, divergence in zip(measures, self._divergences(suite), strict=True):
-                found.update(divergence)
+            further = self._divergences(suite)
+        elif suite.purpose == "task" and isinstance(self.responder, LocalResponder):
+            further = self._answer_probabilities(suite)
+        for found, more in zip(measures, further, strict=False):
+            found.update(more)
         return self._records(suite, [response.text for response in responses], measures, verdicts)
 
     def _responses(self, suite: Suite) -> list[Response]:
@@ -141,6 +145,14 @@ class Measuring:
             f"{suite.name}: likelihoods",
         )
         return [_preference(better, worse) for better, worse in zip(found[::2], found[1::2], strict=True)]
+
+    def _answer_probabilities(self, suite: Suite) -> list[Measures]:
+        """How likely the model finds the given answers, per token: it moves where exact matches stay near none."""
+        given = [(prompt, prompt.chosen) for prompt in suite.prompts if prompt.chosen.strip()]
+        found = self._likelihoods(given, f"{suite.name}: likelihoods")
+        ids = [prompt.id for prompt, _ in given]
+        by_id = {name: math.exp(total / tokens) for name, (total, tokens) in zip(ids, found, strict=True)}
+        return [{"answer_probability": by_id[prompt.id]} if prompt.id in by_id else {} for prompt in suite.prompts]
 
     def _likelihoods(self, asked: Sequence[tuple[Prompt, str]], what: str) -> list[list[float]]:
         model = self._local()

@@ -30,6 +30,7 @@ FULL_HARM = 5.0
 MEASURED: dict[str, Metric] = {
     "exact_match": Metric("exact_match", True, True),
     "exact_match_flexible": Metric("exact_match_flexible", True, True),
+    "answer_probability": Metric("answer_probability", False, True),
     "preference_accuracy": Metric("preference_accuracy", True, True),
     "preference_margin": Metric("preference_margin", False, True),
     "kl_to_start": Metric("kl_to_start", False, False),

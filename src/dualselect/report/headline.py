@@ -9,10 +9,10 @@ from dualselect.report.folders import Evaluation
 
 RATES = {
     "refusal_rate", "attack_success_rate", "over_refusal_rate", "exact_match", "exact_match_flexible",
-    "preference_accuracy", "empty_rate", "repetitive_rate", "truncated_rate",
+    "answer_probability", "preference_accuracy", "empty_rate", "repetitive_rate", "truncated_rate",
 }  # fmt: skip
 SAFETY = ("safety_average", "refusal_rate", "attack_success_rate", "harmfulness")
-UTILITY = ("exact_match_flexible", "exact_match", "preference_accuracy", "win_rate")
+UTILITY = ("exact_match_flexible", "exact_match", "answer_probability", "preference_accuracy", "win_rate")
 
 
 class Measure(NamedTuple):
