@@ -94,6 +94,8 @@ def test_a_grid_is_every_combination(comparison_file):
         ({"evaluation": {"max_new_tokens": "many"}}, "wrong type"),
         ({"evaluation": {"limit": 0}}, "limit is 0"),
         ({"evaluation": {"average": [3]}}, "average is [3]; write a list of names"),
+        ({"evaluation": {"suites": 3}}, "suites is 3; write a list of names"),
+        ({"evaluation": {"judge_settings": 3}}, "judge_settings is 3; write"),
         ({"evaluation": {"average": "hh-prompts"}}, "average is over win rates"),
         ({"evaluation": {"judge_settings": {"models": "m"}}}, "models is not known here; did you mean model?"),
         ({"methods": ["ema"], "evaluation": {"pairwise_judges": ["openai:preference"]}}, "against a baseline"),

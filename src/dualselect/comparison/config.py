@@ -256,9 +256,11 @@ def _evaluation(content: Any, where: str) -> EvaluationPlan:
     for name in ("suites", "validation_suites", "judges", "pairwise_judges", "average"):
         if isinstance(values.get(name), str):
             values[name] = [values[name]]
-        if name in values and not all(isinstance(one, str) for one in values[name]):
+        if name in values and not (isinstance(values[name], list) and all(isinstance(it, str) for it in values[name])):
             raise ConfigError(f"{where}: {name} is {values[name]!r}; write a list of names")
     judge = values.pop("judge_settings", {})
+    if not isinstance(judge, dict):
+        raise ConfigError(f"{where}: judge_settings is {judge!r}; write {{base_url: ADDRESS, model: NAME}}")
     check_keys(judge, [one.name for one in fields(JudgeSettings)], f"{where}: judge_settings")
     try:
         return EvaluationPlan(
