@@ -14,9 +14,11 @@ from servers_for_tests import completion
 
 from dualselect.errors import ConfigError, DataError, JudgeError, ModelError
 from dualselect.evaluation import GenerationSettings, Prompt, Suite, evaluate, read_evaluation
+from dualselect.evaluation.likelihood import Asked, token_rows
 from dualselect.evaluation.local_model import find_model, load_local_model
 from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Verdict
+from dualselect.losses import IGNORED_LABEL
 
 
 SHORT = GenerationSettings(max_new_tokens=6, batch_size=4)
@@ -107,15 +109,14 @@ def test_an_evaluation_holds_everything_it_was_made_of(clean, run_folder):
 
 def test_the_probability_of_an_answer_is_that_of_its_tokens(clean, run_folder):
     found = read_evaluation(clean)
-    prompt = next(one for one in load_suites(["builtin:7"])[2].prompts)
+    prompt = load_suites(["builtin:7"])[2].prompts[0]
     model, tokenizer = load_local_model(find_model(str(run_folder)))
-    turns = [*prompt.messages, {"role": "assistant", "content": prompt.chosen}]
-    asked = tokenizer.apply_chat_template(prompt.messages, tokenize=True, add_generation_prompt=True)["input_ids"]
-    whole = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
-    ids = torch.tensor([tokenizer(whole, add_special_tokens=False)["input_ids"]])
+    row = token_rows([Asked(prompt.messages, prompt.chosen)], tokenizer, "chat")[0]
     with torch.no_grad():
-        log_probs = model(input_ids=ids).logits[0].float().log_softmax(-1)
-    answer = log_probs[range(len(asked) - 1, ids.shape[1] - 1), ids[0, len(asked) :]]
+        log_probs = model(input_ids=torch.tensor([row["input_ids"]])).logits[0].float().log_softmax(-1)
+    answer = torch.stack(
+        [log_probs[place, label] for place, label in enumerate(row["labels"][1:]) if label != IGNORED_LABEL]
+    )
     response = next(one for one in found.responses if one.suite == "builtin-task" and one.id == prompt.id)
     assert response.measures["answer_probability"] == pytest.approx(answer.mean().exp().item(), rel=1e-4)
 
