@@ -13,8 +13,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from dualselect.data import tokenize
-from dualselect.data.tokens import PromptFormat
+from dualselect.data.tokens import PromptFormat, batch_tokenizer
 from dualselect.evaluation.suite import Turns
 from dualselect.losses import IGNORED_LABEL
 
@@ -29,15 +28,13 @@ class Asked:
 
 def token_rows(asked: Sequence[Asked], tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat) -> Dataset:
     """Prompts and responses as tokens, supervised on the responses; one row for each, in order."""
-    rows = [
-        {"prompt": one.prompt, "completion": [{"role": "assistant", "content": one.response}], "id": str(number)}
-        for number, one in enumerate(asked)
-    ]
-    tokens = tokenize(
-        Dataset.from_list(rows), tokenizer, max_length=None, prompt_format=prompt_format, name="responses"
-    ).dataset
-    assert len(tokens) == len(asked)  # none is blank and none is cut
-    return tokens
+    columns = {
+        "prompt": [one.prompt for one in asked],
+        "completion": [[{"role": "assistant", "content": one.response}] for one in asked],
+    }
+    read = batch_tokenizer(tokenizer, max_length=None, prompt_format=prompt_format, name="responses")
+    tokens = read(columns, range(len(asked)))
+    return Dataset.from_dict({name: tokens[name] for name in ("input_ids", "labels")})
 
 
 def log_likelihoods(
