@@ -13,7 +13,7 @@ from dualselect.auditing import bearings
 from dualselect.auditing.bearings import kept_count, unit_cosines
 from dualselect.auditing.engine import OPENING_TOKENS, adapted, token_rows
 from dualselect.auditing.measuring import Measuring
-from dualselect.auditing.pool import prepare_pool
+from dualselect.auditing.pool import calibration_positions, prepare_pool
 from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data import as_conversations, tokenize
@@ -62,7 +62,10 @@ class Prepared:
         lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
         self.context = adapted(model, lora, self.tokenizer.pad_token_id, self.config)
         self.engine = self.context.__enter__()
-        settings = AuditSettings(score="opening")
+        settings = AuditSettings(score="opening", all_scores=contrast == "compliance")
+        self.trained = {}
+        train = self.engine.train
+        self.engine.train = lambda rows, steps, what: (self.trained.update({what: rows}), train(rows, steps, what))[1]
         self.found = prepare(
             self.engine, self.pool, self.task_tokens, self.tokenizer, settings, controls=contrast == "compliance"
         )
@@ -76,7 +79,7 @@ class Prepared:
 
     def measuring(self):
         found = self.found
-        return Measuring(self.engine, found.bearings, self.tokenizer, found.answers, found.warm, found.control)
+        return Measuring(self.engine, found.bearings, self.tokenizer, found.answers, found.warm, found.tuned)
 
 
 @pytest.fixture(scope="module", params=["compliance", "none"])
@@ -170,19 +173,30 @@ def test_openings_and_answers_are_losses_of_the_first_tokens(prepared):
     assert found["answer_loss"][3] == pytest.approx(np.mean(answers), abs=1e-5)
 
 
-def test_the_control_is_the_loss_under_another_adapter_and_leaves_the_model_alone(prepared):
+def test_other_losses_are_those_under_another_adapter_and_leave_the_model_alone(prepared):
     measuring = prepared.measuring()
-    if measuring.control is None:
-        return
+    asked = prepared.config.reference_contrast == "compliance"
+    assert set(measuring.tuned) == ({"control_loss", "complied_loss"} if asked else set())
     before = prepared.engine.parameters()
     found = measuring.numbers(prepared.task_tokens, list(prepared.task))
     assert torch.equal(prepared.engine.parameters(), before)
-    assert not torch.equal(measuring.control, measuring.warm)
-    prepared.engine.set_parameters(measuring.control)
-    assert found["control_loss"][0] == pytest.approx(
-        one_gradient(prepared.engine, prepared.task_tokens[0])[0], abs=1e-5
-    )
+    for name, adapter in measuring.tuned.items():
+        assert not torch.equal(adapter, measuring.warm)
+        prepared.engine.set_parameters(adapter)
+        assert found[name][0] == pytest.approx(one_gradient(prepared.engine, prepared.task_tokens[0])[0], abs=1e-5)
     prepared.engine.set_parameters(measuring.warm)
+    assert np.isnan(found["complied_loss"]).all() != asked
+
+
+def test_what_is_calibrated_on_is_not_trained_on(prepared):
+    pool, kept = prepared.pool, [it["selected"] for it in prepared.found.references]
+    held_out = calibration_positions(pool.by_length, [place for place, it in enumerate(kept) if it])
+    for name, rows in (("control_loss", pool.tokens), ("complied_loss", pool.contrasts)):
+        if name in prepared.found.tuned:
+            known = [list(row["input_ids"]) for row in token_rows(rows, held_out)]
+            trained = [list(row["input_ids"]) for row in prepared.trained[f"Fine-tuning for {name}"]]
+            assert trained
+            assert not [row for row in trained if row in known]
 
 
 def test_it_is_saved_whole_and_read_as_it_was(prepared, tmp_path):

@@ -26,6 +26,7 @@ def test_published_is_the_papers_task_score():
 
 
 NO_CONFLICT = {name: [0, 0] for name in ("loss", "contrast_cosine", "opening_loss", "answer_loss")}
+ALIKE = {name: [0, 0] for name in ("loss", "control_loss", "complied_loss")}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,9 @@ NO_CONFLICT = {name: [0, 0] for name in ("loss", "contrast_cosine", "opening_los
         ("nearest", {"nearest_unsafe": [0.9, 0.9], "nearest_safe": [0.1, 0.5]}, 0),
         ("categories", {"categories": [[0.5, -0.9, 0.5], [0.0, 0.0, 0.0]]}, 0),
         ("opening", {"opening_loss": [1.0, 4.0], "answer_loss": [2.0, 1.0]}, 1),
+        ("tuned", {"control_loss": [3.0, 3.0], "complied_loss": [2.0, 1.0]}, 1),
+        ("standardized_tuned", ALIKE | {"loss": [0.0, 1.0]}, 1),
+        ("standardized_tuned", ALIKE | {"complied_loss": [1.0, 0.0]}, 1),
         ("standardized", NO_CONFLICT | {"loss": [0.0, 1.0]}, 1),
         ("standardized", NO_CONFLICT | {"opening_loss": [0.0, 1.0]}, 1),
         ("standardized_gradients", {"loss": [0, 0], "safe_cosine": [0.0, -1.0], "contrast_cosine": [0, 0]}, 1),

@@ -174,7 +174,7 @@ def _audit(
         prepared = _prepared(engine, pool, survey, tokenizer, settings, prepared_file, fingerprint)
         engine.set_parameters(prepared.warm)
         answers = prepared.answers if settings.with_answers else []
-        measuring = Measuring(engine, prepared.bearings, tokenizer, answers, prepared.warm, prepared.control)
+        measuring = Measuring(engine, prepared.bearings, tokenizer, answers, prepared.warm, prepared.tuned)
         score_rows(rows, survey, measuring, prepared, store, settings)
     counts = write_rows(
         folder,

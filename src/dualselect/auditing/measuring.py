@@ -16,8 +16,8 @@ from dualselect.data.tokens import batch_tokenizer
 from dualselect.losses import IGNORED_LABEL
 
 
-CONTROL = "control_loss"
-"""The number of a row that no score uses: its loss after a short fine-tuning on the safe pool."""
+CONTROL, COMPLIED = "control_loss", "complied_loss"
+"""The numbers of a row that are taken with other adapters."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Measuring:
         tokenizer: The model's.
         answers: Safe answers of the pool that the rows' prompts are tried with; none to leave `answer_loss` out.
         warm: The adapter after the warm-up, shape (P,).
-        control: The adapter after a short fine-tuning on the pool, shape (P,); None to leave `CONTROL` out.
+        tuned: The adapter that `CONTROL` is taken with and the one of `COMPLIED`, each of shape (P,); either may be
+            left out.
     """
 
     engine: Engine
@@ -38,7 +39,7 @@ class Measuring:
     tokenizer: Any
     answers: Sequence[str]
     warm: Tensor
-    control: Tensor | None
+    tuned: Mapping[str, Tensor]
 
     def tokenize(self, conversations: Sequence[Mapping[str, Any]]) -> list[TokenRow]:
         """Conversations as tokens; rows without a response that fits have no label."""
@@ -59,8 +60,8 @@ class Measuring:
             conversations: The same rows as conversations.
 
         Returns:
-            `NUMBERS` and, where asked for, `CONTROL`, shape (n,); `categories` (n, C); `references`, the cosine to
-            each kept reference, (n, K). What was not asked for is NaN.
+            `NUMBERS`, shape (n,); `categories` (n, C); `references`, the cosine to each kept reference, (n, K). What
+            was not asked for is NaN.
         """
         if not rows:
             return self._of_nothing()
@@ -73,14 +74,13 @@ class Measuring:
             values.setdefault(name, np.full(len(rows), np.nan))
         if self.answers:
             values["answer_loss"] = self._answer_losses(conversations, parts)
-        if self.control is not None:
-            values[CONTROL] = self._control_losses(rows, order, parts)
+        for name, adapter in self.tuned.items():
+            values[name] = self._losses_with(adapter, rows, order, parts)
         return values
 
     def _of_nothing(self) -> dict[str, np.ndarray]:
         wide = {"categories": len(self.bearings.categories), "references": len(self.bearings.kept)}
-        narrow = [*NUMBERS, *([CONTROL] if self.control is not None else [])]
-        return {name: np.empty(0) for name in narrow} | {name: np.empty((0, size)) for name, size in wide.items()}
+        return {name: np.empty(0) for name in NUMBERS} | {name: np.empty((0, size)) for name, size in wide.items()}
 
     def _of_batch(self, rows: Sequence[TokenRow]) -> dict[str, Tensor]:
         found = self.engine.row_gradients(rows)
@@ -90,9 +90,10 @@ class Measuring:
             **self.bearings.numbers(found.gradients),
         }
 
-    def _control_losses(self, rows: Sequence[TokenRow], order: list[int], parts: list[list[int]]) -> np.ndarray:
-        assert self.control is not None
-        self.engine.set_parameters(self.control)
+    def _losses_with(
+        self, adapter: Tensor, rows: Sequence[TokenRow], order: list[int], parts: list[list[int]]
+    ) -> np.ndarray:
+        self.engine.set_parameters(adapter)
         try:
             return _in_order(order, [self.engine.losses([rows[place] for place in part]) for part in parts])
         finally:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dualselect.auditing.bearings import Bearings, take_bearings
 from dualselect.auditing.engine import Engine, TokenRow, token_rows
-from dualselect.auditing.measuring import Measuring
+from dualselect.auditing.measuring import COMPLIED, CONTROL, Measuring
 from dualselect.auditing.pool import Pool, calibration_positions
 from dualselect.auditing.scores import Calibration, Numbers
 from dualselect.auditing.settings import AuditSettings
@@ -37,7 +37,8 @@ class Prepared:
 
     Attributes:
         warm: The adapter after the warm-up, shape (P,).
-        control: The adapter after a short fine-tuning on the pool, shape (P,); None without controls.
+        tuned: The adapter after a short fine-tuning on the pool, and after one on its contrasts, each of shape (P,),
+            by the name of the number that is taken with it; those that are needed.
         bearings: What rows are compared with.
         calibration: Numbers of the pool's own rows.
         conflict_threshold: Cosine to the reference direction under which a row is in conflict.
@@ -47,7 +48,7 @@ class Prepared:
     """
 
     warm: Tensor
-    control: Tensor | None
+    tuned: dict[str, Tensor]
     bearings: Bearings
     calibration: Calibration
     conflict_threshold: float
@@ -67,18 +68,13 @@ def prepare(
         warmup: Task rows for the warm-up.
         tokenizer: The model's.
         settings: What is asked for.
-        controls: Whether the control adapter is needed.
+        controls: Whether the rows' losses after a short fine-tuning on the pool are needed, whatever the score.
     """
     config = engine.config
     contrasts = pool.contrasts if config.reference_contrast != "none" else None
     at_work = ReferencePool(pool.tokens, pool.ids, contrasts, engine.collate, engine.gradients, engine.layout, config)
     start = engine.parameters()
     start_losses = at_work.start_losses(engine.model) if config.preservation_loss == "excess" else None
-    control = None
-    if controls:
-        engine.train(_shuffled(pool, config), _steps(config), "Control: fine-tuning on the pool")
-        control = engine.parameters()
-        engine.set_parameters(start)
     direction = engine.train(warmup, _steps(config), "Warm-up")
     scores = at_work.score(
         engine.model, direction, start_losses=start_losses, start_model=start_model_of(engine.model)
@@ -88,9 +84,14 @@ def prepare(
     bearings = take_bearings(engine, pool, choice, scores.scores, held_out)
     expected = sorted(choice.kept, key=lambda position: (float(scores.losses[position]), position))[:ANSWERS]
     answers = [pool.conversation(position)["completion"][0]["content"] for position in expected]
-    measuring = Measuring(
-        engine, bearings, tokenizer, answers if settings.with_answers else [], engine.parameters(), None
-    )
+    warm = engine.parameters()
+    tuned = {}
+    for name, rows in _tuning_rows(pool, held_out, config, settings, controls=controls).items():
+        engine.set_parameters(start)
+        engine.train(rows, _steps(config), f"Fine-tuning for {name}")
+        tuned[name] = engine.parameters()
+    engine.set_parameters(warm)
+    measuring = Measuring(engine, bearings, tokenizer, answers if settings.with_answers else [], warm, tuned)
     calibration = _calibrate(measuring, pool, held_out, config)
     conflict, of_categories = (
         (calibration.safe[name].mean(0) + calibration.unsafe[name].mean(0)) / 2 for name in ("cosine", "categories")
@@ -113,8 +114,8 @@ def prepare(
         for position, (name, category) in enumerate(zip(pool.ids, pool.categories, strict=True))
     ]
     return Prepared(
-        measuring.warm,
-        control,
+        warm,
+        tuned,
         bearings,
         calibration,
         float(conflict),
@@ -128,10 +129,16 @@ def _steps(config: DualSelectConfig) -> int:
     return max(1, config.selection_warmup_steps)
 
 
-def _shuffled(pool: Pool, config: DualSelectConfig) -> list[TokenRow]:
+def _tuning_rows(
+    pool: Pool, held_out: Sequence[int], config: DualSelectConfig, settings: AuditSettings, *, controls: bool
+) -> dict[str, list[TokenRow]]:
+    """What is fine-tuned on for each number that needs it, without the references that scores are calibrated on."""
+    left_out = set(held_out) if len(held_out) < len(pool.tokens) else set()
     order = torch.randperm(len(pool.tokens), generator=torch.Generator().manual_seed(config.seed)).tolist()
     needed = _steps(config) * config.per_device_train_batch_size * config.gradient_accumulation_steps
-    return token_rows(pool.tokens, order[:needed])
+    chosen = [position for position in order if position not in left_out][:needed]
+    safe = {CONTROL: token_rows(pool.tokens, chosen)} if controls or settings.with_tuning else {}
+    return safe | ({COMPLIED: token_rows(pool.contrasts, chosen)} if settings.with_tuning else {})
 
 
 def _calibrate(measuring: Measuring, pool: Pool, held_out: Sequence[int], config: DualSelectConfig) -> Calibration:
@@ -152,7 +159,7 @@ def _calibrate(measuring: Measuring, pool: Pool, held_out: Sequence[int], config
 def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
     """Write everything into one safetensors file, whole or not at all."""
     bearings = prepared.bearings
-    tensors = {"warm": prepared.warm} | ({} if prepared.control is None else {"control": prepared.control})
+    tensors = {"warm": prepared.warm} | {f"tuned/{name}": it for name, it in prepared.tuned.items()}
     tensors |= {name: getattr(bearings, name) for name in ("directions", "of_categories", "safe", "unsafe")}
     for part in ("safe", "unsafe", "harmless"):
         for name, values in getattr(prepared.calibration, part).items():
@@ -205,7 +212,7 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
     )
     return Prepared(
         tensors["warm"].to(device),
-        tensors["control"].to(device) if "control" in tensors else None,
+        {name: tensors[f"tuned/{name}"].to(device) for name in (CONTROL, COMPLIED) if f"tuned/{name}" in tensors},
         bearings,
         Calibration(of_part("safe"), of_part("unsafe"), of_part("harmless"), *facts["weights"]),
         facts["conflict_threshold"],

@@ -23,6 +23,8 @@ NUMBERS = {
     "loss": "response cross-entropy",
     "opening_loss": "the same over the first tokens of the response",
     "answer_loss": "the same over the first tokens of safe answers of the pool to the row's prompt",
+    "control_loss": "response cross-entropy after a short fine-tuning on the pool's safe answers",
+    "complied_loss": "the same after one on the contrasts of these",
     "cosine": "to the reference direction, as the settings say",
     "safe_cosine": "to the mean gradient of the selected safe responses",
     "contrast_cosine": "to the mean gradient of the selected safe responses minus that of their contrasts",
@@ -67,12 +69,14 @@ class Score:
     Attributes:
         about: What it is, in one line.
         of: From the numbers of n rows and a calibration to their scores, shape (n,).
-        with_answers: Whether it needs `answer_loss`, a further forward pass of each row.
+        with_answers: Whether it needs `answer_loss`, a further forward pass of each row for each answer.
+        with_tuning: Whether it needs `control_loss` and `complied_loss`, two further forward passes of each row.
     """
 
     about: str
     of: Callable[[Numbers, Calibration], np.ndarray] = field(repr=False)
     with_answers: bool = False
+    with_tuning: bool = False
 
 
 def published(rows: Numbers, calibration: Calibration) -> np.ndarray:
@@ -96,6 +100,20 @@ def worst_category(rows: Numbers, _: Calibration) -> np.ndarray:
 def opening(rows: Numbers, _: Calibration) -> np.ndarray:
     """How much less the model expects the row's response to begin as it does than as a safe answer of the pool."""
     return rows["opening_loss"] - rows["answer_loss"]
+
+
+def tuned(rows: Numbers, _: Calibration) -> np.ndarray:
+    """How much less the model expects the row after learning the pool's safe answers than after their contrasts.
+
+    To first order in the learning rate it is the inner product of the row's gradient with what the two fine-tunings
+    changed, so a conflict like -cosine to the contrast direction, but as the optimizer scales it.
+    """
+    return rows["control_loss"] - rows["complied_loss"]
+
+
+def standardized_tuned(rows: Numbers, calibration: Calibration) -> np.ndarray:
+    """Sum of loss and `tuned`, each in deviations of the compatible rows."""
+    return _sum_of_deviations(rows, calibration, lambda some: [some["loss"], tuned(some, calibration)])
 
 
 def standardized(rows: Numbers, calibration: Calibration) -> np.ndarray:
@@ -172,6 +190,12 @@ SCORES: dict[str, Score] = {
     "categories": Score("worst conflict with a safety category's own direction", worst_category),
     "opening": Score(
         "loss of the response's opening minus that of the pool's safe answers", opening, with_answers=True
+    ),
+    "tuned": Score(
+        "loss after learning the pool's safe answers minus loss after their contrasts", tuned, with_tuning=True
+    ),
+    "standardized_tuned": Score(
+        "loss and tuned, in deviations of the pool's own rows", standardized_tuned, with_tuning=True
     ),
     "standardized_gradients": Score(
         "loss, safe and contrast cosine, in deviations of the pool's own rows", standardized_gradients

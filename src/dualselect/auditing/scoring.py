@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dualselect.auditing.bearings import MOST_CONFLICTS
-from dualselect.auditing.measuring import CONTROL, Measuring, is_supervised, supervised_tokens
+from dualselect.auditing.measuring import COMPLIED, CONTROL, Measuring, is_supervised, supervised_tokens
 from dualselect.auditing.preparing import Prepared
 from dualselect.auditing.rows import TaskRow, TaskRows
 from dualselect.auditing.scores import SCORES
@@ -73,10 +73,15 @@ def _lines(
         return lines
     conversations = [chunk[place].conversation for place in scored]
     numbers = measuring.numbers([tokens[place] for place in scored], conversations)
-    names = [name for name, score in SCORES.items() if measuring.answers or not score.with_answers]
-    scores = {name: SCORES[name].of(numbers, prepared.calibration) for name in names}
+    scores = {
+        name: score.of(numbers, prepared.calibration)
+        for name, score in SCORES.items()
+        if (measuring.answers or not score.with_answers) and (COMPLIED in measuring.tuned or not score.with_tuning)
+    }
     for position, place in enumerate(scored):
         lines[place] |= _found(position, numbers, scores, settings)
+        if CONTROL in measuring.tuned and not lines[place]["lacks"]:
+            lines[place][CONTROL] = _short(float(numbers[CONTROL][position]))
     return lines
 
 
@@ -107,7 +112,6 @@ def _found(
         "scores": {name: _short(value) for name, value in values.items()},
         "categories": [_short(value) for value in categories],
         "references": [[int(place), _short(references[place])] for place in worst],
-        **({CONTROL: _short(numbers[CONTROL][position])} if CONTROL in numbers else {}),
     }
 
 

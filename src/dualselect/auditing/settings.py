@@ -19,7 +19,7 @@ class AuditSettings:
 
     Attributes:
         score: The score that ranks the rows, one of `SCORES`.
-        all_scores: Whether the scores that cost a further forward pass of each row are computed too.
+        all_scores: Whether the scores that cost further forward passes of each row are computed too.
         controls: Whether, where there are known risky rows, the loss after a short fine-tuning on the safe pool is
             told too.
         sample: Number of rows drawn in place of all; None for all.
@@ -42,6 +42,11 @@ class AuditSettings:
     def with_answers(self) -> bool:
         """Whether each row's prompt is also tried with safe answers of the pool."""
         return self.all_scores or SCORES[self.score].with_answers
+
+    @property
+    def with_tuning(self) -> bool:
+        """Whether the rows' losses are also taken after short fine-tunings on the pool and on its contrasts."""
+        return self.all_scores or SCORES[self.score].with_tuning
 
     def is_risky(self, row_id: str, kind: str) -> bool:
         """Whether a row is known to be risky."""
