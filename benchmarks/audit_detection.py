@@ -14,7 +14,7 @@ results.json and results.md. A number is the mean over seeds with its 95% bootst
 
 The harmless conversations that some scores are calibrated with are built-in chat and look-alikes with other prompts:
 on `builtin` they are of the same making as the chat and the look-alikes that are to be told apart, which flatters
-`harmless_free`, `standardized`, `standardized_gradients` and `calibrated`; on `hh` they are not.
+`harmless_free` and what begins with `standardized`, and `calibrated`; on `hh` they are not.
 """
 
 import argparse
