@@ -53,16 +53,27 @@ def model():
     return tiny_model("llama", len(chatml_tokenizer()))
 
 
-def audited(folder, *, rows=None, of=None, references_given=None, peft_config=LORA, settings=None, **asked):
+def audited(
+    folder,
+    *,
+    rows=None,
+    of=None,
+    references_given=None,
+    harmless_given=None,
+    tokenizer=None,
+    peft_config=LORA,
+    settings=None,
+    **asked,
+):
     return dualselect.audit(
         model() if of is None else of,
-        chatml_tokenizer(),
+        tokenizer or chatml_tokenizer(),
         Dataset.from_list(task_rows() if rows is None else rows),
         references() if references_given is None else references_given,
         config=config(folder, **(settings or {})),
         peft_config=peft_config,
         output_dir=folder,
-        harmless=harmless(),
+        harmless=harmless() if harmless_given is None else harmless_given,
         **asked,
     )
 
@@ -190,6 +201,48 @@ def test_a_finished_audit_is_not_done_again_and_another_one_is_refused(whole, mo
     assert audited(folder, all_scores=True)[1] == summary
     with pytest.raises(ConfigError, match="finished audit of other data, settings, or another model"):
         audited(folder, score="cosine")
+
+
+def edited(rows, column, value):
+    """The same rows under the same ids, but for one column of the third."""
+    return Dataset.from_list([row | {column: value} if place == 2 else row for place, row in enumerate(rows)])
+
+
+def other_template():
+    tokenizer = chatml_tokenizer()
+    tokenizer.chat_template += "{# another one #}"
+    return tokenizer
+
+
+ANSWER = [{"role": "assistant", "content": "No, I cannot."}]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"references_given": edited(references(), "completion", ANSWER)},
+        {"references_given": edited(references(), "category", "another")},
+        {"references_given": references().add_column("rejected", ["Sure."] * 20)},
+        {"harmless_given": edited(harmless(), "completion", ANSWER)},
+        {"tokenizer": other_template()},
+        {"peft_config": LoraConfig(r=4, target_modules=["q_proj", "v_proj"], use_rslora=True)},
+        {"peft_config": LoraConfig(r=4, target_modules=["q_proj", "v_proj"], rank_pattern={"q_proj": 2})},
+    ],
+    ids=["text", "category", "rejected", "harmless", "tokenizer", "rslora", "rank_pattern"],
+)
+def test_what_changes_under_the_same_ids_is_another_audit(whole, changed):
+    with pytest.raises(ConfigError, match="finished audit of other data, settings, or another model"):
+        audited(whole[2], all_scores=True, **changed)
+
+
+def test_the_scaling_of_an_own_adapter_is_part_of_the_audit(tmp_path):
+    strong = LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "v_proj"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        audited(tmp_path, of=get_peft_model(model(), LORA), peft_config=None, controls=False)
+        torch.manual_seed(0)
+        with pytest.raises(ConfigError, match="finished audit"):
+            audited(tmp_path, of=get_peft_model(model(), strong), peft_config=None, controls=False)
 
 
 def test_overwrite_starts_anew(tmp_path):

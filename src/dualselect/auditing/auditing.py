@@ -26,18 +26,22 @@ from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.scoring import score_rows
 from dualselect.auditing.settings import AuditSettings
 from dualselect.auditing.store import ScoreStore
-from dualselect.auditing.summary import RULE, SUMMARY, AuditSummary
+from dualselect.auditing.summary import FORMAT, RULE, SUMMARY, AuditSummary
 from dualselect.auditing.survey import Survey, survey_rows
 from dualselect.config import DualSelectConfig
 from dualselect.data.tokens import batch_tokenizer
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.files import write_json
-from dualselect.run_record import model_fingerprint
+from dualselect.run_record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint
 
 
 logger = logging.getLogger(__name__)
 
 UNFINISHED = ".prepared.safetensors", ".scores.jsonl"
+ADAPTER_SETTINGS = (
+    "r lora_alpha use_rslora use_dora rank_pattern alpha_pattern target_modules modules_to_save layers_to_transform "
+    "bias init_lora_weights"
+).split()
 TRAINING_SETTINGS = (
     "learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm per_device_train_batch_size "
     "gradient_accumulation_steps max_length seed bf16 reference_batch_size"
@@ -164,7 +168,7 @@ def _audit(
     pool = _without_overlap(pool, survey, config)
     if peft_config is None and not isinstance(model, PeftModel):
         peft_config = LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    plan = _plan(model, survey, pool, settings, config, peft_config)
+    plan = _plan(model, tokenizer, survey, pool, settings, config, peft_config)
     fingerprint = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
     if (folder / SUMMARY).exists():
         return _finished_before(folder, fingerprint)
@@ -215,6 +219,7 @@ def _padding(tokenizer: Any) -> int:
 
 def _plan(
     model: Any,
+    tokenizer: Any,
     survey: Survey,
     pool: Pool,
     settings: AuditSettings,
@@ -222,17 +227,25 @@ def _plan(
     peft_config: PeftConfig | None,
 ) -> dict[str, Any]:
     """Everything that decides what the audit finds, as JSON values."""
-    adapter = {} if peft_config is None else peft_config.to_dict()
-    if isinstance(adapter.get("target_modules"), set):
+    given = {} if peft_config is None else peft_config.to_dict()
+    adapter = {name: given.get(name) for name in ADAPTER_SETTINGS}
+    if isinstance(adapter["target_modules"], set):
         adapter["target_modules"] = sorted(adapter["target_modules"])
     return {
+        "format": FORMAT,
         "audit": settings.as_values(),
         "training": {name: getattr(config, name) for name in TRAINING_SETTINGS} | config.method_settings,
-        "adapter": {name: adapter.get(name) for name in ("r", "lora_alpha", "target_modules", "layers_to_transform")},
-        "model": {"name": model.config._name_or_path, "fingerprint": model_fingerprint(model)},
+        "adapter": adapter,
+        "model": {
+            "name": model.config._name_or_path,
+            "fingerprint": model_fingerprint(model),
+            "scaling": adapter_scaling(model),
+            "tokenizer": tokenizer_fingerprint(tokenizer),
+        },
         "data": survey.sha256,
-        "references": pool.prepared.fingerprint,
-        "harmless": list(pool.harmless["id"]),
+        # in the order of their tokens, which directions are summed in
+        "references": rows_sha256(pool.conversations.select(pool.tokens["row_index"])),
+        "harmless": rows_sha256(pool.harmless),
     }
 
 

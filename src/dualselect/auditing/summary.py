@@ -10,7 +10,8 @@ from dualselect.errors import DataError
 
 
 SUMMARY = "summary.json"
-FORMAT = 1
+FORMAT = 2
+"""Raised when a score or what a file holds changes: a finished audit of an older format is not taken for a new one."""
 RULE = (
     "drop every row whose cosine to the reference direction is below the conflict threshold, which is halfway between "
     "the mean cosine of safe answers and the mean cosine of unsafe answers to the same prompts, as "
@@ -25,7 +26,7 @@ class AuditSummary:
     Attributes:
         data: `sources`, `rows`, `sha256`; `drawn`, the rows scored, and whether they are a `sample`; `scored`;
             `unscored`, rows without numbers by reason.
-        model: `name`, `fingerprint`.
+        model: `name`, `fingerprint`, `scaling` of its adapters, `tokenizer`.
         settings: Those of the audit and of the training it looks ahead to.
         conflict: `threshold`, and the `share` of rows in conflict.
         recommended_budget: `rule`; `budget`, the share of supervised tokens that it keeps, with `low` and `high` for a
@@ -73,6 +74,6 @@ class AuditSummary:
             raise DataError(f"{path} is broken ({error}): write it anew with dualselect audit --overwrite") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise DataError(
-                f"{path} is no summary of an audit in format {FORMAT}: write it anew with dualselect audit"
+                f"{path} is no summary of an audit in format {FORMAT}: write it anew with dualselect audit --overwrite"
             )
         return cls(**{one.name: content[one.name] for one in fields(cls)})
