@@ -109,7 +109,8 @@ def test_the_score_ranks_and_the_budgets_keep_by_rank(whole):
         assert tokens >= budget * total
         assert tokens - max(kept, key=lambda row: row["score"])["tokens"] < budget * total
     share = sum(row["tokens"] for row in rows if not row["conflict"]) / total
-    assert summary.recommended_budget["budget"] == pytest.approx(share)
+    assert summary.recommended_budget["kept_share"] == pytest.approx(share)
+    assert summary.recommended_budget["settings"] == {"task_token_budget": "auto", "reference_contrast": "compliance"}
 
 
 def test_conflicts_are_named_worst_first(whole):
@@ -191,7 +192,7 @@ def test_a_sample_estimates_what_all_rows_say(whole, tmp_path):
     for row in sampled:  # the warm-up draws from all rows, so that a row's numbers are the same
         assert row["cosine"] == pytest.approx(of_all[row["id"]]["cosine"], abs=1e-4)
     budget = summary.recommended_budget
-    assert budget["low"] <= budget["budget"] <= budget["high"]
+    assert budget["low"] <= budget["kept_share"] <= budget["high"]
     assert whole[1].recommended_budget["low"] is None
 
 

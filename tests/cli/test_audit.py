@@ -65,7 +65,8 @@ def test_the_same_command_tells_the_same_again(made, first, capsys):
     assert "this audit was finished before" in told
     assert "12 rows, 11 scored" in told
     assert "1 not scored: empty response" in told
-    assert "recommended task_token_budget" in told
+    assert "recommended for the training: --task_token_budget auto --reference_contrast compliance" in told
+    assert "by the score published; a training cuts in each step" in told
     assert "finding the 2 known risky rows among 9 others" in told
     assert (first / "audit.jsonl").stat().st_mtime_ns == before
 
@@ -102,6 +103,7 @@ def test_a_cleaned_copy_has_the_rows_as_they_were(made, first, tmp_path, capsys)
         (["--cleaned", "MADE/copy.csv"], "written as JSONL"),
         (["--cleaned", "MADE/new.jsonl", "--budget", "0.42"], "--budget 0.42 is not known"),
         (["--cleaned", "MADE/new.jsonl", "--sample", "3"], "needs every row scored"),
+        (["--budget", "nonsense"], "--cleaned is missing"),
         (["--score", "best"], "score is 'best'"),
         (["--fail_above", "7"], "a share of the rows"),
         (["--fail_abov", "7"], "fail_abov is not a setting"),
@@ -119,6 +121,11 @@ def test_what_cannot_be_done_is_refused_before_the_work(made, tmp_path, capsys, 
     assert message in capsys.readouterr().err
     assert (made / "task.jsonl").read_bytes() == before
     assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_all_settings_of_a_training_can_be_listed(capsys):
+    assert main(["audit", "--help-all"]) == 0
+    assert "All other settings of TRL and transformers:" in capsys.readouterr().out
 
 
 def test_help_lists_every_score(capsys):

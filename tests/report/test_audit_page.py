@@ -82,7 +82,8 @@ def summary(folder, counts, rows):
         conflict={"threshold": -0.1, "value": 0.25, "low": 0.2, "high": 0.3, "successes": 1, "count": rows},
         recommended_budget={
             "rule": "drop what conflicts",
-            "budget": 0.75,
+            "settings": {"task_token_budget": "auto", "reference_contrast": "rejected"},
+            "kept_share": 0.75,
             "low": None,
             "high": None,
             "dropped_rows": 1,
@@ -144,7 +145,16 @@ def test_rows_in_conflict_or_of_no_known_kind_are_covered(tmp_path):
 def test_the_numbers_stand_above_the_tables(tmp_path):
     folder = made_audit(tmp_path / "audit")
     text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
-    for part in ("0.750", "25.0%", "empty response", "drop what conflicts", "Categories without a direction", "small"):
+    advice = "--task_token_budget auto --reference_contrast rejected"
+    for part in (
+        advice,
+        "75.0% of the task tokens",
+        "25.0%",
+        "empty response",
+        "drop what conflicts",
+        "Categories without a direction",
+        "small",
+    ):
         assert part in text
     assert "compared one by one with the 4 highest of 5 selected ones" in text
     assert "control: loss after fine-tuning on the pool" in text

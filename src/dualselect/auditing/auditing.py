@@ -305,6 +305,7 @@ def _summary(
 ) -> AuditSummary:
     found = counts.all
     kept = counts.kept_token_share
+    contrast = plan["training"]["reference_contrast"]
     return AuditSummary(
         data={
             "sources": rows.sources,
@@ -320,7 +321,8 @@ def _summary(
         conflict={"threshold": prepared.conflict_threshold, **share(found.conflict, found.scored)},
         recommended_budget={
             "rule": RULE,
-            "budget": kept["value"],
+            "settings": None if contrast == "none" else {"task_token_budget": "auto", "reference_contrast": contrast},
+            "kept_share": kept["value"],
             "low": kept["low"] if survey.drawn is not None else None,
             "high": kept["high"] if survey.drawn is not None else None,
             "dropped_rows": found.conflict,

@@ -11,6 +11,8 @@ from dualselect.errors import ConfigError
 BUDGETS = (0.99, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
 """Token budgets of which each row is told whether they would keep it."""
 RISKY_KIND = "risky"
+TRAINED_SCORE = "published"
+"""The score that a training with a token budget goes by; the others are for audits."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class AuditSettings:
         risky_ids: Ids of rows that are known to be risky, beside those of kind `risky`.
     """
 
-    score: str = "published"
+    score: str = TRAINED_SCORE
     all_scores: bool = False
     controls: bool = True
     sample: int | None = None

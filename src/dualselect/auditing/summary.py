@@ -29,13 +29,15 @@ class AuditSummary:
         model: `name`, `fingerprint`, `scaling` of its adapters, `tokenizer`.
         settings: Those of the audit and of the training it looks ahead to.
         conflict: `threshold`, and the `share` of rows in conflict.
-        recommended_budget: `rule`; `budget`, the share of supervised tokens that it keeps, with `low` and `high` for a
-            sample; `dropped_rows`; `dropped_tokens`, its cost, of `tokens`.
+        recommended_budget: `rule`; `settings` of a training that follows it, None for an audit without a contrast,
+            which no training can follow; `kept_share` of the supervised tokens, with `low` and `high` for a sample;
+            `dropped_rows`; `dropped_tokens`, its cost, of `tokens`.
         kinds: For each kind of row `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by
             number of the bin of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety
             category) and `kept` (share of rows that each budget would keep).
         categories: For each category of rows `scored` and `conflict`.
-        budgets: For each budget the rows that it drops, and of these the rows in conflict.
+        budgets: For each budget the rows that it drops, by the score that ranks and of all rows at once, and of these
+            the rows in conflict.
         references: `pool`, `selected`, `compared` (those whose gradients rows are compared with one by one), and for
             each category of the pool `references` and `selected`.
         detection: For each score, and for `control_loss`, how well it finds the known risky rows, over all and

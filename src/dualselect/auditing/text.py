@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dualselect.auditing.measuring import CONTROL
+from dualselect.auditing.settings import TRAINED_SCORE
 from dualselect.auditing.summary import AuditSummary
 
 
@@ -18,18 +19,34 @@ def summary_text(summary: AuditSummary) -> str:
     lines += [f"  {count:,} not scored: {reason}" for reason, count in data["unscored"].items()]
     if not data["scored"]:
         return "\n".join(lines)
-    cost = 1 - budget["budget"]
     interval = f" [{1 - budget['high']:.1%}, {1 - budget['low']:.1%}]" if budget["low"] is not None else ""
     lines += [
         f"in conflict with the safe references: {_share(conflict)} (cosine below {conflict['threshold']:.3f})",
-        f"recommended task_token_budget: {budget['budget']:.3f}, which drops {budget['dropped_rows']:,} rows and "
-        f"{cost:.1%}{interval} of the task tokens (or `auto`, which drops the same rows, however many they are)",
+        f"recommended for the training: {recommended_text(budget)}",
+        f"the rows in conflict: {budget['dropped_rows']:,}, {1 - budget['kept_share']:.1%}{interval} of the task tokens",
+        f"kept_* of each row: {budgets_text(summary.settings['audit']['score'])}",
         "",
         *_kinds(summary),
     ]
     if summary.detection:
         lines += ["", *_detection(summary.detection)]
     return "\n".join(lines)
+
+
+def recommended_text(budget: Mapping[str, Any]) -> str:
+    """What to type for a training that drops what an audit found in conflict."""
+    if budget["settings"] is None:
+        return (
+            "none, a training tells conflict by a contrast and this audit had none: audit with --reference_contrast "
+            "compliance"
+        )
+    return " ".join(f"--{name} {value}" for name, value in budget["settings"].items())
+
+
+def budgets_text(score: str) -> str:
+    """What a token budget keeps in an audit that ranks by a score, and where a training with that budget differs."""
+    other = "" if score == TRAINED_SCORE else f" by {TRAINED_SCORE}, not by {score}, and"
+    return f"what a token budget keeps of all rows at once by the score {score}; a training cuts{other} in each step"
 
 
 def _kinds(summary: AuditSummary) -> list[str]:

@@ -29,7 +29,7 @@ say otherwise), reference_fraction, per_device_train_batch_size, reference_batch
 explains them.
 """
 EPILOG = """\
-scores (--score); none needs labels of your data:
+scores (--score); none needs labels of your data, and a training goes by published alone:
 {scores}
 
 exit status: 0; 2 when --fail_above is exceeded, and for errors
@@ -53,17 +53,26 @@ def run(arguments: list[str]) -> int:
     from transformers.utils import logging as transformers_logging
 
     from dualselect.auditing import AuditSettings, TaskRows, audit_into
-    from dualselect.auditing.cleaning import check_cleaned, write_cleaned
+    from dualselect.auditing.cleaning import RECOMMENDED, check_cleaned, write_cleaned
     from dualselect.auditing.text import summary_text
     from dualselect.cli.parser import parse_train_arguments
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    settings = parse_train_arguments(rest).settings
-    assert settings is not None
+    request = parse_train_arguments(rest)
+    if request.settings is None:
+        print(request.help_text)
+        return 0
+    settings = request.settings
     if options.fail_above is not None and not 0 <= options.fail_above <= 1:
         raise ConfigError(f"--fail_above is {options.fail_above}: it must be a share of the rows, from 0 to 1")
+    if options.budget is not None and options.cleaned is None:
+        raise ConfigError(
+            f"--budget {options.budget} says which rows a cleaned copy keeps, and --cleaned is missing: write it too, "
+            "or leave --budget out"
+        )
+    budget = RECOMMENDED if options.budget is None else options.budget
     asked = AuditSettings(
         score=options.score,
         all_scores=options.all_scores,
@@ -73,7 +82,7 @@ def run(arguments: list[str]) -> int:
     )
     rows = TaskRows(settings.data.task_data)
     if options.cleaned is not None:
-        check_cleaned(options.cleaned, rows, options.budget, sampled=asked.sample is not None)
+        check_cleaned(options.cleaned, rows, budget, sampled=asked.sample is not None)
     folder = Path(settings.training.output_dir or ".")
     model, tokenizer, references, harmless, peft_config = _loaded(settings, options.harmless_data)
     summary = audit_into(
@@ -90,7 +99,7 @@ def run(arguments: list[str]) -> int:
     )
     print("\n" + summary_text(summary))
     if options.cleaned is not None:
-        cleaned = write_cleaned(options.cleaned, folder, rows, options.budget)
+        cleaned = write_cleaned(options.cleaned, folder, rows, budget)
         print(
             f"\n{options.cleaned}: {cleaned.kept:,} rows kept, {cleaned.dropped:,} left out"
             + (f", {cleaned.unscored:,} of them since they could not be scored" if cleaned.unscored else "")
@@ -135,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sample", type=int, help="score so many rows, drawn by lot: shares become estimates with intervals")
     add("--fail_above", type=float, help="end with status 2 when a larger share of the rows is in conflict")
     add("--cleaned", type=Path, help="write a copy of the data without the rows in conflict into this .jsonl file")
-    add("--budget", default="auto", help="for --cleaned: auto, or the token budget whose rows are kept (%(default)s)")
+    add("--budget", help="for --cleaned: auto, or the token budget whose rows are kept (auto)")
     return parser
 
 

@@ -8,7 +8,7 @@ from dualselect.auditing.counting import BIN_WIDTH
 from dualselect.auditing.finishing import REFERENCES, ROWS, read_lines
 from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.summary import SUMMARY, AuditSummary
-from dualselect.auditing.text import CONTROL_NAME
+from dualselect.auditing.text import CONTROL_NAME, budgets_text, recommended_text
 from dualselect.data.sources import Source
 from dualselect.errors import DualSelectError
 from dualselect.files import write_text
@@ -49,6 +49,8 @@ def write_audit_page(folder: Path, output: Path) -> Path:
             name=folder.resolve().name,
             summary=summary,
             control=CONTROL_NAME,
+            recommended=recommended_text(summary.recommended_budget),
+            budgets=budgets_text(summary.settings["audit"]["score"]),
             missing=missing,
             tables={table.name: table for table in tables},
             cosines=_cosines(summary, kinds),
