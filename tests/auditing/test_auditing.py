@@ -178,6 +178,16 @@ def test_rows_that_cannot_be_scored_are_told_and_kept(tmp_path):
     assert summary.data["unscored"] == dict.fromkeys(unscored.values(), 1)
 
 
+def test_the_first_row_has_every_column_though_it_could_not_be_scored(whole, tmp_path):
+    empty = task_rows()[0] | {"id": "empty", "completion": [{"role": "assistant", "content": " "}]}
+    found, _ = audited(tmp_path, rows=[empty, *task_rows()[1:]], all_scores=True)
+    assert found.column_names == whole[0].column_names
+    assert found[0]["unscored"] == "empty response"
+    assert [found[0][name] for name in ("rank", "score", "conflict", "kept", "control_loss")] == [None] * 5
+    assert None not in list(found["score"])[1:]
+    assert (tmp_path / "audit.csv").read_text("utf-8").splitlines()[1].endswith("," * 17)
+
+
 def _turns(row):
     return {
         "prompt": [{"role": "user", "content": row["prompt"]}],

@@ -130,8 +130,8 @@ def _category_weights(categories: Sequence[str], of_reference: Sequence[str], he
 
 
 def _harmless_direction(engine: Engine, pool: Pool) -> Tensor:
-    """Mean gradient of every other harmless conversation; the rest calibrates."""
-    total, rows = engine.layout.zeros(), pool.harmless_positions[::2]
+    """Mean gradient of half of the harmless conversations; the rest calibrates."""
+    total, (rows, _) = engine.layout.zeros(), pool.harmless_halves
     for positions in engine.batches(rows, "Harmless direction"):
         total += engine.row_gradients(token_rows(pool.harmless_tokens, positions)).gradients.sum(0) / len(rows)
     return total

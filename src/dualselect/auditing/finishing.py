@@ -22,6 +22,11 @@ COLUMNS = (
     "id row kind category unscored rank score loss cosine tokens conflict conflict_categories conflict_references"
 ).split()
 
+FOUND = (
+    "rank score loss cosine tokens conflict conflict_categories conflict_references kept categories scores"
+).split()
+"""What a line says of a scored row; that of another row has None there, so that all lines have the same columns."""
+
 
 def write_rows(
     folder: Path, store: ScoreStore, count: int, prepared: Prepared, ids: Sequence[str], *, labelled: bool, quiet: bool
@@ -73,7 +78,7 @@ def _finished(
     if labelled:
         line["risky"] = scored["risky"]
     if scored["lacks"]:
-        return line
+        return line | dict.fromkeys([*FOUND, CONTROL] if CONTROL in prepared.tuned else FOUND)
     bearings = prepared.bearings
     under = [
         {"category": category, "cosine": cosine}
@@ -100,13 +105,13 @@ def _finished(
 
 def _cells(line: Mapping[str, Any]) -> list[Any]:
     joined = {
-        "conflict_categories": "; ".join(it["category"] for it in line.get("conflict_categories", ())),
-        "conflict_references": "; ".join(it["id"] for it in line.get("conflict_references", ())),
-        "conflict": int(line["conflict"]) if "conflict" in line else "",
+        "conflict_categories": "; ".join(it["category"] for it in line["conflict_categories"] or ()),
+        "conflict_references": "; ".join(it["id"] for it in line["conflict_references"] or ()),
+        "conflict": "" if line["conflict"] is None else int(line["conflict"]),
     }
-    kept = line.get("kept", {})
+    kept = line["kept"]
     return [
-        *(joined[name] if name in joined else line.get(name, "") for name in COLUMNS),
+        *(joined[name] if name in joined else line[name] for name in COLUMNS),
         *(int(kept[f"{budget:g}"]) if kept else "" for budget in BUDGETS),
     ]
 

@@ -68,9 +68,11 @@ class Pool:
         return sorted(range(len(lengths)), key=lambda position: (lengths[position], position))
 
     @property
-    def harmless_positions(self) -> list[int]:
-        """The harmless conversations that are used."""
-        return list(range(min(len(self.harmless_tokens), HARMLESS_ROWS)))
+    def harmless_halves(self) -> tuple[list[int], list[int]]:
+        """The harmless conversations that make a direction and those that calibrate, of each kind on both sides."""
+        kinds = list(self.harmless["kind"])
+        used = sorted(range(min(len(kinds), HARMLESS_ROWS)), key=lambda place: kinds[place])
+        return used[::2], used[1::2]
 
     @property
     def named_categories(self) -> list[str]:

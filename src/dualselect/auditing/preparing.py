@@ -144,7 +144,7 @@ def _tuning_rows(
 def _calibrate(measuring: Measuring, pool: Pool, held_out: Sequence[int], config: DualSelectConfig) -> Calibration:
     """The numbers of the held-out references, of their contrasts, and of the harmless rows that made no direction."""
     conversations = [pool.conversation(position) for position in held_out]
-    harmless = pool.harmless_positions[1::2]
+    _, harmless = pool.harmless_halves
     safe, unsafe, calm = (
         measuring.numbers(token_rows(rows, positions), known)
         for rows, positions, known in (

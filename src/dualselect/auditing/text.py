@@ -19,11 +19,12 @@ def summary_text(summary: AuditSummary) -> str:
     lines += [f"  {count:,} not scored: {reason}" for reason, count in data["unscored"].items()]
     if not data["scored"]:
         return "\n".join(lines)
-    interval = f" [{1 - budget['high']:.1%}, {1 - budget['low']:.1%}]" if budget["low"] is not None else ""
+    cost = f"{1 - budget['kept_share']:.1%}"
+    cost += f" [{1 - budget['high']:.1%}, {1 - budget['low']:.1%}]" if budget["low"] is not None else ""
     lines += [
         f"in conflict with the safe references: {_share(conflict)} (cosine below {conflict['threshold']:.3f})",
         f"recommended for the training: {recommended_text(budget)}",
-        f"the rows in conflict: {budget['dropped_rows']:,}, {1 - budget['kept_share']:.1%}{interval} of the task tokens",
+        f"the rows in conflict: {budget['dropped_rows']:,}, {cost} of the task tokens",
         f"kept_* of each row: {budgets_text(summary.settings['audit']['score'])}",
         "",
         *_kinds(summary),
