@@ -256,6 +256,15 @@ def test_the_scaling_of_an_own_adapter_is_part_of_the_audit(tmp_path):
             audited(tmp_path, of=get_peft_model(model(), strong), peft_config=None, controls=False)
 
 
+def test_a_category_with_nothing_to_hold_out_is_named(tmp_path):
+    names = ["single", *["many"] * 11]
+    given = Dataset.from_list([row | {"category": name} for row, name in zip(references(12), names, strict=True)])
+    _, summary = audited(tmp_path, references_given=given, controls=False)
+    assert summary.references["without_held_out"] == ["single"]
+    assert 1 <= summary.references["categories"]["many"]["held_out"] <= 5
+    assert summary.references["without_direction"] == []
+
+
 def test_overwrite_starts_anew(tmp_path):
     audited(tmp_path, controls=False)
     settings = AuditSettings(score="cosine", controls=False)

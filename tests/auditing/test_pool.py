@@ -6,7 +6,7 @@ from datasets import Dataset
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect import DualSelectConfig
-from dualselect.auditing.pool import HARMLESS_KINDS, HARMLESS_ROWS, prepare_pool
+from dualselect.auditing.pool import HARMLESS_KINDS, HARMLESS_ROWS, held_out_positions, prepare_pool
 
 
 def test_every_kind_of_harmless_conversation_stands_on_both_sides(tmp_path):
@@ -20,3 +20,26 @@ def test_every_kind_of_harmless_conversation_stands_on_both_sides(tmp_path):
     for half in (direction, calibration):
         kinds = Counter(pool.harmless[place]["kind"] for place in half)
         assert kinds == dict.fromkeys(HARMLESS_KINDS, HARMLESS_ROWS // 4)
+
+
+def test_half_of_a_small_pool_is_held_out_over_its_whole_length():
+    held_out = held_out_positions(range(2, 12), ["all"] * 12, ["all"], selected=2)
+    assert held_out == [2, 4, 6, 8, 10]
+
+
+def test_half_of_each_category_with_a_direction_is_held_out_at_most():
+    categories = ["a", "a", "b", "b", "b", "c"] + ["d"] * 6
+    held_out = held_out_positions(range(1, 12), categories, ["a", "b", "c"], selected=1)
+    counts = Counter(categories[position] for position in held_out)
+    assert (counts["a"], counts["b"], counts["c"]) == (1, 1, 0)
+    assert sum(counts.values()) == 5
+
+
+def test_a_large_pool_holds_the_whole_sample_out():
+    assert held_out_positions(range(10, 42), ["a", "b"] * 100, ["a", "b"], selected=10) == list(range(10, 42))
+
+
+def test_where_nothing_can_be_spared_every_other_reference_is_held_out():
+    names = ["a", "b", "c", "d"]
+    assert held_out_positions([0, 1, 2, 3], names, names, selected=4) == [0, 2]
+    assert held_out_positions([0], ["a"], ["a"], selected=1) == [0]

@@ -13,7 +13,7 @@ from dualselect.auditing import bearings
 from dualselect.auditing.bearings import kept_count, unit_cosines
 from dualselect.auditing.engine import OPENING_TOKENS, adapted, token_rows
 from dualselect.auditing.measuring import Measuring
-from dualselect.auditing.pool import calibration_positions, prepare_pool
+from dualselect.auditing.pool import prepare_pool
 from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data import as_conversations, tokenize
@@ -144,11 +144,12 @@ def cosine(one, other):
 
 def test_a_category_direction_leaves_out_the_references_that_calibrate_it(prepared):
     found, pool, engine = prepared.found.bearings, prepared.pool, prepared.engine
-    kept = [place for place, it in enumerate(prepared.found.references) if it["selected"]]
-    held_out = set(range(12)) - set(kept)  # nine others, all of them used to calibrate
+    held_out = {place for place, it in enumerate(prepared.found.references) if it["held_out"]}
+    assert len(held_out) == 4  # of nine that are not selected
     for place, category in enumerate(found.categories):
         own = [position for position in range(12) if pool.categories[position] == category]
-        used = [position for position in own if position not in held_out] or own
+        used = [position for position in own if position not in held_out]
+        assert len(used) >= 2
         one, other = (
             engine.row_gradients(token_rows(some, used)).gradients.mean(0) for some in (pool.tokens, pool.contrasts)
         )
@@ -189,13 +190,14 @@ def test_other_losses_are_those_under_another_adapter_and_leave_the_model_alone(
 
 
 def test_what_is_calibrated_on_is_not_trained_on(prepared):
-    pool, kept = prepared.pool, [it["selected"] for it in prepared.found.references]
-    held_out = calibration_positions(pool.by_length, [place for place, it in enumerate(kept) if it])
+    pool, references = prepared.pool, prepared.found.references
+    held_out = [place for place, it in enumerate(references) if it["held_out"]]
+    assert len(prepared.found.calibration.safe["loss"]) == len(held_out)
     for name, rows in (("control_loss", pool.tokens), ("complied_loss", pool.contrasts)):
         if name in prepared.found.tuned:
             known = [list(row["input_ids"]) for row in token_rows(rows, held_out)]
             trained = [list(row["input_ids"]) for row in prepared.trained[f"Fine-tuning for {name}"]]
-            assert trained
+            assert len({tuple(row) for row in trained}) > 3  # more than the selected ones
             assert not [row for row in trained if row in known]
 
 

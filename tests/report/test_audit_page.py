@@ -93,7 +93,14 @@ def summary(folder, counts, rows):
         kinds=kinds,
         categories={},
         budgets={},
-        references={"pool": 12, "selected": 5, "compared": 4, "without_direction": ["small"], "categories": {}},
+        references={
+            "pool": 12,
+            "selected": 5,
+            "compared": 4,
+            "without_direction": ["small"],
+            "without_held_out": ["single"],
+            "categories": {},
+        },
         detection=counts.detection_as_values(),
         fingerprint="",
     )
@@ -154,6 +161,7 @@ def test_the_numbers_stand_above_the_tables(tmp_path):
         "drop what conflicts",
         "Categories without a direction",
         "small",
+        "could be kept apart: single",
     ):
         assert part in text
     assert "compared one by one with the 4 highest of 5 selected ones" in text

@@ -341,13 +341,19 @@ def _summary(
 def _references(prepared: Prepared) -> dict[str, Any]:
     by_category: dict[str, dict[str, int]] = {}
     for reference in prepared.references:
-        entry = by_category.setdefault(reference["category"], {"references": 0, "selected": 0})
+        entry = by_category.setdefault(reference["category"], {"references": 0, "selected": 0, "held_out": 0})
         entry["references"] += 1
         entry["selected"] += reference["selected"]
+        entry["held_out"] += reference["held_out"]
+    directed = prepared.bearings.categories
     return {
         "pool": len(prepared.references),
         "selected": sum(reference["selected"] for reference in prepared.references),
         "compared": len(prepared.bearings.kept),
-        "without_direction": sorted(set(by_category) - set(prepared.bearings.categories)),
+        "without_direction": sorted(set(by_category) - set(directed)),
+        # one that is held out whole makes its direction all the same, and says nothing of its own about it
+        "without_held_out": [
+            name for name in directed if by_category[name]["held_out"] in (0, by_category[name]["references"])
+        ],
         "categories": dict(sorted(by_category.items())),
     }

@@ -92,7 +92,7 @@ def take_bearings(
         choice: The selected references.
         scores: Of all references, shape (N,).
         held_out: Positions of references that are left out of the category directions, since the conflict of these
-            is calibrated on them; a category that has no others keeps them.
+            is calibrated on them; one that has no others keeps them.
     """
     layout, contrasted = engine.layout, engine.config.reference_contrast != "none"
     order = sorted(choice.kept, key=lambda position: (-float(scores[position]), position))

@@ -154,7 +154,8 @@ class Engine:
                 )
             direction += gradient
             self.layout.assign(self.model, gradient)
-            torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            if config.max_grad_norm:  # 0 is no clipping, as in transformers
+                torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
         return direction

@@ -102,6 +102,31 @@ def calibration_positions(by_length: Sequence[int], kept: Sequence[int]) -> list
     return others[:: max(1, len(others) // CALIBRATION_REFERENCES)][:CALIBRATION_REFERENCES]
 
 
+def held_out_positions(
+    calibrating: Sequence[int], categories: Sequence[str], directed: Collection[str], selected: int
+) -> list[int]:
+    """References of a calibration sample that neither a category direction nor a fine-tuning is made of.
+
+    At most half of the references that are not selected, and at most half of each category with a direction, so that
+    a small pool leaves something to learn from; every other one where that leaves none.
+
+    Args:
+        calibrating: The sample, by length of the row.
+        categories: Of each reference of the pool.
+        directed: Categories with a direction of their own.
+        selected: Number of selected references.
+    """
+    most = (len(categories) - selected or len(categories)) // 2
+    spare = {name: count // 2 for name, count in Counter(categories).items()}
+    held_out: list[int] = []
+    for position in [*calibrating[::2], *calibrating[1::2]]:
+        name = categories[position]
+        if len(held_out) < most and (spare[name] or name not in directed):
+            held_out.append(position)
+            spare[name] -= 1
+    return sorted(held_out) or list(calibrating[::2])
+
+
 def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, config: DualSelectConfig) -> Pool:
     """Tokenize the references, their contrasts and the harmless conversations.
 

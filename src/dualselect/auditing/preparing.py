@@ -18,7 +18,7 @@ from torch import Tensor
 from dualselect.auditing.bearings import Bearings, take_bearings
 from dualselect.auditing.engine import Engine, TokenRow, token_rows
 from dualselect.auditing.measuring import COMPLIED, CONTROL, Measuring
-from dualselect.auditing.pool import Pool, calibration_positions
+from dualselect.auditing.pool import Pool, calibration_positions, held_out_positions
 from dualselect.auditing.scores import Calibration, Numbers
 from dualselect.auditing.settings import AuditSettings
 from dualselect.config import DualSelectConfig
@@ -44,7 +44,7 @@ class Prepared:
         conflict_threshold: Cosine to the reference direction under which a row is in conflict.
         category_thresholds: The same for each category's direction.
         answers: Safe answers that prompts are tried with.
-        references: One for each reference: what was found about it.
+        references: One for each reference: what was found about it, and whether it was selected or held out.
     """
 
     warm: Tensor
@@ -80,7 +80,8 @@ def prepare(
         engine.model, direction, start_losses=start_losses, start_model=start_model_of(engine.model)
     )
     choice = at_work.choose(scores.scores)
-    held_out = calibration_positions(pool.by_length, choice.kept)
+    calibrating = calibration_positions(pool.by_length, choice.kept)
+    held_out = held_out_positions(calibrating, pool.categories, pool.named_categories, len(choice.kept))
     bearings = take_bearings(engine, pool, choice, scores.scores, held_out)
     expected = sorted(choice.kept, key=lambda position: (float(scores.losses[position]), position))[:ANSWERS]
     answers = [pool.conversation(position)["completion"][0]["content"] for position in expected]
@@ -92,10 +93,8 @@ def prepare(
         tuned[name] = engine.parameters()
     engine.set_parameters(warm)
     measuring = Measuring(engine, bearings, tokenizer, answers if settings.with_answers else [], warm, tuned)
-    calibration = _calibrate(measuring, pool, held_out, config)
-    conflict, of_categories = (
-        (calibration.safe[name].mean(0) + calibration.unsafe[name].mean(0)) / 2 for name in ("cosine", "categories")
-    )
+    calibration, conflict = _calibrate(measuring, pool, calibrating, held_out)
+    of_categories = (calibration.safe["categories"].mean(0) + calibration.unsafe["categories"].mean(0)) / 2
     order = torch.argsort(scores.scores, descending=True, stable=True).tolist()
     ranks = {position: rank for rank, position in enumerate(order, 1)}
     selected = set(choice.kept)
@@ -105,6 +104,7 @@ def prepare(
             "category": category,
             "rank": ranks[position],
             "selected": position in selected,
+            "held_out": position in held_out,
             "score": _short(scores.scores[position]),
             "loss": _short(scores.losses[position]),
             "preservation_loss": _short(scores.preservation_losses[position]),
@@ -118,7 +118,7 @@ def prepare(
         tuned,
         bearings,
         calibration,
-        float(conflict),
+        conflict,
         of_categories.tolist(),
         list(measuring.answers),
         references,
@@ -133,7 +133,7 @@ def _tuning_rows(
     pool: Pool, held_out: Sequence[int], config: DualSelectConfig, settings: AuditSettings, *, controls: bool
 ) -> dict[str, list[TokenRow]]:
     """What is fine-tuned on for each number that needs it, without the references that scores are calibrated on."""
-    left_out = set(held_out) if len(held_out) < len(pool.tokens) else set()
+    left_out = set(held_out) if len(pool.tokens) > 1 else set()
     order = torch.randperm(len(pool.tokens), generator=torch.Generator().manual_seed(config.seed)).tolist()
     needed = _steps(config) * config.per_device_train_batch_size * config.gradient_accumulation_steps
     chosen = [position for position in order if position not in left_out][:needed]
@@ -141,19 +141,29 @@ def _tuning_rows(
     return safe | ({COMPLIED: token_rows(pool.contrasts, chosen)} if settings.with_tuning else {})
 
 
-def _calibrate(measuring: Measuring, pool: Pool, held_out: Sequence[int], config: DualSelectConfig) -> Calibration:
-    """The numbers of the held-out references, of their contrasts, and of the harmless rows that made no direction."""
-    conversations = [pool.conversation(position) for position in held_out]
+def _calibrate(
+    measuring: Measuring, pool: Pool, calibrating: Sequence[int], held_out: Sequence[int]
+) -> tuple[Calibration, float]:
+    """What scores are calibrated on, and the conflict threshold.
+
+    The threshold is read off the whole sample, as in training, since the selected references alone make the direction;
+    all else is calibrated on the references that were held out and on the harmless rows that made no direction.
+    """
+    conversations = [pool.conversation(position) for position in calibrating]
     _, harmless = pool.harmless_halves
     safe, unsafe, calm = (
         measuring.numbers(token_rows(rows, positions), known)
         for rows, positions, known in (
-            (pool.tokens, held_out, conversations),
-            (pool.contrasts, held_out, conversations),
+            (pool.tokens, calibrating, conversations),
+            (pool.contrasts, calibrating, conversations),
             (pool.harmless_tokens, harmless, [pool.harmless[place] for place in harmless]),
         )
     )
-    return Calibration(safe, unsafe, calm, config.task_loss_weight, config.conflict_weight)
+    conflict = float(safe["cosine"].mean() + unsafe["cosine"].mean()) / 2
+    apart = [place for place, position in enumerate(calibrating) if position in held_out]
+    safe, unsafe = ({name: values[apart] for name, values in some.items()} for some in (safe, unsafe))
+    config = measuring.engine.config
+    return Calibration(safe, unsafe, calm, config.task_loss_weight, config.conflict_weight), conflict
 
 
 def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:

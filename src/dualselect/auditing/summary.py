@@ -38,8 +38,9 @@ class AuditSummary:
         categories: For each category of rows `scored` and `conflict`.
         budgets: For each budget the rows that it drops, by the score that ranks and of all rows at once, and of these
             the rows in conflict.
-        references: `pool`, `selected`, `compared` (those whose gradients rows are compared with one by one), and for
-            each category of the pool `references` and `selected`.
+        references: `pool`, `selected`, `compared` (those whose gradients rows are compared with one by one); the
+            categories `without_direction` of their own and those `without_held_out` references of their own, whose
+            threshold is read off other categories'; for each category `references`, `selected` and `held_out`.
         detection: For each score, and for `control_loss`, how well it finds the known risky rows, over all and
             against each kind apart; None where no row is known to be risky.
         fingerprint: Of data, settings and model.
