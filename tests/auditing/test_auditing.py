@@ -291,6 +291,15 @@ def test_prompts_that_stand_in_pool_and_data_are_refused_unless_allowed(tmp_path
     assert summary.data["scored"] == 24
 
 
+def test_a_harmless_row_in_the_data_is_left_out_though_a_reference_has_its_id(tmp_path, caplog):
+    calm = list(harmless())
+    calm[2] |= {"id": references()[0]["id"]}
+    with caplog.at_level("INFO", "dualselect"):
+        _, summary = audited(tmp_path, rows=[*task_rows(), calm[2]], harmless_given=Dataset.from_list(calm))
+    assert summary.data["scored"] == 23
+    assert "1 harmless conversations stand in the data too" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -159,7 +159,7 @@ def _audit(
     steps = max(1, config.selection_warmup_steps)
     survey = survey_rows(
         rows,
-        [pool.conversations, pool.harmless],
+        {"reference": pool.conversations, "harmless": pool.harmless},
         settings,
         warmup_rows=steps * config.per_device_train_batch_size * config.gradient_accumulation_steps,
         seed=config.seed,
@@ -197,8 +197,8 @@ def _audit(
 
 
 def _without_overlap(pool: Pool, survey: Survey, config: DualSelectConfig) -> Pool:
-    references = set(pool.ids)
-    shared = {name: row for name, row in survey.overlap.items() if name in references}
+    used = set(pool.ids)
+    shared = {name: row for (of, name), row in survey.overlap.items() if of == "reference" and name in used}
     if shared and not config.allow_prompt_overlap:
         pairs = ", ".join(f"reference {name!r} = task {row!r}" for name, row in list(shared.items())[:3])
         raise DataError(
@@ -207,7 +207,7 @@ def _without_overlap(pool: Pool, survey: Survey, config: DualSelectConfig) -> Po
         )
     if shared:
         logger.warning("%d references share their prompt with a task row (allow_prompt_overlap)", len(shared))
-    calm = set(survey.overlap) - references
+    calm = {name for of, name in survey.overlap if of == "harmless"}
     if calm:
         logger.info("%d harmless conversations stand in the data too and are left out of the calibration", len(calm))
     return pool.without_harmless(calm)

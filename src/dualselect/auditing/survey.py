@@ -7,8 +7,8 @@ import hashlib
 import json
 import logging
 import random
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,8 @@ class Survey:
         risky: Rows that are known to be risky.
         warmup: Conversations drawn for the warm-up, in the order of their use.
         drawn: Numbers of the rows of a sample, ascending; None for all rows.
-        overlap: For each conversation of the pool whose prompt stands in the data too, its id and that of a row.
+        overlap: For each conversation of the pool whose prompt stands in the data too, by its set and its id, the id
+            of a row.
     """
 
     rows: int = 0
@@ -49,7 +50,7 @@ class Survey:
     risky: int = 0
     warmup: list[dict[str, Any]] = field(default_factory=list)
     drawn: list[int] | None = None
-    overlap: dict[str, str] = field(default_factory=dict)
+    overlap: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def scored_rows(self) -> int:
@@ -63,13 +64,19 @@ class Survey:
 
 
 def survey_rows(
-    rows: TaskRows, pool: Iterable[Dataset], settings: AuditSettings, *, warmup_rows: int, seed: int, quiet: bool
+    rows: TaskRows,
+    pool: Mapping[str, Dataset],
+    settings: AuditSettings,
+    *,
+    warmup_rows: int,
+    seed: int,
+    quiet: bool,
 ) -> Survey:
     """Read all rows once.
 
     Args:
         rows: The data.
-        pool: Conversations whose prompts are looked for in the data.
+        pool: Sets of conversations, by name, whose prompts are looked for in the data.
         settings: What is asked for.
         warmup_rows: Rows to draw for the warm-up; fewer are drawn from smaller data.
         seed: Of the draws.
@@ -78,7 +85,10 @@ def survey_rows(
     Raises:
         DataError: A row cannot be read; there is no row; none can be learned from; none has a given risky id.
     """
-    known = {normalized_prompt(row["prompt"]): row["id"] for some in pool for row in some}
+    known = defaultdict[str, list[tuple[str, str]]](list)
+    for name, conversations in pool.items():
+        for one in conversations:
+            known[normalized_prompt(one["prompt"])].append((name, one["id"]))
     found, digest = Survey(), hashlib.sha256()
     warmup = _Reservoir(warmup_rows, f"warm-up/{seed}")
     sample = None if settings.sample is None else _Reservoir(settings.sample, f"sample/{seed}")
@@ -94,8 +104,8 @@ def survey_rows(
         found.risky += settings.is_risky(row.id, kind)
         if row.id in settings.risky_ids:
             matched.add(row.id)
-        if (prompt := normalized_prompt(conversation["prompt"])) in known:
-            found.overlap.setdefault(known[prompt], row.id)
+        for same in known.get(normalized_prompt(conversation["prompt"]), ()):
+            found.overlap.setdefault(same, row.id)
         if not row.lacks:
             warmup.offer(conversation)
         if sample is not None:
