@@ -53,14 +53,14 @@ def read_sources(sources: Sequence[str], role: str) -> SourceRows:
     """
     if not sources:
         raise ConfigError(f"{role} is missing: write --{role} with {WANTED}")
-    ordinary = [absolute_source(source) for source in sources if not _is_builtin(source)]
+    ordinary = [absolute_source(source) for source in sources if not is_builtin(source)]
     parts: list[Dataset] = []
     told: list[str] = []
     if ordinary:
         loaded = load_rows(ordinary)
         parts.append(loaded.dataset)
         told.append(loaded.report.describe())
-    for source in filter(_is_builtin, sources):
+    for source in filter(is_builtin, sources):
         parts.append(_builtin(source, role))
         told.append(f"{source}: {len(parts[-1])} built-in rows")
     dataset = concatenate_datasets(parts) if len(parts) > 1 else parts[0]
@@ -72,7 +72,7 @@ def read_sources(sources: Sequence[str], role: str) -> SourceRows:
 
 def absolute_source(source: str) -> str:
     """A source that means the same from every folder: a path that exists becomes absolute."""
-    if _is_builtin(source):
+    if is_builtin(source):
         return source
     place = Source.of(source).place
     return f"{Path(place).absolute()}{source[len(place) :]}" if Path(place).exists() else source
@@ -86,7 +86,8 @@ def local_files(source: str) -> list[Path]:
     return [path] if path.is_file() else []
 
 
-def _is_builtin(source: str) -> bool:
+def is_builtin(source: str) -> bool:
+    """Whether a source is `builtin`, or a part of it."""
     return re.split(r"[:\[]", source)[0] == BUILTIN
 
 

@@ -45,6 +45,20 @@ def test_a_row_without_a_response_stays_and_says_so():
     assert [row.lacks for row in rows] == ["empty response", ""]
 
 
+@pytest.mark.parametrize("ending", ["", "[1:]", "[-2:]"])
+def test_no_row_of_a_source_is_left_out_or_changed(tmp_path, ending):
+    rows = [
+        {"question": "a", "answer": "b", "extra": 1},
+        {"question": "c", "answer": "d", "extra": 2},
+        {"question": "e", "answer": "", "extra": 3},
+    ]
+    write_text(tmp_path / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    found = list(TaskRows([f"{tmp_path}/rows.jsonl{ending}"]))
+    assert [row.raw for row in found] == rows[-len(found) :]
+    assert [row.lacks for row in found][-2:] == ["", "empty response"]
+    assert len(found) == (2 if ending else 3)
+
+
 def test_only_what_is_asked_for_is_read(tmp_path):
     write_text(tmp_path / "rows.jsonl", '{"prompt": "a", "completion": "b"}\nthis line is broken\n')
     stream = iter(TaskRows([str(tmp_path / "rows.jsonl")]))

@@ -12,7 +12,7 @@ from dualselect.data.conversations import conversation_row
 from dualselect.data.files import PlacedRow, read_file
 from dualselect.data.formats import format_of, with_rejected_as_response
 from dualselect.data.sources import Source
-from dualselect.data_sources import absolute_source, local_files, read_sources
+from dualselect.data_sources import absolute_source, is_builtin, local_files, read_sources
 from dualselect.errors import DataError
 
 
@@ -42,7 +42,8 @@ class TaskRows:
     """All rows of some sources, in order; each iteration reads them anew.
 
     JSONL and Parquet files are streamed; the other sources (CSV, JSON, hub names, built-in rows, slices that count
-    from the end) are held in memory while they are read.
+    from the end) are held in memory while they are read. No row is left out, and none is changed but where `#rejected`
+    puts the rejected response in the place of the response.
 
     Args:
         sources: What `dualselect train` takes as task data.
@@ -79,20 +80,22 @@ class TaskRows:
 
 
 def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
-    files = local_files(text)
-    if not files:
-        return lambda: _all_at_once(text)
-    source = Source.of(text)
+    if is_builtin(text):
+        return lambda: _builtin(text)
+    source, files = Source.of(text), local_files(text)
     start, stop = source.rows.start or 0, source.rows.stop
-    if start < 0 or (stop is not None and stop < start):
-        return lambda: _all_at_once(text)
+    streamed = bool(files) and start >= 0 and (stop is None or stop >= start)
 
     def read() -> Iterator[PlacedRow]:
-        found = start
-        for place, row in islice(chain.from_iterable(map(read_file, files)), start, stop):
-            found += 1
+        for place, row in stream() if streamed else source.read(None)[0]:
             rejected = source.response_column == "rejected"
             yield place, dict(with_rejected_as_response(row, place)) if rejected else row
+
+    def stream() -> Iterator[PlacedRow]:
+        found = start
+        for placed in islice(chain.from_iterable(map(read_file, files)), start, stop):
+            found += 1
+            yield placed
         if found == start or (stop is not None and found < stop):
             raise DataError(
                 f"{text}: {source.place} has fewer rows than that (the last one taken is number {found}): lower the "
@@ -102,6 +105,6 @@ def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
     return read
 
 
-def _all_at_once(text: str) -> Iterator[PlacedRow]:
+def _builtin(text: str) -> Iterator[PlacedRow]:
     rows = read_sources([text], "task_data").dataset
     return ((f"{text} row {number}", row) for number, row in enumerate(rows))
