@@ -119,8 +119,9 @@ def test_conflicts_are_named_worst_first(whole):
     for row in rows:
         assert row["conflict"] == (row["cosine"] < summary.conflict["threshold"])
         found = [it["cosine"] for it in row["conflict_references"]]
-        assert len(found) == 2  # as many as were selected: a tenth of 20
+        assert len(found) <= 2  # as many as were selected: a tenth of 20
         assert found == sorted(found)
+        assert max(found, default=-1) < 0
         assert {it["id"] for it in row["conflict_references"]} <= pool
         of_categories = [it["cosine"] for it in row["conflict_categories"]]
         assert of_categories == sorted(of_categories)

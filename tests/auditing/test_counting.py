@@ -6,6 +6,7 @@ import torch
 
 from dualselect.auditing.counting import Counts, KindCounts, Ranking
 from dualselect.auditing.settings import BUDGETS
+from dualselect.evaluation.intervals import rate
 from dualselect.selection import choose_by_tokens
 
 
@@ -65,6 +66,19 @@ def test_the_interval_of_a_samples_token_share_holds_the_share_of_all_rows():
         share = counts.kept_token_share
         held += share["low"] <= truth <= share["high"]
     assert held >= 52  # 57 are expected of 60
+
+
+@pytest.mark.parametrize("conflict", [False, True])
+def test_the_interval_of_a_sample_that_is_all_alike_does_not_collapse(conflict):
+    even, uneven = Counts([], labelled=False), Counts([], labelled=False)
+    for place in range(20):
+        even.add(finished(10, conflict), "task")
+        uneven.add(finished(1 + 30 * (place % 4 == 0), conflict), "task")
+    expected, share = rate(0 if conflict else 20, 20), even.kept_token_share
+    assert share["value"] == expected.value
+    assert (share["low"], share["high"]) == pytest.approx((expected.low, expected.high))
+    wide = uneven.kept_token_share  # a few long rows say less
+    assert wide["high"] - wide["low"] > share["high"] - share["low"]
 
 
 def test_shares_of_kinds_and_budgets():

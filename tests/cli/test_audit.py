@@ -79,6 +79,16 @@ def test_the_status_says_whether_more_rows_are_in_conflict(made, first, capsys, 
     assert ("more than --fail_above" in capsys.readouterr().out) == (status == 2)
 
 
+def test_the_status_says_when_nothing_was_scored(made, tmp_path, capsys):
+    task = [{"question": f"task {n}?", "answer": "" if n else "The answer"} for n in range(12)]
+    write_text(tmp_path / "task.jsonl", "".join(json.dumps(row) + "\n" for row in task))
+    options = ("--task_data", tmp_path / "task.jsonl", "--sample", "1", "--fail_above", "1")
+    assert audit(made, tmp_path / "out", *options) == 2
+    told = capsys.readouterr().out
+    assert "12 rows, 1 drawn by lot, 0 scored" in told
+    assert "no row was scored, so that nobody knows" in told
+
+
 def test_a_cleaned_copy_has_the_rows_as_they_were(made, first, tmp_path, capsys):
     lines = [json.loads(line) for line in (first / "audit.jsonl").read_text("utf-8").splitlines()]
     given = (made / "task.jsonl").read_text("utf-8").splitlines()

@@ -22,7 +22,7 @@ KEPT_REFERENCES = 32
 KEPT_BYTES = 512 * 2**20
 """Of the gradients of kept references, two for each: 9 of a LoRA of 6.8M parameters, all 32 of one of up to 2M."""
 MOST_CONFLICTS = 3
-"""References named for each row."""
+"""References named for each row, at most: of those that it pulls against."""
 
 
 @dataclass(frozen=True)

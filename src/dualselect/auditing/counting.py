@@ -1,6 +1,5 @@
 """Counts over all rows, kept while their lines are written: constant memory but for a few numbers of each row."""
 
-import math
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from dualselect.auditing.detection import detection
 from dualselect.auditing.measuring import CONTROL
 from dualselect.auditing.settings import BUDGETS
 from dualselect.auditing.survey import MOST_KINDS, OTHER_KINDS
-from dualselect.evaluation.intervals import rate
+from dualselect.evaluation.intervals import rate, wilson
 
 
 BIN_WIDTH = 0.01
@@ -145,15 +144,21 @@ class Counts:
     def kept_token_share(self) -> dict[str, float | None]:
         """Share of supervised tokens in rows without conflict, and its 95% interval as for a sample of many rows.
 
-        The interval is that of a ratio, linearized (Cochran 1977, 6.4).
+        The interval is Wilson's for as many rows of equal weight as have the variance of the ratio, linearized
+        (Cochran 1977, 6.4), but for no more than (sum of tokens)^2 / sum of tokens^2 (Kish 1965): where nearly all are
+        kept, or none, the variance found says nothing.
         """
         if not self.tokens:
             return {"value": None, "low": None, "high": None}
         count, ratio = self.all.scored, self.kept_tokens / self.tokens
         # a row's tokens are kept or not, so the sum of kept times all is the sum of kept times kept
         squares = max(0.0, self._kept_squares * (1 - 2 * ratio) + ratio**2 * self._squares)
-        half = 1.96 * math.sqrt(squares / max(1, count - 1) * count) / self.tokens
-        return {"value": ratio, "low": max(0.0, ratio - half), "high": min(1.0, ratio + half)}
+        variance = squares / max(1, count - 1) * count / self.tokens**2
+        alike = self.tokens**2 / self._squares
+        if variance:
+            alike = min(alike, ratio * (1 - ratio) / variance)
+        low, high = wilson(ratio, alike)
+        return {"value": ratio, "low": min(low, ratio), "high": max(high, ratio)}
 
     def kinds_as_values(self) -> dict[str, Any]:
         """Of each kind."""

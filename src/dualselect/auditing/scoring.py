@@ -20,6 +20,8 @@ from dualselect.auditing.survey import Survey
 DIGITS = 6
 """Significant digits that are kept of a number."""
 
+NOT_FINITE = "its loss or gradient is not finite"
+
 
 def score_rows(
     rows: TaskRows,
@@ -104,14 +106,14 @@ def _found(
     plain = {name: float(numbers[name][position]) for name in ("loss", "cosine")}
     categories, references = numbers["categories"][position], numbers["references"][position]
     if not np.isfinite([*values.values(), *plain.values(), *categories, *references]).all():
-        return {"lacks": "its loss or gradient is not finite"}
+        return {"lacks": NOT_FINITE}
     worst = np.argsort(references, kind="stable")[:MOST_CONFLICTS]
     return {
         **{name: _short(value) for name, value in plain.items()},
         "score": _short(values[settings.score]),
         "scores": {name: _short(value) for name, value in values.items()},
         "categories": [_short(value) for value in categories],
-        "references": [[int(place), _short(references[place])] for place in worst],
+        "references": [[int(place), _short(references[place])] for place in worst if references[place] < 0],
     }
 
 

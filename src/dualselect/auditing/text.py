@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dualselect.auditing.measuring import CONTROL
+from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.settings import TRAINED_SCORE
 from dualselect.auditing.summary import AuditSummary
 
@@ -48,6 +49,30 @@ def budgets_text(score: str) -> str:
     """What a token budget keeps in an audit that ranks by a score, and where a training with that budget differs."""
     other = "" if score == TRAINED_SCORE else f" by {TRAINED_SCORE}, not by {score}, and"
     return f"what a token budget keeps of all rows at once by the score {score}; a training cuts{other} in each step"
+
+
+def failure_text(data: Mapping[str, Any], share: float | None, most: float) -> str:
+    """Why some data do not pass `--fail_above`.
+
+    Args:
+        data: Of a summary.
+        share: Of the rows in conflict; None where none was scored.
+        most: What `--fail_above` allows.
+
+    Returns:
+        A sentence; empty where they pass.
+    """
+    if broken := data["unscored"].get(NOT_FINITE, 0):
+        return (
+            f"the numbers of {broken:,} rows are not finite, so that nobody knows whether more than --fail_above "
+            f"{most:g} are in conflict: lower learning_rate, or use float32"
+        )
+    if share is None:
+        return (
+            f"no row was scored, so that nobody knows whether more than --fail_above {most:g} are in conflict: mend the "
+            "rows (why they were not scored stands above), or draw more of them"
+        )
+    return f"{share:.1%} of the rows are in conflict, more than --fail_above {most:g}" if share > most else ""
 
 
 def _kinds(summary: AuditSummary) -> list[str]:

@@ -32,7 +32,7 @@ EPILOG = """\
 scores (--score); none needs labels of your data, and a training goes by published alone:
 {scores}
 
-exit status: 0; 2 when --fail_above is exceeded, and for errors
+exit status: 0; 2 when --fail_above is exceeded or cannot be answered, and for errors
 """
 PAGE = "report.html"
 
@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
     """Audit, print the summary, say where the files are.
 
     Returns:
-        0, or 2 when more rows are in conflict than `--fail_above` allows.
+        0, or 2 when more rows are in conflict than `--fail_above` allows or nobody knows whether.
     """
     options, rest = _parser().parse_known_args(arguments)
     given = {word.split("=")[0].replace("-", "_") for word in rest}
@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
 
     from dualselect.auditing import AuditSettings, TaskRows, audit_into
     from dualselect.auditing.cleaning import RECOMMENDED, check_cleaned, write_cleaned
-    from dualselect.auditing.text import summary_text
+    from dualselect.auditing.text import failure_text, summary_text
     from dualselect.cli.parser import parse_train_arguments
 
     transformers_logging.set_verbosity_error()
@@ -105,11 +105,12 @@ def run(arguments: list[str]) -> int:
             + (f", {cleaned.unscored:,} of them since they could not be scored" if cleaned.unscored else "")
         )
     print(f"\nrows, references and numbers: {folder}{_page(folder)}")
-    share = summary.conflict["value"]
-    if options.fail_above is not None and share is not None and share > options.fail_above:
-        print(f"{share:.1%} of the rows are in conflict, more than --fail_above {options.fail_above:g}")
-        return 2
-    return 0
+    if options.fail_above is None:
+        return 0
+    failure = failure_text(summary.data, summary.conflict["value"], options.fail_above)
+    if failure:
+        print(failure)
+    return 2 if failure else 0
 
 
 class _Parser(argparse.ArgumentParser):

@@ -86,10 +86,16 @@ def rate(successes: int, count: int) -> Rate:
     """
     if not 0 <= successes <= count or count == 0:
         raise ValueError(f"{successes} of {count} is no rate: count at least one, and no more successes than that")
-    return Rate(successes, count, *_wilson(successes / count, count))
+    return Rate(successes, count, *wilson(successes / count, count))
 
 
-def _wilson(share: float, count: int) -> tuple[float, float]:
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """The 95% Wilson score interval of a share (Wilson 1927).
+
+    Args:
+        share: In [0, 1].
+        count: Out of how many, above 0; no whole number where they do not all weigh the same.
+    """
     z2 = Z_95**2
     center = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
@@ -181,7 +187,7 @@ def _paired_shares(pairs: Sequence[tuple[float, float]], count: int) -> tuple[fl
         sum(pair == cell for pair in pairs) * count / len(pairs) for cell in ((1, 1), (1, 0), (0, 1), (0, 0))
     )
     one, other = (both + one_only) / count, (both + other_only) / count
-    (one_low, one_high), (other_low, other_high) = _wilson(one, count), _wilson(other, count)
+    (one_low, one_high), (other_low, other_high) = wilson(one, count), wilson(other, count)
     association = both * neither - one_only * other_only
     if association > 0:  # a correction for continuity, so that pairs that all agree are not certain
         association = max(association - count / 2, 0.0)
