@@ -199,6 +199,15 @@ def test_a_phone_scrolls_in_one_direction(opened, tmp_path):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
+def test_a_row_that_conflicts_with_no_reference_says_so(tmp_path):
+    folder = made_audit(tmp_path / "audit")
+    lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
+    lines[1]["conflict_references"] = []
+    write_text(folder / "audit.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    page = write_audit_page(folder, folder / "report.html").read_text("utf-8")
+    assert page.count("none that it was compared with") == 1
+
+
 def test_without_the_data_there_are_ids_and_a_reason(tmp_path):
     folder = made_audit(tmp_path / "audit", data=False)
     text = write_audit_page(folder, folder / "report.html").read_text("utf-8")

@@ -69,8 +69,8 @@ def failure_text(data: Mapping[str, Any], share: float | None, most: float) -> s
         )
     if share is None:
         return (
-            f"no row was scored, so that nobody knows whether more than --fail_above {most:g} are in conflict: mend the "
-            "rows (why they were not scored stands above), or draw more of them"
+            f"no row was scored, so that nobody knows whether more than --fail_above {most:g} are in conflict: mend "
+            "the rows (why they were not scored stands above), or draw more of them"
         )
     return f"{share:.1%} of the rows are in conflict, more than --fail_above {most:g}" if share > most else ""
 

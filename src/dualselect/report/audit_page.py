@@ -119,7 +119,7 @@ def _row_table(summary: AuditSummary, lines: list[dict[str, Any]], texts: dict[i
                 "history": [
                     *(["category", it["category"], _short(it["cosine"])] for it in line["conflict_categories"]),
                     *(["reference", it["id"], _short(it["cosine"])] for it in line["conflict_references"]),
-                    *([] if line["conflict_references"] else [["reference", "none that it was compared with", None]]),
+                    *([] if line["conflict_references"] else [["reference", "none that it was compared with", ""]]),
                 ],
             }
         )  # fmt: skip
