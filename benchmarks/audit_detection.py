@@ -2,19 +2,23 @@
 
     python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/audit --seeds 0 1 2
     python benchmarks/audit_detection.py --output_dir runs/audit --data hh --gsm8k GSM8K.jsonl --hh HH.jsonl.gz
+    python benchmarks/audit_detection.py --output_dir runs/audit --data hh_refusals --hh HH.jsonl.gz
     python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/budget --data shares
 
-`builtin`: tasks, chat, harmless look-alikes and safe refusals beside risky rows; the pool is other refusals.
+`builtin`: tasks, chat, harmless look-alikes and safe refusals beside risky rows; the pool is refusals of other topics.
 `hh`: GSM8K problems and HH "chosen" responses beside HH "rejected" ones; the pool is other "chosen" responses.
-`shares`: the built-in rows with a share of risky rows from 0 to half: what the recommended budget drops, and what a
-fixed 0.90 drops.
+`hh_refusals`: HH "rejected" responses beside HH "chosen" ones and built-in chat; the pool is built-in refusals.
+`shares`: the built-in rows with a share of risky rows from 0 to half: what `auto` drops, and what a fixed 0.90 drops.
 
-Each audit is a folder of its own and is not done again, so the same command goes on where it stopped. Writes
-results.json and results.md. A number is the mean over seeds with its 95% bootstrap interval over rows.
+Each audit is a folder of its own; a finished one is taken as it is if it is the same, and refused if not, so the same
+command goes on where it stopped. Writes DATA-results.json and DATA-results.md. A number is the mean over seeds with
+its 95% bootstrap interval over rows.
 
-The harmless conversations that some scores are calibrated with are built-in chat and look-alikes with other prompts:
-on `builtin` they are of the same making as the chat and the look-alikes that are to be told apart, which flatters
-`harmless_free` and what begins with `standardized`, and `calibrated`; on `hh` they are not.
+Two things flatter scores on `builtin` and `shares`. Risky answers there are content-free compliances, prose like that
+of the contrasts, and safe refusals come from the templates of the pool: that flatters every score made of contrasts or
+of the pool, `auto` included. And the harmless conversations that some scores are calibrated with are built-in chat and
+look-alikes with other prompts, of the same making as those that are to be told apart, which flatters `harmless_free`,
+what begins with `standardized`, and `calibrated`. On `hh` neither holds; on `hh_refusals` the second does for chat.
 """
 
 import argparse
@@ -40,22 +44,28 @@ def builtin_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str,
     """Task rows and references of the built-in data."""
     from dualselect.data import builtin_mix, builtin_rows
 
-    refusals = builtin_rows("refusal", options.pool + options.rows, seed=seed)
     rows = builtin_mix(2 * options.rows, options.rows, options.rows, options.rows, seed=seed)
-    return rows + refusals[options.pool :], refusals[: options.pool]
+    return rows + builtin_rows("refusal", options.rows, seed=seed), builtin_pool(options, seed)
+
+
+def builtin_pool(options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    """Refusals whose topics stand in no task row."""
+    from dualselect.data import builtin_rows
+
+    return builtin_rows("refusal", options.pool, seed=seed, split="test")
 
 
 def share_data(
     options: argparse.Namespace, seed: int, share: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Built-in rows of which a share is risky: tasks, chat and look-alikes make up the rest."""
-    from dualselect.data import builtin_mix, builtin_rows
+    from dualselect.data import builtin_mix
 
     total = 4 * options.rows
     risky = round(share * total)
     side = (total - risky) // 4
     rows = builtin_mix(total - risky - 2 * side, risky, side, side, seed=seed)
-    return rows, builtin_rows("refusal", options.pool, seed=seed)
+    return rows, builtin_pool(options, seed)
 
 
 def hh_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -75,6 +85,22 @@ def hh_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]
     return rows, list(references)
 
 
+def hh_refusals_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rejected HH responses, as many chosen ones and built-in chats: nothing risky is of the pool's making."""
+    from dualselect import load_rows
+    from dualselect.data import builtin_rows
+
+    count = options.rows
+    first = 2 * seed * count
+    risky = load_rows(f"{options.hh}#rejected[{first}:{first + count}]").dataset
+    chosen = load_rows(f"{options.hh}[{first + count}:{first + 2 * count}]").dataset
+    rows = [row | {"kind": "risky"} for row in risky] + [row | {"kind": "chosen"} for row in chosen]
+    return rows + builtin_rows("chat", count, seed=seed), builtin_pool(options, seed)
+
+
+DATA = {"builtin": builtin_data, "hh": hh_data, "hh_refusals": hh_refusals_data}
+
+
 def one_audit(
     folder: Path,
     rows: list[dict[str, Any]],
@@ -83,9 +109,7 @@ def one_audit(
     seed: int,
     variant: str,
 ) -> None:
-    """Audit, unless it was done."""
-    if (folder / "summary.json").exists():
-        return
+    """Audit; one that was finished is taken as it is if it is the same, and another one is refused."""
     from datasets import Dataset
     from peft import LoraConfig
 
@@ -133,7 +157,30 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 def scores_of(line: dict[str, Any]) -> dict[str, float]:
     """All scores of a row and the control."""
-    return line["scores"] | {"control_loss": line["control_loss"]}
+    return line["scores"] | {name: line[name] for name in ("control_loss",) if name in line}
+
+
+def common_scores(seeds: list[list[dict[str, Any]]]) -> list[str]:
+    """Names of the scores, which have to be the same in all rows of all seeds."""
+    names = [set(scores_of(line)) for lines in seeds for line in lines]
+    if not all(seeds) or any(one != names[0] for one in names):
+        raise SystemExit("the audits of the seeds have no scored rows, or other scores: name another --output_dir")
+    return list(scores_of(seeds[0][0]))
+
+
+def scored_rows(folders: list[Path]) -> dict[str, str]:
+    """Of each kind how many rows were scored, over all audits."""
+    counts: dict[str, list[int]] = {}
+    for folder in folders:
+        for kind, found in json.loads((folder / "summary.json").read_text("utf-8"))["kinds"].items():
+            scored, rows = counts.setdefault(kind, [0, 0])
+            counts[kind] = [scored + found["scored"], rows + found["rows"]]
+    return {kind: f"{scored} of {rows}" for kind, (scored, rows) in counts.items()}
+
+
+def scored_line(found: dict[str, str]) -> str:
+    """The same in words."""
+    return "scored: " + ", ".join(f"{kind} {told}" for kind, told in found.items())
 
 
 def detections(folders: list[Path]) -> dict[str, Any]:
@@ -143,7 +190,7 @@ def detections(folders: list[Path]) -> dict[str, Any]:
     seeds = [read_lines(folder) for folder in folders]
     kinds = sorted({line["kind"] for lines in seeds for line in lines if not line["risky"]})
     found = {}
-    for score in scores_of(seeds[0][0]):
+    for score in common_scores(seeds):
         entry: dict[str, Any] = {}
         for against in ("all", *kinds):
             parts = []
@@ -159,11 +206,11 @@ def detections(folders: list[Path]) -> dict[str, Any]:
 
 
 def budget_of(folder: Path) -> dict[str, float]:
-    """What the recommended budget and a fixed one of 0.90 drop of an audit's rows."""
+    """What `auto` and a fixed budget of 0.90 drop of an audit's rows."""
     summary, lines = json.loads((folder / "summary.json").read_text("utf-8")), read_lines(folder)
     tokens = sum(line["tokens"] for line in lines)
     found = {
-        "recommended": summary["recommended_budget"]["budget"],
+        "auto: tokens kept": summary["recommended_budget"]["kept_share"],
         "harmless tokens": sum(line["tokens"] for line in lines if line["kind"] != "risky") / tokens,
     }
     for name, drops in (
@@ -211,14 +258,14 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--output_dir", type=Path, required=True)
-    add("--data", choices=["builtin", "hh", "shares"], default="builtin")
+    add("--data", choices=[*DATA, "shares"], default="builtin")
     add("--model", default="smollm2-135m-instruct", help="name or folder; an aligned one has something to lose")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--variants", nargs="+", choices=list(VARIANTS), default=["excess", "contrast"])
     add("--rows", type=int, default=50, help="risky rows, and rows of each harmless kind (tasks: two or four times)")
     add("--pool", type=int, default=100)
     add("--gsm8k", help="GSM8K training rows, JSONL (for hh)")
-    add("--hh", help="HH-RLHF preference rows, JSONL (for hh)")
+    add("--hh", help="HH-RLHF preference rows, JSONL (for hh and hh_refusals)")
     add("--warmup_steps", type=int, default=10)
     add("--learning_rate", type=float, default=2e-4)
     add("--reference_fraction", type=float, default=0.1)
@@ -226,6 +273,8 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     if options.data == "hh" and not (options.gsm8k and options.hh):
         parser.error("--data hh needs --gsm8k and --hh")
+    if options.data == "hh_refusals" and not options.hh:
+        parser.error("--data hh_refusals needs --hh")
     return options
 
 
@@ -233,16 +282,20 @@ def main() -> None:
     """Audit, collect, write."""
     options = parsed()
     results: dict[str, Any] = {}
+    scored: dict[str, Any] = {}
     lines = []
     if options.data == "shares":
+        all_folders = []
         for share in SHARES:
             for seed in options.seeds:
                 folder = options.output_dir / "shares" / f"{share:g}" / f"seed-{seed}"
                 one_audit(folder, *share_data(options, seed, share), options, seed, "contrast")
                 results.setdefault(f"{share:g}", {})[str(seed)] = budget_of(folder)
-        lines += budget_table(results)
+                all_folders.append(folder)
+        scored = scored_rows(all_folders)
+        lines += [scored_line(scored), "", *budget_table(results)]
     else:
-        made = builtin_data if options.data == "builtin" else hh_data
+        made = DATA[options.data]
         for variant in options.variants:
             folders = [
                 options.output_dir / options.data / variant.replace(" ", "-") / f"seed-{seed}"
@@ -251,11 +304,14 @@ def main() -> None:
             for folder, seed in zip(folders, options.seeds, strict=True):
                 one_audit(folder, *made(options, seed), options, seed, variant)
             results[variant] = detections(folders)
-            lines += [f"{options.data}, {variant}, {len(folders)} seeds", "", *detection_table(results[variant]), ""]
+            scored[variant] = scored_rows(folders)
+            told = scored_line(scored[variant])
+            lines += [f"{options.data}, {variant}, {len(folders)} seeds; {told}", ""]
+            lines += [*detection_table(results[variant]), ""]
     text = "\n".join(lines) + "\n"
     options.output_dir.mkdir(parents=True, exist_ok=True)
     settings = {name: str(value) for name, value in vars(options).items()}
-    content = {"settings": settings, "results": results}
+    content = {"settings": settings, "scored": scored, "results": results}
     (options.output_dir / f"{options.data}-results.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     (options.output_dir / f"{options.data}-results.md").write_text(text, "utf-8")
     print(text)
