@@ -19,7 +19,7 @@ def test_every_kind_of_harmless_conversation_stands_on_both_sides(tmp_path):
     assert sorted(direction + calibration) == list(range(HARMLESS_ROWS))
     for half in (direction, calibration):
         kinds = Counter(pool.harmless[place]["kind"] for place in half)
-        assert kinds == dict.fromkeys(HARMLESS_KINDS, HARMLESS_ROWS // 4)
+        assert dict(kinds) == dict.fromkeys(HARMLESS_KINDS, HARMLESS_ROWS // 4)
 
 
 def test_half_of_a_small_pool_is_held_out_over_its_whole_length():

@@ -229,8 +229,7 @@ def _plan(
     """Everything that decides what the audit finds, as JSON values."""
     given = {} if peft_config is None else peft_config.to_dict()
     adapter = {name: given.get(name) for name in ADAPTER_SETTINGS}
-    if isinstance(adapter["target_modules"], set):
-        adapter["target_modules"] = sorted(adapter["target_modules"])
+    adapter = {name: sorted(value) if isinstance(value, set) else value for name, value in adapter.items()}
     return {
         "format": FORMAT,
         "audit": settings.as_values(),
