@@ -154,7 +154,7 @@ class Engine:
                 )
             direction += gradient
             self.layout.assign(self.model, gradient)
-            if config.max_grad_norm:  # 0 is no clipping, as in transformers
+            if config.max_grad_norm is not None and config.max_grad_norm > 0:  # as transformers does
                 torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
