@@ -257,6 +257,11 @@ def test_the_scaling_of_an_own_adapter_is_part_of_the_audit(tmp_path):
             audited(tmp_path, of=get_peft_model(model(), strong), peft_config=None, controls=False)
 
 
+def test_without_a_contrast_no_training_is_recommended(tmp_path):
+    _, summary = audited(tmp_path, settings={"reference_contrast": "none"}, controls=False)
+    assert summary.recommended_budget["settings"] is None
+
+
 def test_a_category_with_nothing_to_hold_out_is_named(tmp_path):
     names = ["single", *["many"] * 11]
     given = Dataset.from_list([row | {"category": name} for row, name in zip(references(12), names, strict=True)])
