@@ -110,6 +110,16 @@ def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given
         diagnose(read_diagnostic(None, again | {"rho": 0.5}))
 
 
+@pytest.mark.parametrize("name", ["diagnostic.json", "measured.jsonl", "place.safetensors"])
+def test_what_nobody_knows_the_settings_of_is_neither_used_nor_removed(settings, tmp_path, name):
+    left = tmp_path / "diagnostic" / name
+    left.parent.mkdir()
+    left.write_text("")
+    with pytest.raises(ResumeError, match=f"holds {name} of a diagnostic and no settings.json.*remove the folder"):
+        diagnose(settings())
+    assert list(left.parent.iterdir()) == [left]
+
+
 @pytest.mark.parametrize("part", [0.05, 0.9])
 def test_cut_off_after_any_batch_it_ends_the_same(done, given, tmp_path, part):
     """The store ends in the middle of a line, and the directions are gone."""
@@ -117,6 +127,7 @@ def test_cut_off_after_any_batch_it_ends_the_same(done, given, tmp_path, part):
     lines = (whole / "measured.jsonl").read_bytes().splitlines(keepends=True)
     kept = int(part * len(lines))
     (tmp_path / "measured.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:20])
+    (tmp_path / "settings.json").write_bytes((whole / "settings.json").read_bytes())
     path = diagnose(read_diagnostic(None, given | {"rho": 1.0, "output_dir": str(tmp_path)}))
     assert read_result(path) == content
     for name in TABLES:
