@@ -44,6 +44,7 @@ def test_everything_is_told(done):
         ("dualselect", "project"), ("dualselect", "project_add"),
     }  # fmt: skip
     assert content["kl_before_updates"] > 0
+    assert (content["probes_count"], content["probes_said_in_pool"]) == (4, 0)
     for row in content["categories"]:
         assert row["share_of_pool"] == pytest.approx(1 / 3)
     shares = {}
@@ -160,6 +161,20 @@ def test_sketched_contrasted_and_grouped_by_source(settings, files):
     assert {batch["group"] for batch in content["batches"]} == {"easy", "hard"}
     assert 0 < content["pool"]["sketch"]["mean_error"] < 0.1
     assert "count-sketches of 2,048" in content["reading"][-1]
+
+
+def test_probe_responses_that_the_pool_holds_word_for_word_are_counted(settings, files, tmp_path):
+    probes = [json.loads(line) for line in (files / "probes.jsonl").read_text().splitlines()]
+    in_pool = json.loads((files / "pool.jsonl").read_text().splitlines()[5])["completion"]
+    probes[0]["completion"] = probes[2]["completion"] = in_pool
+    (tmp_path / "probes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in probes))
+    content = read_result(
+        diagnose(
+            settings(probe_data=[str(tmp_path / "probes.jsonl")], strategies=["dualselect"], corrections=["none"])
+        )
+    )
+    assert content["probes_said_in_pool"] == 2
+    assert any("2 of 4 probe responses stand word for word in the pool" in line for line in content["reading"])
 
 
 def test_references_without_a_category_get_one_from_their_words(settings, files, tmp_path):

@@ -23,6 +23,7 @@ def content(**changes):
             {"strategy": "dualselect", "pairs": pairs, "overlap": value, "null_chance": chance, **null}
             for pairs, value in overlaps.items()
         ],
+        "chance_floor": changes.get("chance_floor", 0.001),
         "group_chance": changes.get("group_chance", 0.002),
         "category_chance": changes.get("category_chance", 0.003),
         "categories": [
@@ -31,6 +32,8 @@ def content(**changes):
         ],
         "pool": {"categories_from_words": False, "sketch": None},
         "kl_before_updates": 0.01,
+        "probes_count": 14,
+        "probes_said_in_pool": changes.get("probes_said_in_pool", 0),
         "probes": changes.get(
             "probes",
             [
@@ -59,6 +62,7 @@ def test_what_was_found():
     assert "a fixed choice 10.0% [0.0%, 20.0%], less (dualselect +20.0% [+10.0%, +30.0%])" in text
     assert "uniform choices over categories 25.0% [10.0%, 40.0%], no difference found" in text
     assert "project 5.0% [-10.0%, 10.0%], task loss +0.010" in text
+    assert "word for word" not in text
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,12 @@ def test_what_was_found():
         ({"null_chance": 0.4}, "No structure was found"),
         ({"overlap": {"all": 0.95, "within": 0.97, "across": 0.94}}, "structured but static"),
         ({"group_chance": 0.3}, "That it follows the task group was not found"),
+        ({"probes_said_in_pool": 4}, "4 of 14 probe responses stand word for word in the pool"),
+        (
+            {"chance_floor": 0.1, "group_chance": 0.1},
+            "follows the task group: too few batches to tell, p cannot be under",
+        ),
+        ({"chance_floor": 0.1, "category_chance": 0.1}, "depend on the task group or not: too few batches to tell"),
         ({"category_chance": 0.3}, "were not found to depend on the task group"),
         (
             {"probes": [content()["probes"][0], probe("dualselect", "add", 0.1, -0.1, 0.3)]},

@@ -25,7 +25,8 @@ def reading(content: Mapping[str, Any]) -> list[str]:
 
     Rules: selections are structured when less than 5% of random draws overlap as much, and static from 0.9 on; they
     follow the task when a permutation of the groups separates within from across as much in less than 5% of the
-    cases; a reduction, or a difference of two, is found when its 95% interval lies on one side.
+    cases, which takes enough batches for that to be possible; a reduction, or a difference of two, is found when its
+    95% interval lies on one side.
 
     Args:
         content: Of diagnostic.json.
@@ -64,9 +65,15 @@ def _groups(content: Mapping[str, Any]) -> str:
         f"overlap {within['overlap']:.2f} within groups, {across['overlap']:.2f} across; permutation test, "
         f"p = {content['group_chance']:.3f}"
     )
+    if content["chance_floor"] >= CERTAIN:
+        return f"    Whether it follows the task group: {_too_few(content)} ({numbers})."
     if content["group_chance"] < CERTAIN:
         return f"    It follows the task: batches of one group share more references than batches of two ({numbers})."
     return f"    That it follows the task group was not found ({numbers})."
+
+
+def _too_few(content: Mapping[str, Any]) -> str:
+    return f"too few batches to tell, p cannot be under {content['chance_floor']:.3f}; raise batches"
 
 
 def _map(content: Mapping[str, Any]) -> str:
@@ -81,6 +88,8 @@ def _map(content: Mapping[str, Any]) -> str:
     ]
     chance = content["category_chance"]
     depends = "depend on the task group" if chance < CERTAIN else "were not found to depend on the task group"
+    if content["chance_floor"] >= CERTAIN:
+        depends = f"depend on the task group or not: {_too_few(content)}"
     words = " They were read off words of the prompts." if content["pool"]["categories_from_words"] else ""
     return (
         f"(b) The safety categories selected {depends} (permutation test, p = {chance:.3f}). Most above its share of "
@@ -104,6 +113,11 @@ def _probes(content: Mapping[str, Any]) -> list[str]:
         f"{content['kl_before_updates']:.4f} before the updates, {uncorrected['kl']:.4f} after uncorrected ones and "
         f"{ours['kl']:.4f} after these."
     ]
+    if said := content["probes_said_in_pool"]:
+        lines.append(
+            f"    {said} of {content['probes_count']} probe responses stand word for word in the pool: of these "
+            "only the prompts are held out."
+        )
     others = [row for row in usual if row["strategy"] != "dualselect"]
     if others:
         told = "; ".join(f"{NAMES[row['strategy']]} {_interval(row)}, {_compared(row)}" for row in others)

@@ -13,6 +13,7 @@ import numpy as np
 from dualselect.diagnostic.overlap import (
     Null,
     category_chance,
+    chance_floor,
     expected_jaccard,
     expected_mean,
     group_chance,
@@ -28,6 +29,7 @@ from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.strategies import turns
 from dualselect.files import write_text
+from dualselect.preparation import PreparedRows
 from dualselect.selection import Choice
 
 
@@ -83,8 +85,10 @@ def content_of(
             "sketch": _sketch(settings, measured.numbers),
         },
         "probes_count": len(measured.start_kl),
+        "probes_said_in_pool": _said_in_pool(rows),
         "kl_before_updates": sum(measured.start_kl) / len(measured.start_kl),
         "overlap": _overlap(settings, rows.categories, groups, count, tables),
+        "chance_floor": chance_floor(groups),
         "group_chance": group_chance(tables["dualselect"], groups, seed=seed),
         "categories": _categories(rows.categories, groups, measured.selected),
         "category_chance": category_chance(
@@ -113,6 +117,17 @@ def write_tables(content: Mapping[str, Any], folder: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
         write_text(folder / file, text.getvalue())
+
+
+def _said_in_pool(rows: DiagnosticRows) -> int:
+    """Probes whose response stands word for word in the pool: only their prompts are held out."""
+    in_pool = set(_responses(rows.pool))
+    return sum(response in in_pool for response in _responses(rows.probes))
+
+
+def _responses(rows: PreparedRows) -> list[str]:
+    assert rows.conversations is not None
+    return [rows.conversations[row]["completion"][-1]["content"].strip() for row in rows.tokens["row_index"]]
 
 
 def _sketch(settings: DiagnosticSettings, numbers: PoolNumbers) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ class DiagnosticOptions:
         default_factory=list,
         metadata={
             "help": "Held-out safe responses, in the same forms as reference_data, with prompts that stand in neither "
-            "the task data nor the pool. `builtin:refusal[400:424]` is a slice of the built-in refusals."
+            "the task data nor the pool. `builtin:refusal[504:518]` is one built-in refusal of each category."
         },
     )
     group_by: str = field(
@@ -36,7 +36,13 @@ class DiagnosticOptions:
             "choices": ("kind", "category", "source"),
         },
     )
-    batches: int = field(default=4, metadata={"help": "Task batches of each group."})
+    batches: int = field(
+        default=4,
+        metadata={
+            "help": "Task batches of each group. To tell whether the choice follows the group takes 4 with two "
+            "groups, 3 with three, 2 with more."
+        },
+    )
     period: int = field(default=3, metadata={"help": "Batches between two draws of periodic_random."})
     updates: int = field(default=2, metadata={"help": "Corrected updates of each batch before the probes are read."})
     strategies: list[str] = field(
@@ -116,7 +122,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     if not options.probe_data:
         raise ConfigError(
             "probe_data is missing: write --probe_data with safe responses that are in neither the task data nor the "
-            "pool, such as builtin:refusal[400:424]"
+            "pool, such as builtin:refusal[504:518]"
         )
     run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
     if run.training.correction == "none":
