@@ -111,6 +111,18 @@ def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given
         diagnose(read_diagnostic(None, again | {"rho": 0.5}))
 
 
+def test_only_what_decides_the_result_has_to_be_the_same(settings):
+    written = settings().written
+    assert json.loads(json.dumps(written)) == written
+    for same in (
+        {"disable_tqdm": False}, {"logging_steps": 3}, {"weight_decay": 0.0}, {"updates": 2}, {"rho": "0.2"},
+        {"overwrite": False}, {"output_dir": "elsewhere"},
+    ):  # fmt: skip
+        assert settings(**same).written == written, same
+    for other in ({"rho": 0.5}, {"updates": 3}, {"learning_rate": 2e-2}, {"lora_r": 8}, {"max_length": 128}):
+        assert settings(**other).written != written, other
+
+
 @pytest.mark.parametrize("name", ["diagnostic.json", "measured.jsonl", "place.safetensors"])
 def test_what_nobody_knows_the_settings_of_is_neither_used_nor_removed(settings, tmp_path, name):
     left = tmp_path / "diagnostic" / name
@@ -201,6 +213,8 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         ({"group_by": "color"}, ConfigError, "one of kind, category, source"),
         ({"strategies": ["uniform"]}, ConfigError, "leaves out dualselect"),
         ({"correction": "none"}, ConfigError, "correction is none"),
+        ({"resume": "true"}, ConfigError, "resume is of dualselect train; here the same command goes on"),
+        ({"overwrite": True}, ConfigError, "overwrite is of dualselect train; here the same command goes on"),
         ({"rhoo": 1}, ConfigError, "did you mean rho"),
         ({"batchs": 1}, ConfigError, "did you mean batches"),
         ({"group_by": "source"}, ConfigError, "all task rows are of one group"),
@@ -212,6 +226,18 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
 def test_what_cannot_be_measured_is_refused(settings, changes, error, said):
     with pytest.raises(error, match=said):
         diagnose(settings(**changes))
+
+
+def test_a_group_that_is_small_without_its_unusable_rows_is_refused_before_anything_is_measured(
+    settings, files, tmp_path
+):
+    rows = [json.loads(line) for line in (files / "task.jsonl").read_text().splitlines()]
+    for row in rows[:4]:
+        row["prompt"] += " and more" * 300
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"usable rows .*max_length 256\) than two batches of 3: sums \(5\)\."):
+        diagnose(settings(task_data=[str(tmp_path / "long.jsonl")]))
+    assert not (tmp_path / "diagnostic" / "measured.jsonl").exists()
 
 
 def test_a_missing_matplotlib_is_told_before_anything_is_read(settings, monkeypatch):

@@ -74,7 +74,7 @@ def test_structure_by_group_is_found_and_chance_is_not():
     assert 0.3 < np.mean(chances) < 0.7
 
 
-@pytest.mark.parametrize("groups", ["aaabbb", "aabb", "aaabb", "aabbcc", "aabbc"])
+@pytest.mark.parametrize("groups", [list("aaabbb"), list("aabb"), list("aaabb"), list("aabbcc"), list("aabbc")])
 def test_the_smallest_chance_is_that_of_the_sharpest_structure_by_enumeration(groups):
     """Batches of a group select the same, batches of two groups nothing in common."""
     names = sorted(set(groups))

@@ -10,11 +10,13 @@ from dualselect.config_file import RECORD_KEY, check_keys, read_mapping
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings
-from dualselect.settings import RunSettings, setting_types, typed_value
+from dualselect.settings import RunSettings, setting_types, settings_to_write
 
 
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
 CORRECTIONS = ("none", "add", "project", "project_add")
+_ONLY_SHOWN = {"disable_tqdm", "log_level", "report_to", "run_name", "gradient_checkpointing"}
+"""Settings of a run that change what is shown or kept in memory, and nothing that is measured; with logging_*."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class DiagnosticSettings:
     Attributes:
         options: What is measured.
         run: Model, data and method, as of a training run; `output_dir` is where the diagnostic is kept.
-        written: What decides the result as plain values: all options, and the settings of the run that were given.
+        written: What decides the result as plain values: all options, and the settings of the run as resolved.
     """
 
     options: DiagnosticOptions
@@ -118,6 +120,12 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     folder = of_run.pop("output_dir", None)
     if not folder:
         raise ConfigError("output_dir is missing: write --output_dir with the folder of the diagnostic")
+    for name in ("resume", "overwrite"):
+        if str(of_run.pop(name, False)).lower() != "false":
+            raise ConfigError(
+                f"{where}: {name} is of dualselect train; here the same command goes on where it stopped, and a "
+                "diagnostic begins anew when its folder was removed: leave it out"
+            )
     options = DiagnosticOptions(**own)
     if not options.probe_data:
         raise ConfigError(
@@ -127,8 +135,12 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
     if run.training.correction == "none":
         raise ConfigError("correction is none: the strategies are compared by their corrections; leave it out")
-    typed = {name: typed_value(name, value, where) for name, value in of_run.items()}
-    return DiagnosticSettings(options, run, asdict(options) | typed)
+    decisive = {
+        name: value
+        for name, value in settings_to_write(run).items()
+        if name not in _ONLY_SHOWN and not name.startswith("logging_")
+    }
+    return DiagnosticSettings(options, run, asdict(options) | decisive)
 
 
 def named_source(source: str) -> tuple[str, str]:
