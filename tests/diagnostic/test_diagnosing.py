@@ -45,6 +45,9 @@ def test_everything_is_told(done):
     }  # fmt: skip
     assert content["kl_before_updates"] > 0
     assert (content["probes_count"], content["probes_said_in_pool"]) == (4, 0)
+    for row in content["probes"][1:]:
+        assert row["median_low"] <= row["median_high"]
+        assert (row["p90_low"], row["p90_high"]) == (None, None)
     for row in content["categories"]:
         assert row["share_of_pool"] == pytest.approx(1 / 3)
     shares = {}
@@ -209,6 +212,7 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         ({"output_dir": ""}, ConfigError, "output_dir is missing"),
         ({"probe_data": []}, ConfigError, "probe_data is missing"),
         ({"batches": 1}, ConfigError, "batches is 1"),
+        ({"period": 6}, ConfigError, "period is 6 and there are 6 task batches"),
         ({"batches": "many"}, ConfigError, "batches is 'many'; write an integer"),
         ({"group_by": "color"}, ConfigError, "one of kind, category, source"),
         ({"strategies": ["uniform"]}, ConfigError, "leaves out dualselect"),

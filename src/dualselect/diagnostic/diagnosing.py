@@ -108,6 +108,11 @@ def _measure(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRow
         rows.groups, size=settings.rows_per_batch, per_group=settings.options.batches, seed=config.seed
     )
     reference_count(settings, len(rows.categories))
+    if settings.options.period >= len(batches):
+        raise ConfigError(
+            f"period is {settings.options.period} and there are {len(batches)} task batches: periodic_random would be "
+            "one choice for all of them. Lower period, or raise batches"
+        )
     place = _place(settings, subject, rows)
     subject.move_to(place)
     kept = _kept(folder / TASK_FILE, lambda: _task_directions(subject, rows, batches))

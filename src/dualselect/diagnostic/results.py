@@ -94,7 +94,7 @@ def content_of(
         "category_chance": category_chance(
             _counts(rows.categories, measured.selected["dualselect"]), groups, seed=seed
         ),
-        "probes": _probes(measured, settings.run.training.correction, seed),
+        "probes": _probes(measured, settings.run.training.correction, settings.options.period, seed),
         "batches": [
             {
                 "group": batch.group,
@@ -221,20 +221,19 @@ def _counts(categories: Sequence[str], choices: Sequence[Choice]) -> np.ndarray:
     return np.array([[sum(categories[row] == name for row in choice.kept) for name in names] for choice in choices])
 
 
-def _probes(measured: Measured, usual: str, seed: int) -> list[dict[str, Any]]:
+def _probes(measured: Measured, usual: str, period: int, seed: int) -> list[dict[str, Any]]:
     before = [one["kl"] for one in measured.probes[UNCORRECTED]]
     losses_before = _mean([one["task_loss"] for one in measured.probes[UNCORRECTED]])
-    found: dict[Variant, Reduction] = {}
-    if any(_mean(one) > NOTHING for one in before):
-        found = {
-            variant: reduction(before, [one["kl"] for one in results], seed=seed)
-            for variant, results in measured.probes.items()
-            if variant != UNCORRECTED
-        }
-    ours = found.get(Variant("dualselect", usual))
+    ours = Variant("dualselect", usual)
+
+    def reduced_by(variant: Variant, block: int) -> Reduction:
+        return reduction(before, [one["kl"] for one in measured.probes[variant]], seed=seed, block=block)
+
+    some_moved = any(_mean(one) > NOTHING for one in before)
     rows = []
     for variant, results in measured.probes.items():
-        reduced = found.get(variant)
+        block = period if variant.strategy == "periodic_random" else 1
+        reduced = reduced_by(variant, block) if some_moved and variant != UNCORRECTED else None
         loss = _mean([one["task_loss"] for one in results])
         rows.append(
             {
@@ -247,7 +246,7 @@ def _probes(measured: Measured, usual: str, seed: int) -> list[dict[str, Any]]:
                 "task_loss_increase": loss - losses_before,
                 **_ends("median", reduced.median if reduced else None),
                 **_ends("p90", reduced.p90 if reduced else None),
-                **_ends("dualselect_ahead", ours.ahead_of(reduced) if ours and reduced else None),
+                **_ends("dualselect_ahead", reduced_by(ours, block).ahead_of(reduced) if reduced else None),
             }
         )
     return rows

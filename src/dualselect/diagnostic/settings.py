@@ -45,7 +45,9 @@ class DiagnosticOptions:
             "groups, 3 with three, 2 with more."
         },
     )
-    period: int = field(default=3, metadata={"help": "Batches between two draws of periodic_random."})
+    period: int = field(
+        default=3, metadata={"help": "Task batches between two draws of periodic_random; fewer than all batches."}
+    )
     updates: int = field(default=2, metadata={"help": "Corrected updates of each batch before the probes are read."})
     strategies: list[str] = field(
         default_factory=lambda: list(STRATEGIES),
