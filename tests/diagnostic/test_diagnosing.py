@@ -6,13 +6,18 @@ import sys
 
 import matplotlib as mpl
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from dualselect.diagnostic import diagnose, read_diagnostic
 from dualselect.diagnostic.diagnosing import read_result
 from dualselect.diagnostic.figure import STYLE, draw, write_figure
+from dualselect.diagnostic.rows import read_rows, task_batches, tokenize_rows
+from dualselect.diagnostic.sketch import cosine_table
+from dualselect.diagnostic.subject import Subject
 from dualselect.errors import ConfigError, DataError, ResumeError
+from dualselect.evaluation.store import Store
 
 
 TABLES = ("overlap.csv", "categories.csv", "probes.csv")
@@ -149,6 +154,27 @@ def test_cut_off_after_any_batch_it_ends_the_same(done, given, tmp_path, part):
     for name in TABLES:
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
     assert len((tmp_path / "measured.jsonl").read_bytes().splitlines()) == len(lines)
+
+
+def test_in_mixed_precision_the_model_moves_and_gradients_are_compared_in_float32(settings):
+    made = settings(bf16=True, reference_batch_size=18, strategies=["dualselect"], corrections=["none"])
+    assert read_result(diagnose(made))["kl_before_updates"] > 1e-7
+    made = settings(
+        bf16=True, reference_batch_size=18, strategies=["dualselect"], corrections=["none"],
+        selection_warmup_steps=0, output_dir=str(made.folder / "from_the_start"),
+    )  # fmt: skip
+    diagnose(made)
+    subject = Subject.of(made.run)
+    rows = tokenize_rows(read_rows(made), subject.tokenizer, made.run.training)
+    batches = task_batches(rows.groups, size=3, per_group=2, seed=made.run.training.seed)
+    directions = torch.stack([subject.mean_gradient(rows.task.tokens, batch.rows) for batch in batches])
+    lengths = [len(row) for row in rows.pool.tokens["input_ids"]]
+    by_length = sorted(range(18), key=lambda row: (lengths[row], row))
+    gradients = subject.gradients(rows.pool.tokens, by_length).gradients
+    assert torch.equal(gradients, gradients.bfloat16().float())
+    with Store.opened(made.folder / "measured.jsonl") as store:
+        found = torch.tensor(store[f"pool/{by_length[0]}"]["cosines"])
+    torch.testing.assert_close(found[:-1], cosine_table(gradients, directions), rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_warm_up_nothing_has_moved_and_a_still_model_is_told(settings):

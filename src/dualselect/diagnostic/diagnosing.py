@@ -72,7 +72,7 @@ def diagnose(settings: DiagnosticSettings) -> Path:
     path = folder / RESULT_FILE
     if not path.exists():
         rows = tokenize_rows(given, subject.tokenizer, settings.run.training)
-        with Store.opened(folder / STORE_FILE) as store, subject.autocast():
+        with Store.opened(folder / STORE_FILE) as store:
             measured = _measure(settings, subject, rows, store)
         content = content_of(settings, rows, measured, topics=given.topics)
         write_json(path, content | {"reading": reading(content)})

@@ -18,7 +18,6 @@ from dualselect.diagnostic.sketch import CountSketch, cosine_table
 from dualselect.diagnostic.subject import Subject, parts_of
 from dualselect.evaluation.store import Store
 from dualselect.gradients import refuse_non_finite
-from dualselect.losses import response_kl
 from dualselect.selection import Choice
 
 
@@ -102,7 +101,7 @@ def _sketched(sketch: CountSketch, directions: Tensor | None, gradients: Tensor)
 def _preservation(subject: Subject, pool: Dataset, positions: list[int], losses: Tensor) -> Tensor:
     kind = subject.config.preservation_loss
     if kind == "kl":
-        return response_kl(subject.model, subject.start_model, subject.batch(pool, positions)).double().cpu()
+        return subject.divergences(pool, positions).double().cpu()
     if kind == "excess":
         with subject.start_model():
             return losses - subject.losses(pool, positions).double().cpu()
