@@ -119,6 +119,27 @@ def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given
         diagnose(read_diagnostic(None, again | {"rho": 0.5}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optim": "sgd"}, ["optim: sgd is not followed by a diagnostic: every update is a step of AdamW"]),
+        ({"lr_scheduler_type": "cosine"}, ["lr_scheduler_type: cosine is not followed"]),
+        ({"warmup_steps": 10}, ["warmup_steps: 10"]),
+        ({"task_token_budget": "0.5"}, ["task_token_budget: 0.5"]),
+        ({"task_top_k": 2}, ["task_top_k: 2"]),
+        ({"reference_gradient": "replay"}, ["reference_gradient: replay"]),
+        ({"gradient_checkpointing": True}, ["gradient_checkpointing: True"]),
+        ({"optim": "adamw_torch", "lr_scheduler_type": "constant", "warmup_steps": 0, "task_token_budget": 1.0}, []),
+        ({}, []),
+    ],
+)
+def test_settings_of_a_run_that_are_not_followed_are_told(settings, caplog, changes, said):
+    settings(**changes)
+    told = [record.getMessage() for record in caplog.records if "not followed by a diagnostic" in record.getMessage()]
+    assert len(told) == len(said)
+    assert all(text in line for text, line in zip(said, told, strict=True))
+
+
 def test_only_what_decides_the_result_has_to_be_the_same(settings):
     written = settings().written
     assert json.loads(json.dumps(written)) == written

@@ -1,11 +1,13 @@
 """The settings of a diagnostic: those of `dualselect train`, and what is measured on them."""
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dualselect.config import DualSelectConfig
 from dualselect.config_file import RECORD_KEY, check_keys, read_mapping
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
@@ -13,10 +15,28 @@ from dualselect.methods.fine_tune import run_settings
 from dualselect.settings import RunSettings, setting_types, settings_to_write
 
 
+logger = logging.getLogger(__name__)
+
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
 CORRECTIONS = ("none", "add", "project", "project_add")
 _ONLY_SHOWN = {"disable_tqdm", "log_level", "report_to", "run_name", "gradient_checkpointing"}
 """Settings of a run that change what is shown or kept in memory, and nothing that is measured; with logging_*."""
+_NOT_FOLLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "optim": (lambda value: "adamw" in value, "every update is a step of AdamW"),
+    "lr_scheduler_type": (lambda value: value == "constant", "learning_rate is constant"),
+    "warmup_steps": (lambda value: not value, "learning_rate is constant"),
+    "task_token_budget": (
+        lambda value: value in (DualSelectConfig.task_token_budget, "1.0"),
+        "an update learns from all rows of its batch",
+    ),
+    "task_top_k": (lambda value: value is None, "an update learns from all rows of its batch"),
+    "reference_gradient": (lambda value: value == "frozen", "directions stay those of where the updates begin"),
+    "gradient_checkpointing": (
+        lambda value: not value,
+        "nothing is recomputed; for less memory lower per_device_train_batch_size and reference_batch_size",
+    ),
+}
+"""Settings of a run that are not followed here: which values change nothing, and what is done for all others."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +154,10 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
             "probe_data is missing: write --probe_data with safe responses that are in neither the task data nor the "
             "pool, such as builtin:refusal[504:518]"
         )
+    # where there is a GPU, gradient checkpointing would be on
+    of_run = {"gradient_checkpointing": False, **of_run}
     run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
+    _tell_not_followed(run.training)
     if run.training.correction == "none":
         raise ConfigError("correction is none: the strategies are compared by their corrections; leave it out")
     decisive = {
@@ -143,6 +166,14 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
         if name not in _ONLY_SHOWN and not name.startswith("logging_")
     }
     return DiagnosticSettings(options, run, asdict(options) | decisive)
+
+
+def _tell_not_followed(training: DualSelectConfig) -> None:
+    for name, (changes_nothing, instead) in _NOT_FOLLOWED.items():
+        value = getattr(training, name)
+        value = getattr(value, "value", value)  # of an enum
+        if not changes_nothing(value):
+            logger.warning("%s: %s is not followed by a diagnostic: %s", name, value, instead)
 
 
 def named_source(source: str) -> tuple[str, str]:

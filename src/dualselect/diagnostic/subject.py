@@ -1,6 +1,7 @@
 """The model under study: loaded with its adapter, its gradients, and the optimizer steps that move it.
 
-Every step here is the same arithmetic as in training, without dropout: clip to `max_grad_norm`, then AdamW.
+A step is that of training, of all rows of a batch: clip to `max_grad_norm`, then AdamW, at a constant learning rate,
+without dropout and without gradient checkpointing.
 
 Shapes: B examples, P trainable parameters; weights and gradients are flat float32 vectors.
 """
