@@ -26,7 +26,7 @@ _NOT_FOLLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "lr_scheduler_type": (lambda value: value == "constant", "learning_rate is constant"),
     "warmup_steps": (lambda value: not value, "learning_rate is constant"),
     "task_token_budget": (
-        lambda value: value in (DualSelectConfig.task_token_budget, "1.0"),
+        lambda value: value in (DualSelectConfig.task_token_budget, "1", "1.0"),
         "an update learns from all rows of its batch",
     ),
     "task_top_k": (lambda value: value is None, "an update learns from all rows of its batch"),
