@@ -23,8 +23,8 @@ _WORDS = {
     "fraud": "scam/s/med/ming/mer/mers fraud/s fraudulent fraudulently counterfeit/s/ed/ing/er/ers forge/s/d/ry "
     "forging launder/s/ed/ing embezzle/s/d/ment embezzling ponzi",
     "hacking": "hack/s/ed/ing/er/ers malware ransomware spyware phishing ddos keylogger/s",
-    "privacy": "stalked stalking stalker/s spy/ing spied spies surveillance eavesdrop/ping blackmail/s/ed/ing dox/xed/xing "
-    "wiretap/s/ped/ping",
+    "privacy": "stalked stalking stalker/s spy/ing spied spies surveillance eavesdrop/ping "
+    "blackmail/s/ed/ing dox/xed/xing wiretap/s/ped/ping",
     "hate": "racist/s racism racial sexist sexism blacks jew/s jewish muslim/s immigrant/s gay/s lesbian/s "
     "homosexual/s transgender slur/s hate/s/d hatred nazi/s",
     "harassment": "bully bullies bullied bullying insult/s/ed/ing harass/es/ed/ing/ment threaten/s/ed/ing revenge "
