@@ -131,15 +131,15 @@ def _responses(rows: PreparedRows) -> list[str]:
 
 
 def _sketch(settings: DiagnosticSettings, numbers: PoolNumbers) -> dict[str, Any] | None:
-    errors = numbers.sketch_errors
-    if errors is None:
+    errors, exact = numbers.sketch_errors, numbers.exact_sample
+    if errors is None or exact is None:
         return None
     return {
         "buckets": settings.options.sketch,
-        "compared": len(errors),
+        "compared": errors.numel(),
         "mean_error": float(errors.mean()),
         "largest_error": float(errors.max()),
-        "spread_of_cosines": float(numbers.cosines.std(dim=1).mean()),
+        "spread_of_cosines": float(exact.std(dim=1).mean()),
     }
 
 

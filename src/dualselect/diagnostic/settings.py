@@ -80,8 +80,8 @@ class DiagnosticOptions:
     sketch: int = field(
         default=0,
         metadata={
-            "help": "Numbers that a gradient is hashed to (count-sketch) for the cosines, such as 8192; their error "
-            "is measured and told. 0: exact cosines."
+            "help": "Numbers that a gradient is hashed to (count-sketch) for the cosines, such as 8192, which saves "
+            "time with many batches and no memory; their error is measured and told. 0: exact cosines."
         },
     )
 
