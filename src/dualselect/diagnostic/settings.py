@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
 CORRECTIONS = ("none", "add", "project", "project_add")
 _ONLY_SHOWN = {"disable_tqdm", "log_level", "report_to", "run_name", "gradient_checkpointing"}
-"""Settings of a run that change what is shown or kept in memory, and nothing that is measured; with logging_*."""
+"""Settings of a run that change nothing that is measured, beside all of logging, saving and evaluating."""
 _NOT_FOLLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optim": (lambda value: "adamw" in value, "every update is a step of AdamW"),
     "lr_scheduler_type": (lambda value: value == "constant", "learning_rate is constant"),
@@ -163,7 +163,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     decisive = {
         name: value
         for name, value in settings_to_write(run).items()
-        if name not in _ONLY_SHOWN and not name.startswith("logging_")
+        if name not in _ONLY_SHOWN and not name.startswith(("logging_", "save_", "eval_"))
     }
     return DiagnosticSettings(options, run, asdict(options) | decisive)
 
