@@ -274,9 +274,10 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         ({"reference_top_k": 18}, DataError, "nothing to choose"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(settings, changes, error, said):
+def test_what_cannot_be_measured_is_refused_and_leaves_nothing(settings, tmp_path, changes, error, said):
     with pytest.raises(error, match=said):
         diagnose(settings(**changes))
+    assert not (tmp_path / "diagnostic").exists()
 
 
 def test_a_group_that_is_small_without_its_unusable_rows_is_refused_before_anything_is_measured(
@@ -288,7 +289,7 @@ def test_a_group_that_is_small_without_its_unusable_rows_is_refused_before_anyth
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match=r"usable rows .*max_length 256\) than two batches of 3: sums \(5\)\."):
         diagnose(settings(task_data=[str(tmp_path / "long.jsonl")]))
-    assert not (tmp_path / "diagnostic" / "measured.jsonl").exists()
+    assert not (tmp_path / "diagnostic").exists()
 
 
 def test_a_missing_matplotlib_is_told_before_anything_is_read(settings, monkeypatch):

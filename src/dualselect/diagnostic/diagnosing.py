@@ -68,12 +68,16 @@ def diagnose(settings: DiagnosticSettings) -> Path:
     subject = Subject.of(settings.run)
     data = {role: [data_record(one.dataset, one.files) for one in sources] for role, sources in given.sources.items()}
     made_with = {"weights": model_fingerprint(subject.model), "tokenizer": tokenizer_fingerprint(subject.tokenizer)}
-    _same(folder, {"settings": settings.written, "data": data, "model": made_with})
+    facts = {"settings": settings.written, "data": data, "model": made_with}
+    _refuse_other(folder, facts)
     path = folder / RESULT_FILE
     if not path.exists():
         rows = tokenize_rows(given, subject.tokenizer, settings.run.training)
+        batches = _batches(settings, rows)
+        # after all that may be refused, so that the folder is not taken by settings that measured nothing
+        write_json(folder / SETTINGS_FILE, facts)
         with Store.opened(folder / STORE_FILE) as store:
-            measured = _measure(settings, subject, rows, store)
+            measured = _measure(settings, subject, rows, batches, store)
         content = content_of(settings, rows, measured, topics=given.topics)
         write_json(path, content | {"reading": reading(content)})
         for name in TENSOR_FILES:
@@ -84,8 +88,8 @@ def diagnose(settings: DiagnosticSettings) -> Path:
     return path
 
 
-def _same(folder: Path, made_with: dict[str, Any]) -> None:
-    """Refuse what was measured with other settings, or nobody knows with which, and write down these."""
+def _refuse_other(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuse a folder with what was measured with other settings, or nobody knows with which."""
     path = folder / SETTINGS_FILE
     if not path.exists():
         if left := [name for name in (RESULT_FILE, STORE_FILE, *TENSOR_FILES) if (folder / name).exists()]:
@@ -93,19 +97,21 @@ def _same(folder: Path, made_with: dict[str, Any]) -> None:
                 f"{folder} holds {', '.join(left)} of a diagnostic and no {SETTINGS_FILE}, so that its settings are "
                 "not known: remove the folder, or name another --output_dir"
             )
-    elif (before := read_result(path)) != made_with:
-        parts = [name for name in made_with if before.get(name) != made_with[name]]
+    elif (before := read_result(path)) != facts:
+        parts = [name for name in facts if before.get(name) != facts[name]]
         raise ResumeError(
             f"{folder} holds a diagnostic with other {' and '.join(parts)} (see {SETTINGS_FILE} there): remove the "
             "folder, or name another --output_dir"
         )
-    write_json(path, made_with)
 
 
-def _measure(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows, store: Store) -> Measured:
-    folder, config = settings.folder, settings.run.training
+def _batches(settings: DiagnosticSettings, rows: DiagnosticRows) -> list[TaskBatch]:
+    """The task batches, checked together with what is picked for them."""
     batches = task_batches(
-        rows.groups, size=settings.rows_per_batch, per_group=settings.options.batches, seed=config.seed
+        rows.groups,
+        size=settings.rows_per_batch,
+        per_group=settings.options.batches,
+        seed=settings.run.training.seed,
     )
     reference_count(settings, len(rows.categories))
     if settings.options.period >= len(batches):
@@ -113,6 +119,13 @@ def _measure(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRow
             f"period is {settings.options.period} and there are {len(batches)} task batches: periodic_random would be "
             "one choice for all of them. Lower period, or raise batches"
         )
+    return batches
+
+
+def _measure(
+    settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows, batches: list[TaskBatch], store: Store
+) -> Measured:
+    folder, config = settings.folder, settings.run.training
     place = _place(settings, subject, rows)
     subject.move_to(place)
     kept = _kept(folder / TASK_FILE, lambda: _task_directions(subject, rows, batches))

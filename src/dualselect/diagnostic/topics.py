@@ -21,14 +21,14 @@ _WORDS = {
     "theft": "steal/s/ing stole stolen theft/s thief thieves rob/s/bed/bing/ber/bers robbery robberies "
     "shoplift/s/ed/ing/er/ers burglar/s burglary burglaries lockpick/s/ing pickpocket/s/ed/ing",
     "fraud": "scam/s/med/ming/mer/mers fraud/s fraudulent fraudulently counterfeit/s/ed/ing/er/ers forge/s/d/ry "
-    "forging launder/s/ed/ing embezzle/s/d/ment embezzling ponzi",
+    "forging launder/s/ed/ing embezzle/s/d embezzling embezzlement ponzi",
     "hacking": "hack/s/ed/ing/er/ers malware ransomware spyware phishing ddos keylogger/s",
     "privacy": "stalked stalking stalker/s spy/ing spied spies surveillance eavesdrop/ping "
     "blackmail/s/ed/ing dox/xed/xing wiretap/s/ped/ping",
     "hate": "racist/s racism racial sexist sexism blacks jew/s jewish muslim/s immigrant/s gay/s lesbian/s "
     "homosexual/s transgender slur/s hate/s/d hatred nazi/s",
-    "harassment": "bully bullies bullied bullying insult/s/ed/ing harass/es/ed/ing/ment threaten/s/ed/ing revenge "
-    "humiliate/s/d humiliating humiliation",
+    "harassment": "bully bullies bullied bullying insult/s/ed/ing harass/es/ed/ing harassment threaten/s/ed/ing "
+    "revenge humiliate/s/d humiliating humiliation",
     "misinformation": "conspiracy conspiracies hoax/es disinformation misinformation propaganda",
     "profanity": "swear/s/ing swearword/s curse/s/d cursing cuss/es/ed/ing profanity profanities profane",
 }
