@@ -1,6 +1,7 @@
 """The loop, end to end on tiny models."""
 
 import copy
+import dataclasses
 import json
 import logging
 import math
@@ -17,6 +18,7 @@ from dualselect import DualSelectConfig
 from dualselect.errors import ConfigError, DataError, GradientError
 from dualselect.gradients import GradientLayout, cosines, sequential_gradients
 from dualselect.losses import response_cross_entropy
+from dualselect.references import start_model_of
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -81,6 +83,37 @@ def test_the_task_direction_is_the_mean_of_the_selected_gradients_since_the_refr
     assert first["task_direction_norm"] <= sum(warmup) + 1e-6
     assert second["task_direction_norm"] <= sum(steps) / 3 + 1e-6
     assert second["step"] - first["step"] == 3
+
+
+def test_a_stale_direction_and_a_changed_choice_are_told_apart(tmp_path):
+    settings = {"max_steps": 6, "reference_refresh": "steps", "reference_refresh_steps": 2, "reference_top_k": 3}
+    still = events(trained(tmp_path / "still", learning_rate=0.0, **settings), "refresh")
+    assert "same_references_cosine" not in still[0]
+    assert [line["same_references_cosine"] for line in still[1:]] == pytest.approx([1.0], abs=1e-4)
+    trainer = trained(tmp_path / "moved", **settings)
+    last, choice = trainer._loop.refresh, trainer.pool.choose(torch.arange(10, dtype=torch.float64))
+    scores = trainer.pool.score(
+        trainer.model,
+        last.task_direction,
+        start_losses=trainer._loop.start_losses,
+        start_model=start_model_of(trainer.model),
+        before=choice,
+    )
+    expected = trainer.pool.directions(trainer.model, choice).correction
+    torch.testing.assert_close(scores.direction_of_before, expected, rtol=1e-4, atol=1e-6)
+    same = dataclasses.replace(last, choice=choice, directions=trainer.pool.directions(trainer.model, choice))
+    assert last.facts(scores, before=same)["same_references_cosine"] == pytest.approx(1.0, abs=1e-4)
+    assert last.facts(scores, before=same)["reference_direction_cosine"] < 1.0 - 1e-4
+
+
+def test_a_direction_of_no_length_has_no_cosine(tmp_path):
+    trainer = trained(
+        tmp_path, max_steps=3, selection_warmup_steps=0, reference_refresh="steps", reference_refresh_steps=2
+    )
+    first, second = events(trainer, "refresh")
+    assert first["task_direction_norm"] == 0.0
+    assert second["task_direction_cosine"] is None
+    assert second["same_references_cosine"] is not None
 
 
 def test_excess_is_loss_now_minus_loss_at_the_start(tmp_path):

@@ -22,6 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from dualselect.config import DualSelectConfig
 from dualselect.errors import ConfigError, DataError
 from dualselect.gradients import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
+from dualselect.gradients.direction import NORM_FLOOR
 from dualselect.losses import response_cross_entropy, response_kl
 from dualselect.progress import in_batches
 from dualselect.selection import Choice, choose_highest, reference_scores
@@ -75,16 +76,17 @@ class Refresh:
 
         Args:
             scores: What the choice was made from.
-            before: The refresh before, for how far the two directions have turned since; None for the first.
+            before: The refresh before, for how far directions have turned since; None for the first.
         """
         kept = set(self.choice.kept)
-        turned = {}
-        if before is not None:
-            for name, now, then in (
-                ("task_direction", self.task_direction, before.task_direction),
-                ("reference_direction", self.directions.correction, before.directions.correction),
-            ):
-                turned[f"{name}_cosine"] = cosines(now[None], then).item()
+        turned: dict[str, float | None] = {}
+        if before is not None and scores.direction_of_before is not None:
+            old = before.directions.correction
+            turned = {
+                "task_direction_cosine": _cosine(self.task_direction, before.task_direction),
+                "reference_direction_cosine": _cosine(self.directions.correction, old),
+                "same_references_cosine": _cosine(scores.direction_of_before, old),
+            }
         return {
             "losses": scores.losses.tolist(),
             "preservation_losses": scores.preservation_losses.tolist(),
@@ -101,12 +103,23 @@ class Refresh:
 
 @dataclass(frozen=True)
 class PoolScores:
-    """What the first pass found, each of shape (N,), float64 on the CPU, in pool order."""
+    """What the first pass found.
+
+    Attributes:
+        losses: Response cross-entropy of each reference, shape (N,), float64 on the CPU, in pool order, as all but the
+            last.
+        preservation_losses: How badly each is preserved.
+        cosines: Of each to the task direction.
+        scores: Of each.
+        direction_of_before: Weighted mean gradient, at the weights of now, of the references chosen before, shape
+            (P,); None where none were.
+    """
 
     losses: Tensor
     preservation_losses: Tensor
     cosines: Tensor
     scores: Tensor
+    direction_of_before: Tensor | None = None
 
 
 class ReferencePool:
@@ -163,6 +176,7 @@ class ReferencePool:
         *,
         start_losses: Tensor | None,
         start_model: Callable[[], AbstractContextManager[Any]],
+        before: Choice | None = None,
     ) -> PoolScores:
         """First pass: score every reference against the task direction.
 
@@ -171,15 +185,19 @@ class ReferencePool:
             task_direction: Shape (P,).
             start_losses: Shape (N,), for `preservation_loss` excess.
             start_model: Context under which `model` is the start model, for `preservation_loss` kl.
+            before: The choice until now, whose direction is made anew on the way; None for none.
 
         Raises:
             GradientError: A loss or gradient is not finite; the message names the row.
         """
         found = torch.zeros(3, len(self), dtype=torch.float64)
+        direction_of_before = None if before is None else self._layout.zeros()
         with without_dropout(model):
             for positions in self._batches(self._by_length, "Scoring references"):
                 batch = self._batch(positions)
                 safe = self._gradients(model, batch)
+                if before is not None and direction_of_before is not None:
+                    direction_of_before += before.weights[positions].float().to(self._layout.device) @ safe.gradients
                 scored = safe.gradients - self._contrast(model, positions)
                 cosine = cosines(scored, task_direction)
                 kl = (
@@ -200,7 +218,7 @@ class ReferencePool:
             loss_weight=self._config.reference_loss_weight,
             conflict_weight=self._config.conflict_weight,
         )
-        return PoolScores(losses, preservation, cosine, scores)
+        return PoolScores(losses, preservation, cosine, scores, direction_of_before)
 
     def choose(self, scores: Tensor) -> Choice:
         """The K highest-scored references and their weights."""
@@ -273,6 +291,13 @@ class ReferencePool:
     def _batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
         size, quiet = self._config.reference_micro_batch_size, self._config.disable_tqdm
         return in_batches(positions, size, description=what, unit="ref", quiet=quiet)
+
+
+def _cosine(one: Tensor, other: Tensor) -> float | None:
+    """Cosine of two directions; None where one is too short to have any."""
+    if min(one.norm().item(), other.norm().item()) < NORM_FLOOR:
+        return None
+    return cosines(one[None], other).item()
 
 
 def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]]:

@@ -237,9 +237,13 @@ class DualSelectTrainer(SFTTrainer):
         )
 
     def _refresh(self, model: nn.Module) -> None:
-        direction = self._loop.task_direction
+        direction, before = self._loop.task_direction, self._loop.refresh
         scores = self.pool.score(
-            model, direction, start_losses=self._loop.start_losses, start_model=start_model_of(self.model)
+            model,
+            direction,
+            start_losses=self._loop.start_losses,
+            start_model=start_model_of(self.model),
+            before=None if before is None else before.choice,
         )
         choice = self.pool.choose(scores.scores)
         directions = self.pool.directions(model, choice)
@@ -247,7 +251,7 @@ class DualSelectTrainer(SFTTrainer):
         threshold = self.pool.conflict_threshold(model, choice, directions) if auto else None
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
         refresh = Refresh(step, epoch, choice, direction.clone(), directions, threshold)
-        facts = refresh.facts(scores, before=self._loop.refresh)
+        facts = refresh.facts(scores, before=before)
         self._loop.refresh = refresh
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
         labels = self._rows["reference"].labels_of(self.pool.rows["row_index"])

@@ -13,6 +13,7 @@ from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.diagnose import settings_of
 from dualselect.cli.main import main
+from dualselect.data_sources import read_sources
 from dualselect.diagnostic import read_diagnostic
 from dualselect.diagnostic.settings import OPTIONS
 from dualselect.errors import ConfigError
@@ -67,6 +68,15 @@ def test_the_example_is_a_diagnostic_that_could_start(repository_root):
     settings = read_diagnostic(str(repository_root / "examples" / "diagnose.yaml"), {})
     assert settings.options.batches == 4
     assert settings.run.training.reference_fraction == 0.1
+
+
+def test_the_probes_of_the_example_are_one_of_each_category_and_no_text_of_the_pool(repository_root):
+    settings = read_diagnostic(str(repository_root / "examples" / "diagnose.yaml"), {})
+    pool = read_sources(settings.run.data.reference_data, "reference_data").dataset
+    probes = read_sources(settings.options.probe_data, "probe_data").dataset
+    assert sorted(probes["category"]) == sorted(set(pool["category"]))
+    in_pool = [turns[-1]["content"] for turns in pool["completion"]]
+    assert not [turns for turns in probes["completion"] if turns[-1]["content"] in in_pool]
 
 
 def test_the_help_explains_every_option(capsys):

@@ -6,13 +6,18 @@ import sys
 
 import matplotlib as mpl
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from dualselect.diagnostic import diagnose, read_diagnostic
 from dualselect.diagnostic.diagnosing import read_result
 from dualselect.diagnostic.figure import STYLE, draw, write_figure
+from dualselect.diagnostic.rows import read_rows, task_batches, tokenize_rows
+from dualselect.diagnostic.sketch import cosine_table
+from dualselect.diagnostic.subject import Subject
 from dualselect.errors import ConfigError, DataError, ResumeError
+from dualselect.evaluation.store import Store
 
 
 TABLES = ("overlap.csv", "categories.csv", "probes.csv")
@@ -44,6 +49,10 @@ def test_everything_is_told(done):
         ("dualselect", "project"), ("dualselect", "project_add"),
     }  # fmt: skip
     assert content["kl_before_updates"] > 0
+    assert (content["probes_count"], content["probes_said_in_pool"]) == (4, 0)
+    for row in content["probes"][1:]:
+        assert row["median_low"] <= row["median_high"]
+        assert (row["p90_low"], row["p90_high"]) == (None, None)
     for row in content["categories"]:
         assert row["share_of_pool"] == pytest.approx(1 / 3)
     shares = {}
@@ -110,6 +119,49 @@ def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given
         diagnose(read_diagnostic(None, again | {"rho": 0.5}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optim": "sgd"}, ["optim: sgd is not followed by a diagnostic: every update is a step of AdamW"]),
+        ({"lr_scheduler_type": "cosine"}, ["lr_scheduler_type: cosine is not followed"]),
+        ({"warmup_steps": 10}, ["warmup_steps: 10"]),
+        ({"task_token_budget": "0.5"}, ["task_token_budget: 0.5"]),
+        ({"task_top_k": 2}, ["task_top_k: 2"]),
+        ({"reference_gradient": "replay"}, ["reference_gradient: replay"]),
+        ({"gradient_checkpointing": True}, ["gradient_checkpointing: True"]),
+        ({"optim": "adamw_torch", "lr_scheduler_type": "constant", "warmup_steps": 0, "task_token_budget": 1.0}, []),
+        ({}, []),
+    ],
+)
+def test_settings_of_a_run_that_are_not_followed_are_told(settings, caplog, changes, said):
+    settings(**changes)
+    told = [record.getMessage() for record in caplog.records if "not followed by a diagnostic" in record.getMessage()]
+    assert len(told) == len(said)
+    assert all(text in line for text, line in zip(said, told, strict=True))
+
+
+def test_only_what_decides_the_result_has_to_be_the_same(settings):
+    written = settings().written
+    assert json.loads(json.dumps(written)) == written
+    for same in (
+        {"disable_tqdm": False}, {"logging_steps": 3}, {"weight_decay": 0.0}, {"updates": 2}, {"rho": "0.2"},
+        {"overwrite": False}, {"output_dir": "elsewhere"},
+    ):  # fmt: skip
+        assert settings(**same).written == written, same
+    for other in ({"rho": 0.5}, {"updates": 3}, {"learning_rate": 2e-2}, {"lora_r": 8}, {"max_length": 128}):
+        assert settings(**other).written != written, other
+
+
+@pytest.mark.parametrize("name", ["diagnostic.json", "measured.jsonl", "place.safetensors"])
+def test_what_nobody_knows_the_settings_of_is_neither_used_nor_removed(settings, tmp_path, name):
+    left = tmp_path / "diagnostic" / name
+    left.parent.mkdir()
+    left.write_text("")
+    with pytest.raises(ResumeError, match=f"holds {name} of a diagnostic and no settings.json.*remove the folder"):
+        diagnose(settings())
+    assert list(left.parent.iterdir()) == [left]
+
+
 @pytest.mark.parametrize("part", [0.05, 0.9])
 def test_cut_off_after_any_batch_it_ends_the_same(done, given, tmp_path, part):
     """The store ends in the middle of a line, and the directions are gone."""
@@ -117,11 +169,33 @@ def test_cut_off_after_any_batch_it_ends_the_same(done, given, tmp_path, part):
     lines = (whole / "measured.jsonl").read_bytes().splitlines(keepends=True)
     kept = int(part * len(lines))
     (tmp_path / "measured.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:20])
+    (tmp_path / "settings.json").write_bytes((whole / "settings.json").read_bytes())
     path = diagnose(read_diagnostic(None, given | {"rho": 1.0, "output_dir": str(tmp_path)}))
     assert read_result(path) == content
     for name in TABLES:
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
     assert len((tmp_path / "measured.jsonl").read_bytes().splitlines()) == len(lines)
+
+
+def test_in_mixed_precision_the_model_moves_and_gradients_are_compared_in_float32(settings):
+    made = settings(bf16=True, reference_batch_size=18, strategies=["dualselect"], corrections=["none"])
+    assert read_result(diagnose(made))["kl_before_updates"] > 1e-7
+    made = settings(
+        bf16=True, reference_batch_size=18, strategies=["dualselect"], corrections=["none"],
+        selection_warmup_steps=0, output_dir=str(made.folder / "from_the_start"),
+    )  # fmt: skip
+    diagnose(made)
+    subject = Subject.of(made.run)
+    rows = tokenize_rows(read_rows(made), subject.tokenizer, made.run.training)
+    batches = task_batches(rows.groups, size=3, per_group=2, seed=made.run.training.seed)
+    directions = torch.stack([subject.mean_gradient(rows.task.tokens, batch.rows) for batch in batches])
+    lengths = [len(row) for row in rows.pool.tokens["input_ids"]]
+    by_length = sorted(range(18), key=lambda row: (lengths[row], row))
+    gradients = subject.gradients(rows.pool.tokens, by_length).gradients
+    assert torch.equal(gradients, gradients.bfloat16().float())
+    with Store.opened(made.folder / "measured.jsonl") as store:
+        found = torch.tensor(store[f"pool/{by_length[0]}"]["cosines"])
+    torch.testing.assert_close(found[:-1], cosine_table(gradients, directions), rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_warm_up_nothing_has_moved_and_a_still_model_is_told(settings):
@@ -151,6 +225,20 @@ def test_sketched_contrasted_and_grouped_by_source(settings, files):
     assert "count-sketches of 2,048" in content["reading"][-1]
 
 
+def test_probe_responses_that_the_pool_holds_word_for_word_are_counted(settings, files, tmp_path):
+    probes = [json.loads(line) for line in (files / "probes.jsonl").read_text().splitlines()]
+    in_pool = json.loads((files / "pool.jsonl").read_text().splitlines()[5])["completion"]
+    probes[0]["completion"] = probes[2]["completion"] = in_pool
+    (tmp_path / "probes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in probes))
+    content = read_result(
+        diagnose(
+            settings(probe_data=[str(tmp_path / "probes.jsonl")], strategies=["dualselect"], corrections=["none"])
+        )
+    )
+    assert content["probes_said_in_pool"] == 2
+    assert any("2 of 4 probe responses stand word for word in the pool" in line for line in content["reading"])
+
+
 def test_references_without_a_category_get_one_from_their_words(settings, files, tmp_path):
     rows = [json.loads(line) | {"category": ""} for line in (files / "pool.jsonl").read_text().splitlines()]
     for number, row in enumerate(rows):
@@ -171,10 +259,13 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         ({"output_dir": ""}, ConfigError, "output_dir is missing"),
         ({"probe_data": []}, ConfigError, "probe_data is missing"),
         ({"batches": 1}, ConfigError, "batches is 1"),
+        ({"period": 6}, ConfigError, "period is 6 and there are 6 task batches"),
         ({"batches": "many"}, ConfigError, "batches is 'many'; write an integer"),
         ({"group_by": "color"}, ConfigError, "one of kind, category, source"),
         ({"strategies": ["uniform"]}, ConfigError, "leaves out dualselect"),
         ({"correction": "none"}, ConfigError, "correction is none"),
+        ({"resume": "true"}, ConfigError, "resume is of dualselect train; here the same command goes on"),
+        ({"overwrite": True}, ConfigError, "overwrite is of dualselect train; here the same command goes on"),
         ({"rhoo": 1}, ConfigError, "did you mean rho"),
         ({"batchs": 1}, ConfigError, "did you mean batches"),
         ({"group_by": "source"}, ConfigError, "all task rows are of one group"),
@@ -183,9 +274,22 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         ({"reference_top_k": 18}, DataError, "nothing to choose"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(settings, changes, error, said):
+def test_what_cannot_be_measured_is_refused_and_leaves_nothing(settings, tmp_path, changes, error, said):
     with pytest.raises(error, match=said):
         diagnose(settings(**changes))
+    assert not (tmp_path / "diagnostic").exists()
+
+
+def test_a_group_that_is_small_without_its_unusable_rows_is_refused_before_anything_is_measured(
+    settings, files, tmp_path
+):
+    rows = [json.loads(line) for line in (files / "task.jsonl").read_text().splitlines()]
+    for row in rows[:4]:
+        row["prompt"] += " and more" * 300
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"usable rows .*max_length 256\) than two batches of 3: sums \(5\)\."):
+        diagnose(settings(task_data=[str(tmp_path / "long.jsonl")]))
+    assert not (tmp_path / "diagnostic").exists()
 
 
 def test_a_missing_matplotlib_is_told_before_anything_is_read(settings, monkeypatch):

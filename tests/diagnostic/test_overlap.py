@@ -7,6 +7,7 @@ import pytest
 
 from dualselect.diagnostic.overlap import (
     category_chance,
+    chance_floor,
     expected_jaccard,
     group_chance,
     jaccard_table,
@@ -71,6 +72,28 @@ def test_structure_by_group_is_found_and_chance_is_not():
         chances.append(group_chance(jaccard_table(by_chance), groups, seed=0))
     assert sum(chance < 0.05 for chance in chances) <= 6
     assert 0.3 < np.mean(chances) < 0.7
+
+
+@pytest.mark.parametrize("groups", [list("aaabbb"), list("aabb"), list("aaabb"), list("aabbcc"), list("aabbc")])
+def test_the_smallest_chance_is_that_of_the_sharpest_structure_by_enumeration(groups):
+    """Batches of a group select the same, batches of two groups nothing in common."""
+    names = sorted(set(groups))
+    table = jaccard_table([[names.index(group)] for group in groups])
+    partings = {
+        frozenset(frozenset(at for at, name in enumerate(some) if name == group) for group in names)
+        for some in itertools.permutations(groups)
+    }
+    assert chance_floor(groups) == pytest.approx(1 / len(partings))
+    assert group_chance(table, groups, seed=0) == pytest.approx(chance_floor(groups), abs=0.04)
+    counts = np.array([[group == name for name in names] for group in groups], dtype=float)
+    assert category_chance(counts, groups, seed=0) == pytest.approx(chance_floor(groups), abs=0.04)
+
+
+@pytest.mark.parametrize(("groups", "batches"), [(2, 4), (3, 3), (4, 2), (7, 2)])
+def test_as_many_batches_as_the_help_asks_for_can_tell_and_one_less_cannot(groups, batches):
+    names = [f"group {number}" for number in range(groups)]
+    assert chance_floor(names * batches) < 0.05
+    assert batches == 2 or chance_floor(names * (batches - 1)) > 0.05
 
 
 def test_mean_over_takes_the_pairs_named():

@@ -17,20 +17,26 @@ def content(**changes):
     null = {"null_mean": 0.11, "null_low": 0.1, "null_high": 0.12}
     overlaps = changes.get("overlap", {"all": 0.31, "within": 0.5, "across": 0.25})
     chance = changes.get("null_chance", 0.001)
-    shares = {("sums", "theft"): 0.5, ("sums", "hate"): 0.5, ("songs", "theft"): 0.1, ("songs", "hate"): 0.9}
+    shares = changes.get(
+        "shares",
+        {("sums", "theft"): 0.5, ("sums", "hate"): 0.5, ("songs", "theft"): 0.1, ("songs", "hate"): 0.9},
+    )
     return {
         "overlap": [
             {"strategy": "dualselect", "pairs": pairs, "overlap": value, "null_chance": chance, **null}
             for pairs, value in overlaps.items()
         ],
+        "chance_floor": changes.get("chance_floor", 0.001),
         "group_chance": changes.get("group_chance", 0.002),
         "category_chance": changes.get("category_chance", 0.003),
         "categories": [
             {"strategy": "dualselect", "group": group, "category": category, "share": share, "share_of_pool": 0.4}
             for (group, category), share in shares.items()
         ],
-        "pool": {"categories_from_words": False, "sketch": None},
+        "pool": {"categories_from_words": changes.get("from_words", False), "sketch": None},
         "kl_before_updates": 0.01,
+        "probes_count": 14,
+        "probes_said_in_pool": changes.get("probes_said_in_pool", 0),
         "probes": changes.get(
             "probes",
             [
@@ -59,6 +65,20 @@ def test_what_was_found():
     assert "a fixed choice 10.0% [0.0%, 20.0%], less (dualselect +20.0% [+10.0%, +30.0%])" in text
     assert "uniform choices over categories 25.0% [10.0%, 40.0%], no difference found" in text
     assert "project 5.0% [-10.0%, 10.0%], task loss +0.010" in text
+    assert "word for word" not in text
+
+
+def test_a_category_is_named_only_above_its_share_of_the_pool_and_other_only_if_it_was_given():
+    shares = {("sums", "theft"): 0.4, ("sums", "other"): 0.6, ("songs", "theft"): 0.5, ("songs", "other"): 0.5}
+    assert "sums: other 60% (pool 40%); songs: " in told(shares=shares)
+    assert "sums: none; songs: theft 50% (pool 40%). They were read off" in told(shares=shares, from_words=True)
+    assert "sums: none; songs: theft 50%" in told(shares=shares | {("sums", "other"): 0.4})
+
+
+def test_what_a_fixed_choice_is_worth_is_not_told_from_the_overlap():
+    assert "fixed choice" not in told(
+        overlap={"all": 0.95, "within": 0.97, "across": 0.94}, probes=content()["probes"][:2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,6 +87,12 @@ def test_what_was_found():
         ({"null_chance": 0.4}, "No structure was found"),
         ({"overlap": {"all": 0.95, "within": 0.97, "across": 0.94}}, "structured but static"),
         ({"group_chance": 0.3}, "That it follows the task group was not found"),
+        ({"probes_said_in_pool": 4}, "4 of 14 probe responses stand word for word in the pool"),
+        (
+            {"chance_floor": 0.1, "group_chance": 0.1},
+            "follows the task group: too few batches to tell, p cannot be under",
+        ),
+        ({"chance_floor": 0.1, "category_chance": 0.1}, "depend on the task group or not: too few batches to tell"),
         ({"category_chance": 0.3}, "were not found to depend on the task group"),
         (
             {"probes": [content()["probes"][0], probe("dualselect", "add", 0.1, -0.1, 0.3)]},

@@ -42,6 +42,35 @@ def test_differences_are_paired():
     assert ours.median.high - ours.median.low > 0.01
 
 
+@pytest.mark.parametrize(
+    ("batches", "block", "enough"), [(35, 1, False), (36, 1, True), (70, 2, False), (71, 2, True)]
+)
+def test_the_90th_percentile_has_an_interval_only_where_the_batches_suffice(batches, block, enough):
+    random = np.random.default_rng(5)
+    before = random.uniform(1, 2, (batches, 4))
+    found = reduction(before, before * random.uniform(0.5, 0.9, (batches, 1)), seed=0, block=block)
+    assert found.median.low < found.median.high
+    assert (found.p90.low is not None, found.p90.high is not None) == (enough, enough)
+    if enough:
+        assert found.p90.low <= found.p90.value <= found.p90.high
+
+
+def test_batches_that_share_a_choice_are_drawn_together():
+    """Three copies of each batch tell no more than one, and a block that is not whole counts too."""
+    random = np.random.default_rng(6)
+    before = random.uniform(1, 5, (4, 6))
+    after = before * random.uniform(0.2, 0.9, (4, 1))
+    single = reduction(before, after, seed=0)
+    copies = reduction(before.repeat(3, 0), after.repeat(3, 0), seed=0, block=3)
+    np.testing.assert_allclose(copies.medians, single.medians)
+    assert copies.median.value == pytest.approx(single.median.value)
+    not_whole = reduction(before.repeat(3, 0)[:10], after.repeat(3, 0)[:10], seed=0, block=3)
+    assert np.isfinite(not_whole.medians).all()
+    reductions = 1 - after[:, 0] / before[:, 0]
+    assert not_whole.medians.min() == pytest.approx(reductions.min())
+    assert not_whole.medians.max() == pytest.approx(reductions.max())
+
+
 def test_batches_that_moved_nothing_are_left_out_and_counted():
     found = reduction([[0.0, 0.0], [1.0, 1.0]], [[0.1, 0.1], [0.4, 0.4]], seed=0)
     assert (found.batches, found.unmoved) == (1, 1)

@@ -73,7 +73,20 @@ def test_sketched_cosines_come_with_their_error(studied, tmp_path):
     apart = (numbers.cosines - exact).abs()
     assert 0 < apart.mean() < 0.1
     assert float(numbers.sketch_errors.mean()) == pytest.approx(float(apart.mean()), rel=1e-3)
-    assert len(numbers.sketch_errors) == apart.numel()
+    assert numbers.sketch_errors.shape == apart.shape == (1, len(rows.pool.tokens))
+    torch.testing.assert_close(numbers.exact_sample, exact, rtol=1e-4, atol=1e-6)
+
+
+def test_what_was_sketched_is_read_back_with_its_exact_sample(studied, tmp_path):
+    subject, rows, _ = studied
+    direction = subject.mean_gradient(rows.task.tokens, [0, 1])[None]
+    sketch = CountSketch(subject.layout.size, 512, seed=0, device=torch.device("cpu"))
+    found = []
+    for _ in range(2):
+        with Store.opened(tmp_path / "sketched.jsonl") as store:
+            found.append(score_pool(subject, rows, direction, store, sketch=sketch))
+    for name in ("cosines", "sketch_errors", "exact_sample"):
+        assert torch.equal(getattr(found[0], name), getattr(found[1], name)), name
 
 
 def test_an_unchanged_model_has_moved_no_probe_and_each_update_begins_at_the_same_place(studied):

@@ -55,8 +55,13 @@ def test_jaccard_of_nothing_and_nothing_is_one():
 
 
 def test_drift_is_told_where_the_log_has_it():
-    [without, given] = refresh_changes([refresh(2, ["r1"]), refresh(5, ["r1"], task_direction_cosine=0.7)])
-    assert (without.task_turned, given.task_turned, given.staleness) == (None, 0.7, None)
+    facts = {"task_direction_cosine": 0.7, "reference_direction_cosine": 0.2, "same_references_cosine": 0.9}
+    older, short, full = refresh_changes(
+        [refresh(2, ["r1"]), refresh(5, ["r1"], task_direction_cosine=None), refresh(9, ["r2"], **facts)]
+    )
+    for change in (older, short):
+        assert (change.task_turned, change.reference_turned, change.staleness) == (None, None, None)
+    assert (full.task_turned, full.reference_turned, full.staleness) == (0.7, 0.2, 0.9)
 
 
 def test_a_row_is_followed_through_warm_up_and_steps():

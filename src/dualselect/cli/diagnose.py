@@ -24,7 +24,7 @@ The same command goes on where it stopped.
 EXAMPLE = """\
 example:
   dualselect diagnose --task_data builtin --reference_data builtin:refusal:140 \\
-      --probe_data builtin:refusal[400:416] --learning_rate 2e-4 --output_dir runs/diagnostic
+      --probe_data builtin:refusal[504:518] --learning_rate 2e-4 --output_dir runs/diagnostic
 """
 
 

@@ -37,6 +37,11 @@ from dualselect.selection import Choice
 
 
 RESULT_FILE, SETTINGS_FILE, STORE_FILE = "diagnostic.json", "settings.json", "measured.jsonl"
+PLACE_FILE, TASK_FILE, REFERENCE_FILE = TENSOR_FILES = (
+    "place.safetensors",
+    "task_directions.safetensors",
+    "reference_directions.safetensors",
+)
 
 
 def diagnose(settings: DiagnosticSettings) -> Path:
@@ -63,41 +68,67 @@ def diagnose(settings: DiagnosticSettings) -> Path:
     subject = Subject.of(settings.run)
     data = {role: [data_record(one.dataset, one.files) for one in sources] for role, sources in given.sources.items()}
     made_with = {"weights": model_fingerprint(subject.model), "tokenizer": tokenizer_fingerprint(subject.tokenizer)}
-    _same(folder / SETTINGS_FILE, {"settings": settings.written, "data": data, "model": made_with})
+    facts = {"settings": settings.written, "data": data, "model": made_with}
+    _refuse_other(folder, facts)
     path = folder / RESULT_FILE
     if not path.exists():
         rows = tokenize_rows(given, subject.tokenizer, settings.run.training)
-        with Store.opened(folder / STORE_FILE) as store, subject.autocast():
-            measured = _measure(settings, subject, rows, store)
+        batches = _batches(settings, rows)
+        # after all that may be refused, so that the folder is not taken by settings that measured nothing
+        write_json(folder / SETTINGS_FILE, facts)
+        with Store.opened(folder / STORE_FILE) as store:
+            measured = _measure(settings, subject, rows, batches, store)
         content = content_of(settings, rows, measured, topics=given.topics)
         write_json(path, content | {"reading": reading(content)})
-        for tensors in folder.glob("*.safetensors"):
-            tensors.unlink()
+        for name in TENSOR_FILES:
+            (folder / name).unlink(missing_ok=True)
     content = read_result(path)
     write_tables(content, folder)
     write_figure(content, folder)
     return path
 
 
-def _same(path: Path, made_with: dict[str, Any]) -> None:
-    if path.exists() and (before := read_result(path)) != made_with:
-        parts = [name for name in made_with if before.get(name) != made_with[name]]
+def _refuse_other(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuse a folder with what was measured with other settings, or nobody knows with which."""
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        if left := [name for name in (RESULT_FILE, STORE_FILE, *TENSOR_FILES) if (folder / name).exists()]:
+            raise ResumeError(
+                f"{folder} holds {', '.join(left)} of a diagnostic and no {SETTINGS_FILE}, so that its settings are "
+                "not known: remove the folder, or name another --output_dir"
+            )
+    elif (before := read_result(path)) != facts:
+        parts = [name for name in facts if before.get(name) != facts[name]]
         raise ResumeError(
-            f"{path.parent} holds a diagnostic with other {' and '.join(parts)} ({path}): name another --output_dir, "
-            "or remove it"
+            f"{folder} holds a diagnostic with other {' and '.join(parts)} (see {SETTINGS_FILE} there): remove the "
+            "folder, or name another --output_dir"
         )
-    write_json(path, made_with)
 
 
-def _measure(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows, store: Store) -> Measured:
-    folder, config = settings.folder, settings.run.training
+def _batches(settings: DiagnosticSettings, rows: DiagnosticRows) -> list[TaskBatch]:
+    """The task batches, checked together with what is picked for them."""
     batches = task_batches(
-        rows.groups, size=settings.rows_per_batch, per_group=settings.options.batches, seed=config.seed
+        rows.groups,
+        size=settings.rows_per_batch,
+        per_group=settings.options.batches,
+        seed=settings.run.training.seed,
     )
     reference_count(settings, len(rows.categories))
+    if settings.options.period >= len(batches):
+        raise ConfigError(
+            f"period is {settings.options.period} and there are {len(batches)} task batches: periodic_random would be "
+            "one choice for all of them. Lower period, or raise batches"
+        )
+    return batches
+
+
+def _measure(
+    settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows, batches: list[TaskBatch], store: Store
+) -> Measured:
+    folder, config = settings.folder, settings.run.training
     place = _place(settings, subject, rows)
     subject.move_to(place)
-    kept = _kept(folder / "task_directions.safetensors", lambda: _task_directions(subject, rows, batches))
+    kept = _kept(folder / TASK_FILE, lambda: _task_directions(subject, rows, batches))
     directions = kept["directions"].to(subject.layout.device)
     buckets = settings.options.sketch
     sketch = CountSketch(subject.layout.size, buckets, seed=config.seed, device=directions.device) if buckets else None
@@ -106,7 +137,7 @@ def _measure(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRow
     selected = select(settings, rows, numbers, len(batches))
     choices = {_key(choice): choice for some in selected.values() for choice in some}
     kept = _kept(
-        folder / "reference_directions.safetensors",
+        folder / REFERENCE_FILE,
         lambda: {"directions": reference_directions(subject, rows.pool.tokens, list(choices.values()))},
     )
     reference_of = dict(zip(choices, kept["directions"].to(subject.layout.device), strict=True))
@@ -191,7 +222,7 @@ def _place(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows)
             place = subject.step(place, subject.mean_gradient(rows.task.tokens, positions))
         return {"weights": place.weights, "moments": torch.stack([place.first_moment, place.second_moment])}
 
-    kept = _kept(settings.folder / "place.safetensors", warmed_up)
+    kept = _kept(settings.folder / PLACE_FILE, warmed_up)
     moments = kept["moments"].to(subject.layout.device)
     steps = settings.run.training.selection_warmup_steps
     return Place(kept["weights"].to(subject.layout.device), moments[0], moments[1], steps)

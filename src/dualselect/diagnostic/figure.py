@@ -109,10 +109,10 @@ def _draw_probes(figure: Any, axes: Any, rows: Sequence[Row]) -> None:
     rows = [row for row in rows if row["median"] is not None]
     for height, row in enumerate(reversed(rows)):
         for name, color, mark, shift in (("median", MEDIAN, "o", 0.13), ("p90", P90, "D", -0.13)):
-            low, value, high = (100 * row[f"{name}{end}"] for end in ("_low", "", "_high"))
-            axes.plot([low, high], [height + shift] * 2, color=color, linewidth=1.2)
-            label = {"median": "median batch", "p90": "90th percentile"}[name]
-            axes.plot([value], [height + shift], mark, color=color, markersize=4.5, label=None if height else label)
+            ends = [100 * row[f"{name}_{end}"] for end in ("low", "high") if row[f"{name}_{end}"] is not None]
+            axes.plot(ends, [height + shift] * len(ends), color=color, linewidth=1.2)
+            label = None if height else {"median": "median batch", "p90": "90th percentile"}[name]
+            axes.plot([100 * row[name]], [height + shift], mark, color=color, markersize=4.5, label=label)
     axes.axvline(0, color=GRAY, linewidth=0.8)
     names = [
         f"{TITLES[row['strategy']]}, {row['correction']}".replace("\n", " ").replace(", ", "\n").replace("_", " + ")

@@ -4,6 +4,7 @@ The Jaccard index of two selections is |A and B| / |A or B|. Shapes: M batches, 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -153,6 +154,21 @@ def category_chance(counts: np.ndarray, groups: Sequence[str], *, seed: int) -> 
         return float(sum(sums))
 
     return _permuted(between, groups, seed)
+
+
+def chance_floor(groups: Sequence[str]) -> float:
+    """The smallest p-value that a permutation of groups can have: one over the ways to part the batches so.
+
+    Groups of equal size may change their names, which changes neither statistic.
+
+    Args:
+        groups: Group of each batch.
+    """
+    sizes = Counter(groups).values()
+    ways = math.factorial(len(groups))
+    for same in (*sizes, *Counter(sizes).values()):
+        ways //= math.factorial(same)
+    return 1 / ways
 
 
 def _permuted(statistic: Callable[[np.ndarray], float], groups: Sequence[str], seed: int) -> float:

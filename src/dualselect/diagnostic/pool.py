@@ -18,7 +18,6 @@ from dualselect.diagnostic.sketch import CountSketch, cosine_table
 from dualselect.diagnostic.subject import Subject, parts_of
 from dualselect.evaluation.store import Store
 from dualselect.gradients import refuse_non_finite
-from dualselect.losses import response_kl
 from dualselect.selection import Choice
 
 
@@ -33,12 +32,14 @@ class PoolNumbers:
     Attributes:
         preservation_losses: How badly each reference is preserved, shape (N,), float64.
         cosines: Of each reference to each direction, shape (M, N), float64.
-        sketch_errors: Absolute errors of sketched cosines on a sample of the pool; None for exact cosines.
+        sketch_errors: Absolute errors of sketched cosines on a sample of the pool, shape (M, S); None without sketch.
+        exact_sample: The exact cosines of that sample, shape (M, S); None without sketch.
     """
 
     preservation_losses: Tensor
     cosines: Tensor
-    sketch_errors: Tensor | None
+    sketch_errors: Tensor | None = None
+    exact_sample: Tensor | None = None
 
 
 def score_pool(
@@ -56,26 +57,32 @@ def score_pool(
     pool = rows.pool.tokens
     losses = torch.zeros(len(pool), dtype=torch.float64)
     cosines = torch.zeros(len(directions), len(pool), dtype=torch.float64)
-    errors: list[float] = []
+    exact = torch.zeros_like(cosines)
     sketched = None if sketch is None else sketch(directions)
-    exact_of = set(range(0, len(pool), max(1, len(pool) // SKETCH_SAMPLE)))
+    sampled = [] if sketch is None else list(range(0, len(pool), max(1, len(pool) // SKETCH_SAMPLE)))
     for positions in _batches(pool, range(len(pool)), subject, "Scoring the pool"):
         key = f"pool/{positions[0]}"
+        sample = [place for place, row in enumerate(positions) if row in sampled]
         if key not in store:
             of_safe = subject.gradients(pool, positions)
             gradients = _contrasted(subject, rows, positions, of_safe.gradients)
             found = cosine_table(gradients, directions) if sketch is None else _sketched(sketch, sketched, gradients)
-            sample = [place for place, row in enumerate(positions) if row in exact_of] if sketch is not None else []
-            apart = (cosine_table(gradients[sample], directions) - found[:, sample]).abs().flatten().tolist()
             preserved = _preservation(subject, pool, positions, of_safe.losses.double().cpu())
             ids = rows.pool.ids_of(pool[positions]["row_index"])
             refuse_non_finite(preserved + found.double().cpu().sum(0), ids, "a reference's loss or gradient")
-            store.add({key: {"losses": preserved.tolist(), "cosines": found.tolist(), "errors": apart}})
+            numbers = {"losses": preserved.tolist(), "cosines": found.tolist()}
+            if sample:
+                numbers["exact"] = cosine_table(gradients[sample], directions).tolist()
+            store.add({key: numbers})
         done = store[key]
         losses[positions] = torch.tensor(done["losses"], dtype=torch.float64)
         cosines[:, positions] = torch.tensor(done["cosines"], dtype=torch.float64)
-        errors += done["errors"]
-    return PoolNumbers(losses, cosines, None if sketch is None else torch.tensor(errors, dtype=torch.float64))
+        if sample:
+            exact[:, [positions[place] for place in sample]] = torch.tensor(done["exact"], dtype=torch.float64)
+    if sketch is None:
+        return PoolNumbers(losses, cosines)
+    exact = exact[:, sampled]
+    return PoolNumbers(losses, cosines, (exact - cosines[:, sampled]).abs(), exact)
 
 
 def reference_directions(subject: Subject, pool: Dataset, choices: Sequence[Choice]) -> Tensor:
@@ -102,7 +109,7 @@ def _sketched(sketch: CountSketch, directions: Tensor | None, gradients: Tensor)
 def _preservation(subject: Subject, pool: Dataset, positions: list[int], losses: Tensor) -> Tensor:
     kind = subject.config.preservation_loss
     if kind == "kl":
-        return response_kl(subject.model, subject.start_model, subject.batch(pool, positions)).double().cpu()
+        return subject.divergences(pool, positions).double().cpu()
     if kind == "excess":
         with subject.start_model():
             return losses - subject.losses(pool, positions).double().cpu()

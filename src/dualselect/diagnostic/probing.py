@@ -11,7 +11,6 @@ from dualselect.correction import corrected
 from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.subject import Place, Subject, parts_of
-from dualselect.losses import response_kl
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Probing:
         subject, probes = self._subject, self._rows.probes.tokens
         found: list[float] = []
         for positions in parts_of(range(len(probes)), subject.config.reference_micro_batch_size):
-            found += response_kl(subject.model, subject.start_model, subject.batch(probes, positions)).tolist()
+            found += subject.divergences(probes, positions).tolist()
         return found
 
     def _task_loss(self, rows: Sequence[int]) -> float:

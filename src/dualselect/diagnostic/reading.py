@@ -25,7 +25,8 @@ def reading(content: Mapping[str, Any]) -> list[str]:
 
     Rules: selections are structured when less than 5% of random draws overlap as much, and static from 0.9 on; they
     follow the task when a permutation of the groups separates within from across as much in less than 5% of the
-    cases; a reduction, or a difference of two, is found when its 95% interval lies on one side.
+    cases, which takes enough batches for that to be possible; a reduction, or a difference of two, is found when its
+    95% interval lies on one side.
 
     Args:
         content: Of diagnostic.json.
@@ -51,10 +52,7 @@ def _overlap(content: Mapping[str, Any]) -> str:
             f"than random ones do ({numbers})."
         )
     if row["overlap"] >= ALWAYS_THE_SAME:
-        return (
-            f"(a) Selection is structured but static: nearly the same references for every batch ({numbers}), so a "
-            "fixed choice would do as well here."
-        )
+        return f"(a) Selection is structured but static: nearly the same references for every batch ({numbers})."
     return f"(a) Selection is structured but not static: {numbers}; a fixed choice would have 1."
 
 
@@ -64,32 +62,41 @@ def _groups(content: Mapping[str, Any]) -> str:
         f"overlap {within['overlap']:.2f} within groups, {across['overlap']:.2f} across; permutation test, "
         f"p = {content['group_chance']:.3f}"
     )
+    if content["chance_floor"] >= CERTAIN:
+        return f"    Whether it follows the task group: {_too_few(content)} ({numbers})."
     if content["group_chance"] < CERTAIN:
         return f"    It follows the task: batches of one group share more references than batches of two ({numbers})."
     return f"    That it follows the task group was not found ({numbers})."
 
 
+def _too_few(content: Mapping[str, Any]) -> str:
+    return f"too few batches to tell, p cannot be under {content['chance_floor']:.3f}; raise batches"
+
+
 def _map(content: Mapping[str, Any]) -> str:
-    rows = [row for row in content["categories"] if row["strategy"] == "dualselect" and row["category"] != OTHER]
-    best: dict[str, Row] = {}
-    for row in rows:
-        if row["group"] not in best or _excess(row) > _excess(best[row["group"]]):
-            best[row["group"]] = row
-    told = [
-        f"{group}: {row['category']} {row['share']:.0%} (pool {row['share_of_pool']:.0%})"
-        for group, row in best.items()
-    ]
+    from_words = content["pool"]["categories_from_words"]
+    of_group: dict[str, list[Row]] = {row["group"]: [] for row in content["categories"]}
+    for row in content["categories"]:
+        # read off words, `other` is what no word told of; given, it is a category as any
+        if row["strategy"] == "dualselect" and not (from_words and row["category"] == OTHER):
+            of_group[row["group"]].append(row)
+    told = [f"{group}: {_most_above(rows)}" for group, rows in of_group.items()]
     chance = content["category_chance"]
     depends = "depend on the task group" if chance < CERTAIN else "were not found to depend on the task group"
-    words = " They were read off words of the prompts." if content["pool"]["categories_from_words"] else ""
+    if content["chance_floor"] >= CERTAIN:
+        depends = f"depend on the task group or not: {_too_few(content)}"
+    words = " They were read off words of the prompts." if from_words else ""
     return (
         f"(b) The safety categories selected {depends} (permutation test, p = {chance:.3f}). Most above its share of "
         f"the pool, {'; '.join(told)}.{words}"
     )
 
 
-def _excess(row: Row) -> float:
-    return float(row["share"] - row["share_of_pool"])
+def _most_above(rows: Sequence[Row]) -> str:
+    best = max(rows, key=lambda row: row["share"] - row["share_of_pool"], default=None)
+    if best is None or best["share"] <= best["share_of_pool"]:
+        return "none"
+    return f"{best['category']} {best['share']:.0%} (pool {best['share_of_pool']:.0%})"
 
 
 def _probes(content: Mapping[str, Any]) -> list[str]:
@@ -104,6 +111,11 @@ def _probes(content: Mapping[str, Any]) -> list[str]:
         f"{content['kl_before_updates']:.4f} before the updates, {uncorrected['kl']:.4f} after uncorrected ones and "
         f"{ours['kl']:.4f} after these."
     ]
+    if said := content["probes_said_in_pool"]:
+        lines.append(
+            f"    {said} of {content['probes_count']} probe responses stand word for word in the pool: of these "
+            "only the prompts are held out."
+        )
     others = [row for row in usual if row["strategy"] != "dualselect"]
     if others:
         told = "; ".join(f"{NAMES[row['strategy']]} {_interval(row)}, {_compared(row)}" for row in others)

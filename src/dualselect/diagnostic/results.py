@@ -13,6 +13,7 @@ import numpy as np
 from dualselect.diagnostic.overlap import (
     Null,
     category_chance,
+    chance_floor,
     expected_jaccard,
     expected_mean,
     group_chance,
@@ -28,6 +29,7 @@ from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.strategies import turns
 from dualselect.files import write_text
+from dualselect.preparation import PreparedRows
 from dualselect.selection import Choice
 
 
@@ -83,14 +85,16 @@ def content_of(
             "sketch": _sketch(settings, measured.numbers),
         },
         "probes_count": len(measured.start_kl),
+        "probes_said_in_pool": _said_in_pool(rows),
         "kl_before_updates": sum(measured.start_kl) / len(measured.start_kl),
         "overlap": _overlap(settings, rows.categories, groups, count, tables),
+        "chance_floor": chance_floor(groups),
         "group_chance": group_chance(tables["dualselect"], groups, seed=seed),
         "categories": _categories(rows.categories, groups, measured.selected),
         "category_chance": category_chance(
             _counts(rows.categories, measured.selected["dualselect"]), groups, seed=seed
         ),
-        "probes": _probes(measured, settings.run.training.correction, seed),
+        "probes": _probes(measured, settings.run.training.correction, settings.options.period, seed),
         "batches": [
             {
                 "group": batch.group,
@@ -115,16 +119,27 @@ def write_tables(content: Mapping[str, Any], folder: Path) -> None:
         write_text(folder / file, text.getvalue())
 
 
+def _said_in_pool(rows: DiagnosticRows) -> int:
+    """Probes whose response stands word for word in the pool: only their prompts are held out."""
+    in_pool = set(_responses(rows.pool))
+    return sum(response in in_pool for response in _responses(rows.probes))
+
+
+def _responses(rows: PreparedRows) -> list[str]:
+    assert rows.conversations is not None
+    return [rows.conversations[row]["completion"][-1]["content"].strip() for row in rows.tokens["row_index"]]
+
+
 def _sketch(settings: DiagnosticSettings, numbers: PoolNumbers) -> dict[str, Any] | None:
-    errors = numbers.sketch_errors
-    if errors is None:
+    errors, exact = numbers.sketch_errors, numbers.exact_sample
+    if errors is None or exact is None:
         return None
     return {
         "buckets": settings.options.sketch,
-        "compared": len(errors),
+        "compared": errors.numel(),
         "mean_error": float(errors.mean()),
         "largest_error": float(errors.max()),
-        "spread_of_cosines": float(numbers.cosines.std(dim=1).mean()),
+        "spread_of_cosines": float(exact.std(dim=1).mean()),
     }
 
 
@@ -206,20 +221,19 @@ def _counts(categories: Sequence[str], choices: Sequence[Choice]) -> np.ndarray:
     return np.array([[sum(categories[row] == name for row in choice.kept) for name in names] for choice in choices])
 
 
-def _probes(measured: Measured, usual: str, seed: int) -> list[dict[str, Any]]:
+def _probes(measured: Measured, usual: str, period: int, seed: int) -> list[dict[str, Any]]:
     before = [one["kl"] for one in measured.probes[UNCORRECTED]]
     losses_before = _mean([one["task_loss"] for one in measured.probes[UNCORRECTED]])
-    found: dict[Variant, Reduction] = {}
-    if any(_mean(one) > NOTHING for one in before):
-        found = {
-            variant: reduction(before, [one["kl"] for one in results], seed=seed)
-            for variant, results in measured.probes.items()
-            if variant != UNCORRECTED
-        }
-    ours = found.get(Variant("dualselect", usual))
+    ours = Variant("dualselect", usual)
+
+    def reduced_by(variant: Variant, block: int) -> Reduction:
+        return reduction(before, [one["kl"] for one in measured.probes[variant]], seed=seed, block=block)
+
+    some_moved = any(_mean(one) > NOTHING for one in before)
     rows = []
     for variant, results in measured.probes.items():
-        reduced = found.get(variant)
+        block = period if variant.strategy == "periodic_random" else 1
+        reduced = reduced_by(variant, block) if some_moved and variant != UNCORRECTED else None
         loss = _mean([one["task_loss"] for one in results])
         rows.append(
             {
@@ -232,7 +246,7 @@ def _probes(measured: Measured, usual: str, seed: int) -> list[dict[str, Any]]:
                 "task_loss_increase": loss - losses_before,
                 **_ends("median", reduced.median if reduced else None),
                 **_ends("p90", reduced.p90 if reduced else None),
-                **_ends("dualselect_ahead", ours.ahead_of(reduced) if ours and reduced else None),
+                **_ends("dualselect_ahead", reduced_by(ours, block).ahead_of(reduced) if reduced else None),
             }
         )
     return rows

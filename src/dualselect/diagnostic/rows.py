@@ -3,7 +3,7 @@
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -110,7 +110,8 @@ def tokenize_rows(given: GivenRows, tokenizer: PreTrainedTokenizerBase, config: 
     """Tokenize all rows as a training run would.
 
     Raises:
-        DataError: No row of a role is left, or a reference has no contrast.
+        DataError: No row of a role is left, a group has fewer rows left than two batches, or a reference has no
+            contrast.
     """
     task, pool, probes = (
         prepare_rows(rows, tokenizer, config, name=name, of_trl=lambda rows: rows, keep_trl_labels=False)
@@ -121,6 +122,13 @@ def tokenize_rows(given: GivenRows, tokenizer: PreTrainedTokenizerBase, config: 
         raise DataError("references have no usable contrast response: raise max_length, or write reference_contrast: "
                         "none")  # fmt: skip
     groups = [given.groups[row] for row in task.tokens["row_index"]]
+    usable = Counter(groups)
+    size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    _refuse_small(
+        {name: usable[name] for name in given.groups},
+        size,
+        f"usable rows (with a response within max_length {config.max_length})",
+    )
     categories = [given.pool["category"][row] for row in pool.tokens["row_index"]]
     return DiagnosticRows(task, groups, pool, contrast, categories, probes)
 
@@ -171,12 +179,16 @@ def _groups(task: list[tuple[str, SourceRows]], by: str, size: int) -> list[str]
             f"all task rows are of one group, {by} {groups[0]!r}: a diagnostic compares two groups or more. Add rows "
             "of another, or group them by something else: group_by: kind, category or source"
         )
+    _refuse_small(counts, size, "rows")
+    return groups
+
+
+def _refuse_small(counts: Mapping[str, int], size: int, what: str) -> None:
     if small := [f"{name} ({count})" for name, count in sorted(counts.items()) if count < 2 * size]:
         raise DataError(
-            f"groups with fewer rows than two batches of {size}: {', '.join(small)}. Give them more rows, leave them "
-            "out, or lower per_device_train_batch_size"
+            f"groups with fewer {what} than two batches of {size}: {', '.join(small)}. Give them more rows, leave "
+            "them out, or lower per_device_train_batch_size"
         )
-    return groups
 
 
 def _with_categories(pool: Dataset) -> tuple[Dataset, bool]:

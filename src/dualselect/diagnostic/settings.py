@@ -1,20 +1,42 @@
 """The settings of a diagnostic: those of `dualselect train`, and what is measured on them."""
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dualselect.config import DualSelectConfig
 from dualselect.config_file import RECORD_KEY, check_keys, read_mapping
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings
-from dualselect.settings import RunSettings, setting_types, typed_value
+from dualselect.settings import RunSettings, setting_types, settings_to_write
 
+
+logger = logging.getLogger(__name__)
 
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
 CORRECTIONS = ("none", "add", "project", "project_add")
+_ONLY_SHOWN = {"disable_tqdm", "log_level", "report_to", "run_name", "gradient_checkpointing"}
+"""Settings of a run that change nothing that is measured, beside all of logging, saving and evaluating."""
+_NOT_FOLLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "optim": (lambda value: "adamw" in value, "every update is a step of AdamW"),
+    "lr_scheduler_type": (lambda value: value == "constant", "learning_rate is constant"),
+    "warmup_steps": (lambda value: not value, "learning_rate is constant"),
+    "task_token_budget": (
+        lambda value: value in (DualSelectConfig.task_token_budget, "1", "1.0"),
+        "an update learns from all rows of its batch",
+    ),
+    "task_top_k": (lambda value: value is None, "an update learns from all rows of its batch"),
+    "reference_gradient": (lambda value: value == "frozen", "directions stay those of where the updates begin"),
+    "gradient_checkpointing": (
+        lambda value: not value,
+        "nothing is recomputed; for less memory lower per_device_train_batch_size and reference_batch_size",
+    ),
+}
+"""Settings of a run that are not followed here: which values change nothing, and what is done for all others."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +47,7 @@ class DiagnosticOptions:
         default_factory=list,
         metadata={
             "help": "Held-out safe responses, in the same forms as reference_data, with prompts that stand in neither "
-            "the task data nor the pool. `builtin:refusal[400:424]` is a slice of the built-in refusals."
+            "the task data nor the pool. `builtin:refusal[504:518]` is one built-in refusal of each category."
         },
     )
     group_by: str = field(
@@ -36,8 +58,16 @@ class DiagnosticOptions:
             "choices": ("kind", "category", "source"),
         },
     )
-    batches: int = field(default=4, metadata={"help": "Task batches of each group."})
-    period: int = field(default=3, metadata={"help": "Batches between two draws of periodic_random."})
+    batches: int = field(
+        default=4,
+        metadata={
+            "help": "Task batches of each group. To tell whether the choice follows the group takes 4 with two "
+            "groups, 3 with three, 2 with more."
+        },
+    )
+    period: int = field(
+        default=3, metadata={"help": "Task batches between two draws of periodic_random; fewer than all batches."}
+    )
     updates: int = field(default=2, metadata={"help": "Corrected updates of each batch before the probes are read."})
     strategies: list[str] = field(
         default_factory=lambda: list(STRATEGIES),
@@ -50,8 +80,8 @@ class DiagnosticOptions:
     sketch: int = field(
         default=0,
         metadata={
-            "help": "Numbers that a gradient is hashed to (count-sketch) for the cosines, such as 8192; their error "
-            "is measured and told. 0: exact cosines."
+            "help": "Numbers that a gradient is hashed to (count-sketch) for the cosines, such as 8192, which saves "
+            "time with many batches and no memory; their error is measured and told. 0: exact cosines."
         },
     )
 
@@ -74,7 +104,7 @@ class DiagnosticSettings:
     Attributes:
         options: What is measured.
         run: Model, data and method, as of a training run; `output_dir` is where the diagnostic is kept.
-        written: What decides the result as plain values: all options, and the settings of the run that were given.
+        written: What decides the result as plain values: all options, and the settings of the run as resolved.
     """
 
     options: DiagnosticOptions
@@ -112,17 +142,38 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     folder = of_run.pop("output_dir", None)
     if not folder:
         raise ConfigError("output_dir is missing: write --output_dir with the folder of the diagnostic")
+    for name in ("resume", "overwrite"):
+        if str(of_run.pop(name, False)).lower() != "false":
+            raise ConfigError(
+                f"{where}: {name} is of dualselect train; here the same command goes on where it stopped, and a "
+                "diagnostic begins anew when its folder was removed: leave it out"
+            )
     options = DiagnosticOptions(**own)
     if not options.probe_data:
         raise ConfigError(
             "probe_data is missing: write --probe_data with safe responses that are in neither the task data nor the "
-            "pool, such as builtin:refusal[400:424]"
+            "pool, such as builtin:refusal[504:518]"
         )
+    # where there is a GPU, gradient checkpointing would be on
+    of_run = {"gradient_checkpointing": False, **of_run}
     run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
+    _tell_not_followed(run.training)
     if run.training.correction == "none":
         raise ConfigError("correction is none: the strategies are compared by their corrections; leave it out")
-    typed = {name: typed_value(name, value, where) for name, value in of_run.items()}
-    return DiagnosticSettings(options, run, asdict(options) | typed)
+    decisive = {
+        name: value
+        for name, value in settings_to_write(run).items()
+        if name not in _ONLY_SHOWN and not name.startswith(("logging_", "save_", "eval_"))
+    }
+    return DiagnosticSettings(options, run, asdict(options) | decisive)
+
+
+def _tell_not_followed(training: DualSelectConfig) -> None:
+    for name, (changes_nothing, instead) in _NOT_FOLLOWED.items():
+        value = getattr(training, name)
+        value = getattr(value, "value", value)  # of an enum
+        if not changes_nothing(value):
+            logger.warning("%s: %s is not followed by a diagnostic: %s", name, value, instead)
 
 
 def named_source(source: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The model under study: loaded with its adapter, its gradients, and the optimizer steps that move it.
 
-Every step here is the same arithmetic as in training, without dropout: clip to `max_grad_norm`, then AdamW.
+A step is that of training, of all rows of a batch: clip to `max_grad_norm`, then AdamW, at a constant learning rate,
+without dropout and without gradient checkpointing.
 
 Shapes: B examples, P trainable parameters; weights and gradients are flat float32 vectors.
 """
@@ -23,7 +24,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from dualselect.config import DualSelectConfig
 from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
-from dualselect.losses import response_cross_entropy
+from dualselect.losses import response_cross_entropy, response_kl
 from dualselect.references import start_model_of
 from dualselect.settings import RunSettings
 from dualselect.training import load_run_model
@@ -81,10 +82,6 @@ class Subject:
         set_seed(settings.training.seed)  # the adapter is drawn
         return cls(get_peft_model(model, get_peft_config(settings.model)), tokenizer, settings.training)
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision as in training."""
-        return torch.autocast(self.layout.device.type, torch.bfloat16, enabled=bool(self.config.bf16))
-
     def batch(self, rows: Dataset, positions: Sequence[int]) -> Mapping[str, Any]:
         """A padded batch of some rows, on the model's device."""
         found = rows[list(positions)]
@@ -96,12 +93,19 @@ class Subject:
 
     def gradients(self, rows: Dataset, positions: Sequence[int]) -> PerExampleGradients:
         """Loss and gradient of each of some rows."""
-        return self._engine(self.model, self.batch(rows, positions), response_cross_entropy, self.layout)
+        batch = self.batch(rows, positions)
+        with self._autocast():
+            return self._engine(self.model, batch, response_cross_entropy, self.layout)
 
     def losses(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
         """Loss of each of some rows, shape (B,), by a forward pass only."""
-        with torch.no_grad():
-            return response_cross_entropy(self.model, self.batch(rows, positions))
+        with torch.no_grad(), self._autocast():
+            return response_cross_entropy(self.model, self.batch(rows, positions)).float()
+
+    def divergences(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
+        """KL(start || now) of each of some rows, in nats, shape (B,)."""
+        with self._autocast():
+            return response_kl(self.model, self.start_model, self.batch(rows, positions))
 
     def mean_gradient(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
         """Gradient of the mean loss of some rows, shape (P,)."""
@@ -147,6 +151,10 @@ class Subject:
         moved = Place(weights.detach(), state["exp_avg"], state["exp_avg_sq"], place.steps + 1)
         self.move_to(moved)
         return moved
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision where training has it, in the model; what is made of gradients stays float32."""
+        return torch.autocast(self.layout.device.type, torch.bfloat16, enabled=bool(self.config.bf16))
 
 
 def parts_of(positions: Sequence[int], size: int) -> Iterator[list[int]]:

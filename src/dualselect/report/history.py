@@ -78,7 +78,10 @@ class RefreshChange:
         jaccard: Size of the intersection with the choice before over that of the union; None at the first.
         conflict_threshold: Cosine under which a task row conflicts; None unless the budget is `auto`.
         task_turned: Cosine of the task direction to that of the refresh before; None where the log has none.
-        staleness: Cosine of the reference direction in use until now to a fresh one; None where the log has none.
+        reference_turned: Cosine of the reference direction in use until now to that of the references chosen now; None
+            where the log has none.
+        staleness: Cosine of the reference direction in use until now to that of the same references at the weights of
+            now, so that a changed choice is no part of it; None where the log has none.
     """
 
     step: int
@@ -92,6 +95,7 @@ class RefreshChange:
     jaccard: float | None
     conflict_threshold: float | None
     task_turned: float | None
+    reference_turned: float | None
     staleness: float | None
 
 
@@ -180,6 +184,7 @@ def refresh_changes(log: Iterable[dict[str, Any]]) -> list[RefreshChange]:
                 line.get("conflict_threshold"),
                 line.get("task_direction_cosine"),
                 line.get("reference_direction_cosine"),
+                line.get("same_references_cosine"),
             )
         )
         before = now
