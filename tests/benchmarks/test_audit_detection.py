@@ -36,7 +36,7 @@ def written(folder, *, scores=("published", "loss"), unscored=0):
     return folder
 
 
-def test_no_topic_of_the_pool_stands_in_the_rows(benchmark):
+def test_no_topic_of_the_pool_stands_in_the_rows(script):
     rows, pool = script.builtin_data(argparse.Namespace(pool=100, rows=20), 0)
     topics = [topic for some in TRAIN_TOPICS.values() for topic in some]
     assert (len(rows), len(pool)) == (120, 100)
