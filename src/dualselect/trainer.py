@@ -217,9 +217,8 @@ class DualSelectTrainer(SFTTrainer):
         assert self._loop.refresh is not None
         self._directions = self._loop.refresh.directions
         if self.args.reference_gradient == "replay":
-            drawn = self.pool.draw(
-                self._loop.refresh.choice, self.args.reference_replay_size, seed=self.args.seed * 1_000_003 + step
-            )
+            seed = self.args.seed * 1_000_003 + step
+            drawn = self.pool.draw(self._loop.refresh.choice, self.args.reference_replay_size, seed=seed)
             self._directions = self.pool.directions(model, drawn)
 
     def _refresh_due(self) -> bool:
@@ -251,11 +250,10 @@ class DualSelectTrainer(SFTTrainer):
         threshold = self.pool.conflict_threshold(model, choice, directions) if auto else None
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
         refresh = Refresh(step, epoch, choice, direction.clone(), directions, threshold)
-        facts = refresh.facts(scores, before=before)
         self._loop.refresh = refresh
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
-        labels = self._rows["reference"].labels_of(self.pool.rows["row_index"])
-        self.selection_log.append("refresh", step + 1, ids=self.pool.ids, **labels, **facts)
+        facts = self._rows["reference"].labels_of(self.pool.rows["row_index"]) | refresh.facts(scores, before=before)
+        self.selection_log.append("refresh", step + 1, ids=self.pool.ids, **facts)
 
     def _update(self, model: nn.Module) -> Tensor:
         pending, self._pending = self._pending, []

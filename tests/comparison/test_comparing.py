@@ -222,15 +222,21 @@ def test_a_line_may_have_a_pool_of_its_own_or_none(forked, comparison_file):
     assert lines == []
 
 
-def test_a_run_that_crashes_loses_itself_only(forked, comparison_file, monkeypatch):
+def killed_at(title):
+    """A process of a run that dies when it comes to one of them."""
     run = one_run.run
 
-    def crashing(plan):
-        if plan.title == "ema, seed 0":
+    def dies(plan):
+        if plan.title == title:
             os.kill(os.getpid(), signal.SIGKILL)
         run(plan)
 
-    monkeypatch.setattr(one_run, "run", crashing)
+    return dies
+
+
+def test_a_run_that_crashes_loses_itself_only(forked, comparison_file, monkeypatch):
+    run = one_run.run
+    monkeypatch.setattr(one_run, "run", killed_at("ema, seed 0"))
     config = read_comparison(
         comparison_file(methods={"ema": {"decay": 0.5}, "oracle": {"risky_kind": "x"}, "sft": None})
     )
@@ -247,13 +253,7 @@ def test_a_run_that_crashes_loses_itself_only(forked, comparison_file, monkeypat
 
 def test_nothing_is_chosen_while_a_candidate_fails(forked, comparison_file, monkeypatch):
     run = one_run.run
-
-    def crashing(plan):
-        if plan.title == "ema, trying decay 0.0":
-            os.kill(os.getpid(), signal.SIGKILL)
-        run(plan)
-
-    monkeypatch.setattr(one_run, "run", crashing)
+    monkeypatch.setattr(one_run, "run", killed_at("ema, trying decay 0.0"))
     config = read_comparison(
         comparison_file(methods={"sft": None, "ema": {"tune": {"decay": [0.0, 0.9]}}}, evaluation=EVALUATION)
     )
