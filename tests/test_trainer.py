@@ -30,6 +30,29 @@ def test_every_architecture_takes_full_steps(tmp_path, architecture):
     assert [line["event"] for line in trainer.selection_log.read()] == ["warmup", "warmup", "refresh", "step", "step"]
 
 
+@pytest.mark.parametrize("preservation_loss", ["excess", "kl"])
+def test_mixed_precision_takes_full_steps_near_those_of_float32(tmp_path, preservation_loss):
+    """Accelerate's autocast is around the model's forward alone, and so it is off where gradients are compared."""
+    gradients = []
+    for precision in (False, True):
+        seen = LastGradient()
+        trained(
+            tmp_path / str(precision),
+            max_steps=3,
+            bf16=precision,
+            preservation_loss=preservation_loss,
+            reference_contrast="compliance",
+            learning_rate=0.0,
+            max_grad_norm=0.0,
+            reference_fraction=1.0,
+            task_token_budget=1.0,
+            trainer_arguments={"callbacks": [seen]},
+        )
+        gradients.append(seen.gradient)
+    exact, rounded = gradients
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.05
+
+
 class LastGradient(TrainerCallback):
     """Keeps what the optimizer was given last."""
 

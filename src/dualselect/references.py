@@ -256,9 +256,8 @@ class ReferencePool:
         """
         kept = set(choice.kept)
         others = [position for position in self._by_length if position not in kept] or self._by_length
-        spread = max(1, len(others) // CALIBRATION_REFERENCES)
         found = torch.zeros(2, dtype=torch.float64)
-        sample = others[::spread][:CALIBRATION_REFERENCES]
+        sample = spread(others, CALIBRATION_REFERENCES)
         with without_dropout(model):
             for positions in self._batches(sample, "Calibrating the conflict"):
                 for place, rows in enumerate((self.rows, self.contrast_rows)):
@@ -291,6 +290,12 @@ class ReferencePool:
     def _batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
         size, quiet = self._config.reference_micro_batch_size, self._config.disable_tqdm
         return in_batches(positions, size, description=what, unit="ref", quiet=quiet)
+
+
+def spread(ordered: Sequence[int], count: int) -> list[int]:
+    """At most `count` of some positions, evenly spaced over their order."""
+    taken = min(count, len(ordered))
+    return [ordered[place * len(ordered) // taken] for place in range(taken)]
 
 
 def _cosine(one: Tensor, other: Tensor) -> float | None:

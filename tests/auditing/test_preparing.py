@@ -39,18 +39,18 @@ def rows(prefix, count, answer):
 class Prepared:
     """A pool of 12, 3 of them selected, prepared with 8 task rows."""
 
-    def __init__(self, folder, contrast):
+    def __init__(self, folder, contrast, **settings):
         self.config = DualSelectConfig(
             str(folder),
             reference_contrast=contrast,
             reference_top_k=3,
             selection_warmup_steps=2,
             per_device_train_batch_size=4,
-            learning_rate=1e-2,
             max_length=256,
             disable_tqdm=True,
             report_to="none",
             use_cpu=True,
+            **{"learning_rate": 1e-2} | settings,
         )
         self.tokenizer = chatml_tokenizer()
         self.pool = prepare_pool(
@@ -226,3 +226,11 @@ def test_few_gradients_are_kept_of_a_large_adapter():
 def test_a_gradient_of_nothing_has_no_direction():
     found = unit_cosines(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.0], [-6.0, -8.0]]))
     assert found.tolist() == [[0, 0, 0], [0, 1, -1]]
+
+
+@pytest.mark.parametrize("preservation_loss", ["excess", "kl"])
+def test_in_mixed_precision_a_model_that_did_not_move_has_lost_nothing(tmp_path, preservation_loss):
+    """The loss at the start and the loss now are of the same precision."""
+    made = Prepared(tmp_path, "none", bf16=True, learning_rate=0.0, preservation_loss=preservation_loss)
+    made.context.__exit__(None, None, None)
+    assert [one["preservation_loss"] for one in made.found.references] == pytest.approx([0.0] * 12, abs=1e-6)

@@ -207,6 +207,8 @@ def test_bfloat16_autocast_stays_near_float32():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = tapped_gradients(model, inputs, response_cross_entropy, layout, verify=True).gradients
     assert relative_error(rounded, exact) < 0.05
+    model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)  # as accelerate does
+    assert torch.equal(tapped_gradients(model, inputs, response_cross_entropy, layout, verify=True).gradients, rounded)
 
 
 def test_a_batch_split_changes_nothing():

@@ -92,7 +92,7 @@ class Engine:
 
     def losses(self, rows: Sequence[TokenRow]) -> Tensor:
         """Loss of each row, shape (B,), by a forward pass only."""
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad():
             return response_cross_entropy(self.model, self.collate(rows)).float()
 
     def batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
@@ -161,16 +161,10 @@ class Engine:
         return direction
 
     def _gradients(self, batch: Mapping[str, Any], losses: Callable[..., Tensor]) -> PerExampleGradients:
-        with self._autocast():
-            if self.config.gradient_engine == "sequential":
-                return sequential_gradients(self.model, batch, losses, self.layout)
-            verify, self._verified = not self._verified, True
-            return tapped_gradients(self.model, batch, losses, self.layout, verify=verify)
-
-    def _autocast(self) -> Any:
-        if not self.config.bf16:
-            return contextlib.nullcontext()
-        return torch.autocast(self.layout.device.type, torch.bfloat16)
+        if self.config.gradient_engine == "sequential":
+            return sequential_gradients(self.model, batch, losses, self.layout)
+        verify, self._verified = not self._verified, True
+        return tapped_gradients(self.model, batch, losses, self.layout, verify=verify)
 
 
 def token_rows(rows: Dataset, positions: Sequence[int]) -> list[TokenRow]:
@@ -232,6 +226,10 @@ def adapted(
         base = own.get_base_model()
         after.callback(_restore_forward, base, vars(base).get("forward"))
         add_fused_lm_head(base)
+        if config.bf16:  # around every forward and nothing else, as in training
+            after.callback(_restore_forward, own, vars(own).get("forward"))
+            device = next(own.parameters()).device.type
+            own.forward = torch.autocast(device, torch.bfloat16)(own.forward)
         after.enter_context(without_dropout(own))
         engine = Engine(own, GradientLayout.of(own), padding, config)
         after.callback(functools.partial(engine.set_parameters, engine.parameters()))

@@ -1,6 +1,7 @@
 """What an audit compares with: the reference pool, the contrasts of its prompts, and a few harmless conversations."""
 
 import copy
+import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +13,17 @@ from dualselect.config import DualSelectConfig
 from dualselect.data import as_conversations, builtin_rows, tokenize
 from dualselect.errors import DataError
 from dualselect.preparation import PreparedRows, contrast_rows, prepare_rows
-from dualselect.references import CALIBRATION_REFERENCES, check_pool
+from dualselect.references import CALIBRATION_REFERENCES, check_pool, spread
 
+
+logger = logging.getLogger(__name__)
 
 NO_CATEGORY = "(no category)"
 MOST_CATEGORIES = 32
 """Categories with a direction of their own, at most, the largest ones: each is as large as the adapter."""
 HARMLESS_KINDS = ("chat", "lookalike")
 HARMLESS_ROWS = 32
-"""Harmless conversations used, at most; built-in ones unless others are given."""
+"""Harmless conversations used, at most, spread over the kinds; built-in ones unless others are given."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Pool:
     def harmless_halves(self) -> tuple[list[int], list[int]]:
         """The harmless conversations that make a direction and those that calibrate, of each kind on both sides."""
         kinds = list(self.harmless["kind"])
-        used = sorted(range(min(len(kinds), HARMLESS_ROWS)), key=lambda place: kinds[place])
+        used = spread(sorted(range(len(kinds)), key=lambda place: kinds[place]), HARMLESS_ROWS)
         return used[::2], used[1::2]
 
     @property
@@ -99,7 +102,7 @@ def calibration_positions(by_length: Sequence[int], kept: Sequence[int]) -> list
     """
     selected = set(kept)
     others = [position for position in by_length if position not in selected] or list(by_length)
-    return others[:: max(1, len(others) // CALIBRATION_REFERENCES)][:CALIBRATION_REFERENCES]
+    return spread(others, CALIBRATION_REFERENCES)
 
 
 def held_out_positions(
@@ -153,8 +156,15 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
     assert contrasts is not None
     given = builtin_harmless() if harmless is None else as_conversations(harmless, name="harmless")
     tokens = tokenize(
-        given, tokenizer, max_length=config.max_length, prompt_format=config.prompt_format, name="harmless"
+        given,
+        tokenizer,
+        max_length=config.max_length,
+        prompt_format=config.prompt_format,
+        mask_mode=config.mask_mode,
+        name="harmless",
     ).dataset
+    if harmless is not None and len(tokens) > HARMLESS_ROWS:
+        logger.info("%d of %d harmless conversations are used, spread over their kinds", HARMLESS_ROWS, len(tokens))
     return Pool(prepared, contrasts, given.select(tokens["row_index"]), tokens)
 
 

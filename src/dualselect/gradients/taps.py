@@ -46,6 +46,7 @@ class _Sink:
         self.gradients = layout.zeros(examples)
         self._pieces = {id(parameters[name]): piece for name, piece in layout.pieces(self.gradients)}
         self.seen: set[int] = set()
+        self.rounded = False  # whether any product was of fewer bits than float32
 
     def collect(self, layer: nn.Linear, layer_input: Tensor, output_gradient: Tensor) -> None:
         examples = len(self.gradients)
@@ -55,6 +56,7 @@ class _Sink:
                 f"{examples} examples: its rows are not examples, so its gradients cannot be told apart. "
                 "Use gradient_engine: sequential."
             )
+        self.rounded |= output_gradient.dtype != torch.float32
         x = layer_input.reshape(examples, -1, layer_input.shape[-1])
         g = output_gradient.reshape(examples, -1, output_gradient.shape[-1])
         if layer.weight.requires_grad:
@@ -106,7 +108,7 @@ def tapped_gradients(
             "or freeze it."
         )
     if verify:
-        _compare(layout, sink.gradients.sum(0), summed[1:])
+        _compare(layout, sink.gradients.sum(0), summed[1:], ROUNDED_TOLERANCE if sink.rounded else EXACT_TOLERANCE)
     return PerExampleGradients(losses.detach().float(), sink.gradients)
 
 
@@ -143,12 +145,9 @@ def _taps(layers: list[nn.Linear], anchor: Tensor, sink: _Sink) -> Iterator[None
             hook.remove()
 
 
-def _compare(layout: GradientLayout, found: Tensor, expected: tuple[Tensor | None, ...]) -> None:
-    autocast = torch.is_autocast_enabled(layout.device.type)
+def _compare(layout: GradientLayout, found: Tensor, expected: tuple[Tensor | None, ...], tolerance: float) -> None:
     for (name, piece), true in zip(layout.pieces(found), expected, strict=True):
         reference = torch.zeros_like(piece) if true is None else true.float()
-        rounded = autocast or (true is not None and true.dtype != torch.float32)
-        tolerance = ROUNDED_TOLERANCE if rounded else EXACT_TOLERANCE
         if not torch.isfinite(reference).all() or not torch.isfinite(piece).all():
             continue  # the caller reports such gradients with the rows that they come from
         difference = (piece - reference).norm() / reference.norm().clamp(min=1e-8)
