@@ -23,7 +23,7 @@ def main() -> None:
           f"memory relative to {content['baseline']}.\n")  # fmt: skip
     print(markdown(table_cells(content | {"methods": several})))
     if fewer:
-        print("\nOn fewer seeds, so with wider intervals than the lines above:\n")
+        print("\nOn fewer seeds: of one seed, intervals are over prompts only and leave out how much seeds differ.\n")
         print(markdown(table_cells(content | {"methods": fewer})))
     if told := notes(content):
         print("\n" + "\n".join(f"- {line}" for line in told))
