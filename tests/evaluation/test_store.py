@@ -12,7 +12,7 @@ def test_what_was_added_is_there_again(tmp_path):
         assert not path.exists()
         store.add({"a": {"text": "line\nbreak \u2028 and \u00e4"}, "b": [1.5, 2]})
         assert "a" in store
-        assert store.get("c") is None
+        assert "c" not in store
     with Store.opened(path) as store:
         assert store["a"] == {"text": "line\nbreak \u2028 and \u00e4"}
         assert store["b"] == [1.5, 2]

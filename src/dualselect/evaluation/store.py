@@ -63,10 +63,6 @@ class Store:
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
-    def get(self, key: str) -> Any:
-        """The value of a key, None if it has none yet."""
-        return self._values.get(key)
-
     def add(self, values: Mapping[str, Any]) -> None:
         """Append values in one write; keys that have one already keep it."""
         new = {key: value for key, value in values.items() if key not in self._values}
