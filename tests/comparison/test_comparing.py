@@ -116,6 +116,16 @@ def test_other_settings_are_refused_in_the_same_folder(forked, comparison_file):
         compare(other, quiet)
 
 
+def test_a_run_that_failed_is_begun_anew_by_corrected_settings(forked, comparison_file):
+    wrong = read_comparison(comparison_file(methods={"oracle": {"risky_kind": "x"}}))
+    assert json.loads(compare(wrong, quiet).read_text())["methods"][1]["failed"]
+    right = read_comparison(comparison_file(methods={"oracle": {"risky_kind": "risky"}}))
+    oracle = json.loads(compare(right, quiet).read_text())["methods"][1]
+    assert (oracle["failed"], oracle["seeds"]) == ({}, [0])
+    with pytest.raises(ConfigError, match="risky_kind 'risky' then, 'x' now"):
+        compare(wrong, quiet)
+
+
 def test_changed_data_are_not_compared_with_the_old(forked, comparison_file, tmp_path):
     rows = [{"question": f"question {n}?", "answer": f"It is {n}."} for n in range(12)]
     task = tmp_path / "task.jsonl"
