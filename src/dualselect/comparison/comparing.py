@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from dualselect.comparison.checking import Measured, measured_with
+from dualselect.comparison.checking import Measured, check_apart, measured_with
 from dualselect.comparison.config import START, ComparisonConfig, Entry
 from dualselect.comparison.figure import pareto_figure
-from dualselect.comparison.materials import Materials
+from dualselect.comparison.materials import Materials, read_rows
 from dualselect.comparison.preferences import averaged_suites, win_rate_rows
 from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
 from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
@@ -58,7 +58,9 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         OSError: The folder cannot be written.
     """
     measured = measured_with(config)
-    plans = Plans(config, Materials.of(config, measured.asked))
+    rows = read_rows(config)
+    check_apart(config, rows, measured)
+    plans = Plans(config, Materials.of(config, rows, measured.asked))
     with only_one(config.folder):
         _refuse_other_runs(plans)
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)

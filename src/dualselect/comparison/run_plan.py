@@ -23,6 +23,8 @@ from dualselect.run_directory import ADAPTER, EVALUATION
 
 TEST, VALIDATION = "test", "validation"
 """Names of the two evaluations."""
+CHANGES_NO_RUN = {"allow_prompt_overlap"}
+"""Settings by which a run may be another one and is not."""
 PLAN_FILE, DONE_FILE, FAILURE_FILE = "plan.json", "done.json", "failure.json"
 
 
@@ -88,7 +90,7 @@ class RunPlan:
         """
         then, now = (_flat(plan | {"made_of": None}) for plan in (self._before, self.training))
         for name in (*now, *then):
-            if then.get(name) != now.get(name):
+            if name not in CHANGES_NO_RUN and then.get(name) != now.get(name):
                 raise ConfigError(
                     f"{self.path} holds a run by other settings ({name} {then.get(name)!r} then, {now.get(name)!r} "
                     "now): put the setting back, name another output_dir, or delete that folder"
