@@ -8,6 +8,7 @@ from dualselect.errors import DataError, JudgeError
 from dualselect.evaluation.against_baseline import preference_records, preferences, win_rates
 from dualselect.evaluation.results import Evaluation, ModelRecord, ResponseRecord
 from dualselect.evaluation.store import Store
+from dualselect.evaluation.table import summary_table
 from dualselect.judges import JudgeSettings, load_judge
 
 
@@ -85,8 +86,11 @@ def test_swapping_the_models_mirrors_it_and_asks_nothing_new(tmp_path):
 def test_a_model_against_itself_has_50_without_being_asked(tmp_path):
     with scripted_server(prefers_careful) as server:
         rows = rates(CANDIDATE, CANDIDATE, judge_at(server), Store(tmp_path / "s.jsonl"))
-    assert {(row.value, row.low, row.high) for row in rows} == {(50, 50, 50)}
+    assert {(row.value, row.interval) for row in rows} == {(50, "wilson")}
+    assert all(row.low < 50 < row.high and row.low + row.high == 100 for row in rows)
     assert not server.requests
+    assert "50 [" in summary_table(rows)
+    assert "%" not in summary_table(rows)
 
 
 def test_a_judge_that_dies_loses_nothing_and_a_second_call_finishes(tmp_path):

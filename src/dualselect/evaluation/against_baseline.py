@@ -174,7 +174,7 @@ def _row(
         high=found.high,
         count=found.count,
         unscored=found.unscored + left_out,
-        interval="bootstrap",
+        interval=found.interval,
         higher_is_better=True,
         purpose=purpose,
     )

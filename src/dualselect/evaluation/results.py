@@ -120,7 +120,7 @@ class SummaryRow:
         metric: What the number is.
         category: Of these prompts only; empty is all.
         value: None when no prompt was scored.
-        low: Lower end of the 95% interval.
+        low: Lower end of the 95% interval; None where nothing tells how sure the number is.
         high: Upper end.
         count: Prompts scored.
         unscored: Prompts that could not be scored; they are in no value.
