@@ -1,5 +1,6 @@
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from judge_servers_for_tests import Answer, scripted_server
@@ -126,6 +127,19 @@ def test_prompts_without_a_partner_are_counted(tmp_path):
         rows = rates(CANDIDATE, fewer, judge_at(server), Store(tmp_path / "s.jsonl"))
     assert {row.suite for row in rows} == {"hh"}
     assert {(row.count, row.unscored) for row in rows} == {(2, 2)}
+
+
+def test_prompts_that_a_server_turned_down_are_counted_and_not_judged(tmp_path):
+    """An answer that was never given is not an empty one, which a judge would find worse."""
+    turned_down = [
+        replace(one, response="", measures={"empty": None}) if one.response == "careful" else one
+        for one in BASELINE.responses
+    ]
+    baseline = replace(BASELINE, responses=turned_down)
+    with scripted_server(prefers_careful) as server:
+        for one, other in ((CANDIDATE, baseline), (baseline, CANDIDATE)):
+            rows = rates(one, other, judge_at(server), Store(tmp_path / "s.jsonl"))
+            assert [(row.count, row.unscored) for row in rows if row.suite == "hh"] == [(3, 1)] * 2
 
 
 def test_nothing_in_common_is_refused(tmp_path):

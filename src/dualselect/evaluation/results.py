@@ -88,6 +88,11 @@ class ResponseRecord:
     verdicts: Mapping[str, VerdictRecord] = field(default_factory=dict)
     measures: Mapping[str, float | None] = field(default_factory=dict)
 
+    @property
+    def is_turned_down(self) -> bool:
+        """Whether a server would not take the prompt; a response that is empty is something else."""
+        return "empty" in self.measures and self.measures["empty"] is None
+
 
 @dataclass(frozen=True)
 class PreferenceRecord:
