@@ -388,6 +388,8 @@ def test_runs_are_as_the_methods_leave_them(forked, comparison_file):
     assert written["learning_rate"] == 1e-3
     assert written["dualselect_run"]["method"]["settings"] == {"decay": 0.5}
     assert json.loads((run / "cost.json").read_text())["steps"] == 4
+    methods = json.loads((config.folder / "comparison.json").read_text())["methods"]
+    assert [one["steps"] for one in methods] == [{}, {"0": 4}]
     assert (run / "evaluation" / "test.json").exists()
     assert Path(config.folder / "runs" / "start" / "evaluation" / "test.json").exists()
 
