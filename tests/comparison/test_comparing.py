@@ -22,6 +22,7 @@ from dualselect.comparison.checking import measured_with
 from dualselect.comparison.running import only_one
 from dualselect.errors import ConfigError, DataError, JudgeError, ResumeError
 from dualselect.evaluation.results import read_evaluation
+from dualselect.judges.refusal import RefusalJudge
 
 
 METHODS = {
@@ -317,6 +318,22 @@ def test_a_judge_that_did_not_answer_is_asked_again_once_a_call(forked, comparis
         assert (begun, rates) == (runs, [(1.0, 0), (1.0, 0)])
         assert content["methods"][1]["failed"] == {}
         assert compared()[0] == []
+
+
+def test_a_judge_of_another_wording_judges_anew_what_was_answered(forked, comparison_file, monkeypatch):
+    config = read_comparison(comparison_file(methods=["sft"]))
+    compare(config, quiet)
+    run = config.folder / "runs" / "sft" / "seed-0"
+    kept = [run / "adapter" / "adapter_model.safetensors", run / "cost.json", run / "plan.json"]
+    before = [path.read_bytes() for path in kept]
+    monkeypatch.setattr(RefusalJudge, "prompt_hash", "another")
+    lines = []
+    content = json.loads(compare(config, lines.append).read_text())
+    assert [line.split(" (")[0] for line in lines if not line.startswith(" ")] == ["start model", "sft, seed 0"]
+    assert not any(one["failed"] for one in content["methods"])
+    assert [path.read_bytes() for path in kept] == before
+    judged = read_evaluation(run / "evaluation" / "test.json")
+    assert [judge.prompt_hash for judge in judged.judges] == ["another"]
 
 
 def test_without_its_win_rates_a_table_is_still_one(forked, comparison_file, monkeypatch):
