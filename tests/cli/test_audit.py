@@ -71,6 +71,15 @@ def test_the_same_command_tells_the_same_again(made, first, capsys):
     assert (first / "audit.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(("named", "status"), [("seed: 42", 0), ("reference_contrast: none", 2)])
+def test_the_contrast_is_compliance_unless_a_config_names_another(made, first, tmp_path, capsys, named, status):
+    write_text(tmp_path / "config.yaml", f"{named}\n")
+    options = ("--risky_ids", made / "risky.txt", "--config", tmp_path / "config.yaml")
+    assert audit(made, first, *options) == status
+    told = capsys.readouterr()
+    assert ("finished before" in told.out, "of other data, settings" in told.err) == (status == 0, status == 2)
+
+
 @pytest.mark.parametrize(("share", "status"), [("0", 2), ("1", 0)])
 def test_the_status_says_whether_more_rows_are_in_conflict(made, first, capsys, share, status):
     conflict = json.loads((first / "summary.json").read_text("utf-8"))["conflict"]["value"]

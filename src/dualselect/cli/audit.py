@@ -44,10 +44,6 @@ def run(arguments: list[str]) -> int:
         0, or 2 when more rows are in conflict than `--fail_above` allows or nobody knows whether.
     """
     options, rest = _parser().parse_known_args(arguments)
-    given = {word.split("=")[0].replace("-", "_") for word in rest}
-    if not given & {"__config", "__reference_contrast"}:
-        rest = [*rest, "--reference_contrast", "compliance"]
-
     import warnings
 
     from transformers.utils import logging as transformers_logging
@@ -60,7 +56,7 @@ def run(arguments: list[str]) -> int:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    request = parse_train_arguments(rest)
+    request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"})
     if request.settings is None:
         print(request.help_text)
         return 0
