@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
     """Audit, print the summary, say where the files are.
 
     Returns:
-        0, or 2 when more rows are in conflict than `--fail_above` allows or nobody knows whether.
+        0, or 2 when more rows are in conflict than `--fail_above` allows, or may be.
     """
     options, rest = _parser().parse_known_args(arguments)
     import warnings
@@ -103,7 +103,7 @@ def run(arguments: list[str]) -> int:
     print(f"\nrows, references and numbers: {folder}{_page(folder)}")
     if options.fail_above is None:
         return 0
-    failure = failure_text(summary.data, summary.conflict["value"], options.fail_above)
+    failure = failure_text(summary.data, summary.conflict, options.fail_above)
     if failure:
         print(failure)
     return 2 if failure else 0
@@ -139,7 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--harmless_data", nargs="+", help="harmless conversations to calibrate with (built-in chat and look-alikes)")
     add("--sample", type=int, help="score so many rows, drawn by lot: shares become estimates with intervals")
-    add("--fail_above", type=float, help="end with status 2 when a larger share of the rows is in conflict")
+    add(
+        "--fail_above",
+        type=float,
+        help="end with status 2 when a larger share of the rows is in conflict; with --sample, when the 95%% interval "
+        "of the share reaches above it",
+    )
     add("--cleaned", type=Path, help="write a copy of the data without the rows in conflict into this .jsonl file")
     add("--budget", help="for --cleaned: auto, or the token budget whose rows are kept (auto)")
     return parser
