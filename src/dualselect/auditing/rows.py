@@ -78,6 +78,11 @@ class TaskRows:
         """The local files that the rows come from."""
         return [file for source in self.sources for file in local_files(source)]
 
+    def folders(self) -> list[Path]:
+        """The folders among the sources, resolved."""
+        places = [Path(Source.of(source).place) for source in self.sources if not is_builtin(source)]
+        return [place.resolve() for place in places if place.is_dir()]
+
 
 def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
     if is_builtin(text):

@@ -50,6 +50,7 @@ def run(arguments: list[str]) -> int:
 
     from dualselect.auditing import AuditSettings, TaskRows, audit_into
     from dualselect.auditing.cleaning import RECOMMENDED, check_cleaned, write_cleaned
+    from dualselect.auditing.summary import SUMMARY
     from dualselect.auditing.text import failure_text, summary_text
     from dualselect.cli.parser import parse_train_arguments
 
@@ -77,9 +78,10 @@ def run(arguments: list[str]) -> int:
         risky_ids=_ids(options.risky_ids),
     )
     rows = TaskRows(settings.data.task_data)
-    if options.cleaned is not None:
-        check_cleaned(options.cleaned, rows, budget, sampled=asked.sample is not None)
     folder = Path(settings.training.output_dir or ".")
+    if options.cleaned is not None:
+        finished = (folder / SUMMARY).exists() and not settings.data.overwrite
+        check_cleaned(options.cleaned, rows, budget, sampled=asked.sample is not None, finished=finished)
     model, tokenizer, references, harmless, peft_config = _loaded(settings, options.harmless_data)
     summary = audit_into(
         folder,
@@ -153,7 +155,10 @@ def _parser() -> argparse.ArgumentParser:
 def _ids(path: Path | None) -> frozenset[str]:
     if path is None:
         return frozenset()
-    ids = frozenset(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    try:
+        ids = frozenset(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--risky_ids {path} is not UTF-8 text ({error}): save it as UTF-8") from error
     if not ids:
         raise ConfigError(f"--risky_ids {path} names no id: write one on each line")
     return ids
