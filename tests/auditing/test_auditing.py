@@ -195,6 +195,14 @@ def test_a_row_whose_control_is_not_finite_is_told_as_any_other(tmp_path, monkey
     assert [row["id"] for row in found if row["unscored"]] == [task_rows()[3]["id"]]
 
 
+def test_settings_of_the_steps_that_are_not_followed_are_told(tmp_path, caplog):
+    settings = {"optim": "sgd", "lr_scheduler_type": "cosine", "warmup_steps": 7}
+    with pytest.raises(DataError):
+        audited(tmp_path, rows=[{"prompt": "a", "completion": ""}], settings=settings)
+    told = [record.getMessage() for record in caplog.records if "not followed by an audit" in record.getMessage()]
+    assert [line.split(":")[0] for line in told] == list(settings)
+
+
 def test_the_first_row_has_every_column_though_it_could_not_be_scored(whole, tmp_path):
     empty = task_rows()[0] | {"id": "empty", "completion": [{"role": "assistant", "content": " "}]}
     found, _ = audited(tmp_path, rows=[empty, *task_rows()[1:]], all_scores=True)
