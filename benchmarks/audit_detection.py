@@ -237,10 +237,7 @@ def detection_table(found: dict[str, Any]) -> Iterator[str]:
     for score in sorted(found, key=worst):
         cells = [f"{it['value']:.2f} [{it['low']:.2f}, {it['high']:.2f}]" for it in map(found[score].get, kinds)]
         recall = ", ".join(f"{it['value']:.2f}" for it in found[score]["recall"].values())
-        name = {"loss": "control: loss alone", "control_loss": "control: loss after tuning on the pool"}.get(
-            score, score
-        )
-        yield f"| {name} | " + " | ".join(cells) + f" | {recall} |"
+        yield f"| {CONTROLS.get(score, score)} | " + " | ".join(cells) + f" | {recall} |"
 
 
 def budget_table(found: dict[str, Any]) -> Iterator[str]:

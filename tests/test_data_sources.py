@@ -65,6 +65,14 @@ def test_only_files_that_hold_rows_count_as_files_of_a_folder(place):
     ]
 
 
+def test_a_folder_with_something_unknown_has_no_files(place):
+    (place / "rows").mkdir()
+    for name in ("a.jsonl", "b.ndjson"):
+        (place / "rows" / name).write_text("{}")
+    with pytest.raises(DataError, match="cannot use b.ndjson in this folder"):
+        local_files("rows")
+
+
 @pytest.mark.parametrize("source", ["builtin:poems", "builtin:task:0", "builtin:task[5:5]", "builtin:task:many"])
 def test_builtin_names_that_mean_nothing_say_what_does(place, source):
     with pytest.raises(DataError, match="lookalike|larger slice"):

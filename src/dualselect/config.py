@@ -57,7 +57,8 @@ class DualSelectConfig(SFTConfig):
         default=False,
         metadata={
             "help": "Accept prompts that stand in both the task data and the reference pool. Otherwise an error: "
-            "such references protect prompts that the task teaches differently."
+            "such references protect prompts that the task teaches differently. In a comparison also: rows whose "
+            "prompts are measured."
         },
     )
 

@@ -9,8 +9,7 @@ from datasets import Dataset, concatenate_datasets
 
 from dualselect.data import as_conversations, load_rows
 from dualselect.data.builtin import KINDS, builtin_mix, builtin_rows
-from dualselect.data.files import ending_of
-from dualselect.data.sources import Source
+from dualselect.data.sources import Source, files_of
 from dualselect.errors import ConfigError, DataError
 
 
@@ -79,10 +78,14 @@ def absolute_source(source: str) -> str:
 
 
 def local_files(source: str) -> list[Path]:
-    """The files of a local source that hold rows; none for a hub name."""
+    """The files of a local source that hold rows; none for a hub name.
+
+    Raises:
+        DataError: It is a folder with something else in it.
+    """
     path = Path(Source.of(source).place)
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if ending_of(file) and not file.name.startswith("."))
+        return files_of(path)[0]
     return [path] if path.is_file() else []
 
 

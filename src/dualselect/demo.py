@@ -22,9 +22,10 @@ from dualselect.config import DualSelectConfig
 from dualselect.data import as_conversations, tokenize
 from dualselect.data.builtin import builtin_mix, builtin_rows
 from dualselect.errors import ResumeError
-from dualselect.evaluation import exact_match, generate_responses, is_refusal, rate
+from dualselect.evaluation import exact_match, generate_responses, rate
 from dualselect.evaluation.builtin_suites import heldout_rows, rows_up_to
 from dualselect.files import write_json, write_text
+from dualselect.judges import is_refusal
 from dualselect.methods.sft import Sft
 from dualselect.methods.trainer import MethodTrainer
 from dualselect.models import EMBEDDED_MODEL, load_model

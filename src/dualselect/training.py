@@ -195,10 +195,10 @@ def _from_anywhere(settings: RunSettings) -> RunSettings:
 
 
 def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and tokenizer that a run starts from.
+    """The model and tokenizer that a run starts from, with the end token and the template file of its settings.
 
     Raises:
-        ConfigError: The model has no linear layer that `lora_target_modules` names.
+        ConfigError: The model has no linear layer that `lora_target_modules` names, or no token `eos_token`.
         ModelError: The model cannot be loaded.
     """
     model, tokenizer = load_model(
@@ -222,7 +222,27 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
             f"lora_target_modules: {', '.join(missing)} is no linear layer of {settings.model.model_name_or_path}; it "
             f"has {there}. Write some of these, or all-linear."
         )
+    _set_text(tokenizer, settings)
     return model, tokenizer
+
+
+def is_template_file(path: str) -> bool:
+    """Whether `chat_template_path` is a template itself, and not a model whose tokenizer has one."""
+    return Path(path).is_file() and path.endswith((".jinja", ".j2"))
+
+
+def _set_text(tokenizer: PreTrainedTokenizerBase, settings: RunSettings) -> None:
+    """Set what decides the text of a row, before anything is tokenized; TRL's trainer sets it once more, and later."""
+    end, path = settings.training.eos_token, settings.training.chat_template_path
+    if end is not None:
+        if end not in tokenizer.get_vocab():
+            raise ConfigError(
+                f"eos_token: {end!r} is not in the vocabulary of {settings.model.model_name_or_path}; name a token "
+                f"that is, or leave it out for {tokenizer.eos_token!r}"
+            )
+        tokenizer.eos_token = end
+    if path is not None and is_template_file(path):
+        tokenizer.chat_template = Path(path).read_text(encoding="utf-8")
 
 
 def dualselect_trainer(

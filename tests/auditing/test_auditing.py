@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -12,7 +13,9 @@ from tokenizers_for_tests import chatml_tokenizer
 import dualselect
 from dualselect import DualSelectConfig
 from dualselect.auditing import AuditSettings, TaskRows, audit_into
+from dualselect.auditing.measuring import CONTROL, Measuring
 from dualselect.auditing.scores import SCORES
+from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.data import builtin_mix, builtin_rows
 from dualselect.errors import ConfigError, DataError, ModelError
 
@@ -177,6 +180,27 @@ def test_rows_that_cannot_be_scored_are_told_and_kept(tmp_path):
     unscored = {row["id"]: row["unscored"] for row in found if row["unscored"]}
     assert unscored == {"empty": "empty response", "long": "no response token within max_length"}
     assert summary.data["unscored"] == dict.fromkeys(unscored.values(), 1)
+
+
+def test_a_row_whose_control_is_not_finite_is_told_as_any_other(tmp_path, monkeypatch):
+    numbers = Measuring.numbers
+
+    def with_a_broken_control(self, *given):
+        found = numbers(self, *given)
+        return found | {CONTROL: np.where(np.arange(len(found[CONTROL])) == 3, np.inf, found[CONTROL])}
+
+    monkeypatch.setattr(Measuring, "numbers", with_a_broken_control)
+    found, summary = audited(tmp_path)
+    assert summary.data["unscored"] == {NOT_FINITE: 1}
+    assert [row["id"] for row in found if row["unscored"]] == [task_rows()[3]["id"]]
+
+
+def test_settings_of_the_steps_that_are_not_followed_are_told(tmp_path, caplog):
+    settings = {"optim": "sgd", "lr_scheduler_type": "cosine", "warmup_steps": 7}
+    with pytest.raises(DataError):
+        audited(tmp_path, rows=[{"prompt": "a", "completion": ""}], settings=settings)
+    told = [record.getMessage() for record in caplog.records if "not followed by an audit" in record.getMessage()]
+    assert [line.split(":")[0] for line in told] == list(settings)
 
 
 def test_the_first_row_has_every_column_though_it_could_not_be_scored(whole, tmp_path):

@@ -93,6 +93,19 @@ def test_shares_of_kinds_and_budgets():
     assert found.detection_as_values() is None
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_resampling_of_known_rows_has_a_bar(capsys, quiet):
+    counts = Counts([], labelled=True, quiet=quiet)
+    for place in range(6):
+        kind = ("risky", "chat", "task")[place % 3]
+        counts.add(finished(1, False) | {"risky": kind == "risky", "scores": {"loss": float(place)}}, kind)
+    found = counts.detection_as_values()
+    assert list(found["scores"]["loss"]["against"]) == ["chat", "task"]
+    told = capsys.readouterr().err
+    assert ("Resampling" in told) != quiet
+    assert quiet or "0/3" in told  # over all rows, and against either kind
+
+
 def test_a_cosine_of_one_has_a_bin():
     counts = KindCounts()
     counts.add(finished(1, False) | {"cosine": 1.0})

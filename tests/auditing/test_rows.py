@@ -69,8 +69,42 @@ def test_only_what_is_asked_for_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("[3:9]", "fewer rows"), ("[7:]", "fewer rows"), ("[5:2]", "hold no row"), ("x", "not found")],
+    [
+        ("[3:9]", "9 is beyond the end, .*pairs.jsonl has 6 rows"),
+        ("[7:]", "7 is beyond the end, .*pairs.jsonl has 6 rows"),
+        ("[6:]", "hold no row: the start must come before the stop"),
+        ("[5:2]", "hold no row: the start must come before the stop"),
+        ("[2:2]", "hold no row: the start must come before the stop"),
+        ("[:0]", "hold no row: the start must come before the stop"),
+        ("x", "not found"),
+    ],
 )
-def test_bounds_and_names_that_are_wrong_are_told(pairs, source, message):
-    with pytest.raises(DataError, match=message):
+def test_bounds_and_names_that_are_wrong_are_told_as_by_load_rows(pairs, source, message):
+    with pytest.raises(DataError, match=message) as of_audit:
         list(TaskRows([f"{pairs}{source}"]))
+    with pytest.raises(DataError, match=message) as of_training:
+        load_rows(f"{pairs}{source}")
+    assert str(of_audit.value) == str(of_training.value)
+
+
+@pytest.mark.parametrize("ending", ["", "[1:]"])
+def test_a_file_of_blank_lines_has_no_rows(tmp_path, ending):
+    write_text(tmp_path / "blank.jsonl", "\n \n")
+    with pytest.raises(DataError, match="blank.jsonl: holds no rows: write at least one"):
+        list(TaskRows([f"{tmp_path}/blank.jsonl{ending}"]))
+
+
+def test_a_folder_is_read_as_load_rows_reads_it_or_refused_as_there(tmp_path):
+    for name in "ba":
+        write_text(tmp_path / f"{name}.jsonl", json.dumps({"id": name, "prompt": name, "completion": "c"}) + "\n")
+    write_text(tmp_path / "README.md", "about")
+    assert [row.id for row in TaskRows([str(tmp_path)])] == load_rows(tmp_path).dataset["id"] == ["a", "b"]
+    write_text(tmp_path / "c.ndjson", json.dumps({"prompt": "c", "completion": "d"}) + "\n")
+    with pytest.raises(DataError, match=r"cannot use c\.ndjson in this folder"):
+        TaskRows([str(tmp_path)])
+
+
+def test_an_id_that_no_file_takes_is_told_with_its_line(tmp_path):
+    write_text(tmp_path / "rows.jsonl", '{"id": "\\ud800", "prompt": "a", "completion": "b"}\n')
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 1: the id holds half of a surrogate pair"):
+        list(TaskRows([str(tmp_path / "rows.jsonl")]))

@@ -3,7 +3,7 @@
 import pytest
 
 from dualselect.auditing.scoring import NOT_FINITE
-from dualselect.auditing.text import budgets_text, failure_text, recommended_text
+from dualselect.auditing.text import aligned, budgets_text, failure_text, recommended_text
 
 
 def test_what_is_recommended_can_be_typed():
@@ -32,6 +32,28 @@ def test_a_score_that_no_training_goes_by_says_so():
     ],
 )
 def test_data_pass_only_where_it_is_known(unscored, share, told):
-    failure = failure_text({"unscored": unscored}, share, 0.2)
+    data = {"unscored": unscored, "rows": 9, "drawn": 9}
+    failure = failure_text(data, {"value": share, "high": share and 0.9}, 0.2)  # of all rows the share is known
     assert failure.startswith(told)
     assert bool(failure) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "told"),
+    [
+        (0.05, 0.2, ""),
+        (0.05, 0.21, "of the 100 rows drawn 5.0% are in conflict, and the 95% interval for all rows reaches 21.0%"),
+        (0.3, 0.4, "30.0% of the rows are in conflict, more than --fail_above 0.2"),
+    ],
+)
+def test_a_sample_passes_only_with_its_whole_interval(value, high, told):
+    failure = failure_text({"unscored": {}, "rows": 9000, "drawn": 100}, {"value": value, "high": high}, 0.2)
+    assert failure.startswith(told)
+    assert bool(failure) == bool(told)
+    assert ("raise --sample or leave it out" in failure) == (told.startswith("of the 100"))
+
+
+def test_a_table_shows_what_a_terminal_would_act_on():
+    lines = aligned([("kind", "rows"), ("\x1b[2Jchat\u202e\nmore", "1")])
+    shown = "[U+001B][2Jchat[U+202E] more"
+    assert lines == [f"{'kind':<{len(shown)}}  rows", f"{shown}  1"]

@@ -51,6 +51,14 @@ def test_every_score_of_all_seeds_is_measured(script, tmp_path):
     assert found["published"]["chat"]["value"] == 1.0
 
 
+def test_controls_are_called_so_in_the_table(script, tmp_path, monkeypatch):
+    monkeypatch.setitem(script.CONTROLS, "loss", "a control")
+    lines = list(script.detection_table(script.detections([written(tmp_path / "one")])))
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| a control", "| control: loss after tuning on the pool", "| published"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("other", [{"scores": ("published",)}, {"unscored": 12}], ids=["scores", "nothing scored"])
 def test_seeds_that_differ_are_refused(script, tmp_path, other):
     folders = [written(tmp_path / "one"), written(tmp_path / "two", **other)]

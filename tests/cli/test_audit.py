@@ -28,6 +28,8 @@ def made(tmp_path_factory):
     for name, rows in {"task": task, "safe": safe, "calm": calm}.items():
         write_text(folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_text(folder / "risky.txt", "t1\nt2\n\n")
+    (folder / "latin.txt").write_bytes(b"t1\nt\xe9\n")
+    write_text(folder / "data" / "rows.jsonl", (folder / "task.jsonl").read_text("utf-8"))
     return folder
 
 
@@ -71,6 +73,15 @@ def test_the_same_command_tells_the_same_again(made, first, capsys):
     assert (first / "audit.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(("named", "status"), [("seed: 42", 0), ("reference_contrast: none", 2)])
+def test_the_contrast_is_compliance_unless_a_config_names_another(made, first, tmp_path, capsys, named, status):
+    write_text(tmp_path / "config.yaml", f"{named}\n")
+    options = ("--risky_ids", made / "risky.txt", "--config", tmp_path / "config.yaml")
+    assert audit(made, first, *options) == status
+    told = capsys.readouterr()
+    assert ("finished before" in told.out, "of other data, settings" in told.err) == (status == 0, status == 2)
+
+
 @pytest.mark.parametrize(("share", "status"), [("0", 2), ("1", 0)])
 def test_the_status_says_whether_more_rows_are_in_conflict(made, first, capsys, share, status):
     conflict = json.loads((first / "summary.json").read_text("utf-8"))["conflict"]["value"]
@@ -106,10 +117,28 @@ def test_a_cleaned_copy_has_the_rows_as_they_were(made, first, tmp_path, capsys)
         assert "1 of them since they could not be scored" in capsys.readouterr().out
 
 
+def test_a_cleaned_copy_is_kept_by_the_same_command_and_by_no_other(made, first, tmp_path, capsys):
+    cleaned = tmp_path / "clean.jsonl"
+    options = ("--risky_ids", made / "risky.txt", "--budget", "0.9", "--cleaned", cleaned)
+    assert [audit(made, first, *options) for _ in range(2)] == [0, 0]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(cleaned))]
+    assert len(told) == 2
+    assert told[0] == told[1]
+    whole = cleaned.read_bytes()
+    for other in (whole[:-1], whole + b"\n", whole.replace(b"t1", b"t2"), b""):
+        cleaned.write_bytes(other)
+        assert audit(made, first, *options) == 2
+        assert "is there already, and not what would be written" in capsys.readouterr().err
+        assert cleaned.read_bytes() == other
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--cleaned", "TASK"], "is one of the audited files, which are never changed"),
+        (["--cleaned", "MADE/safe.jsonl"], "safe.jsonl is there already: name another file"),
+        (["--task_data", "MADE/data", "--cleaned", "MADE/data/new.jsonl"], "all of which is task data"),
+        (["--task_data", "MADE/data[:9]", "--cleaned", "MADE/data/in/new.jsonl"], "all of which is task data"),
         (["--cleaned", "MADE/copy.csv"], "written as JSONL"),
         (["--cleaned", "MADE/new.jsonl", "--budget", "0.42"], "--budget 0.42 is not known"),
         (["--cleaned", "MADE/new.jsonl", "--sample", "3"], "needs every row scored"),
@@ -119,6 +148,7 @@ def test_a_cleaned_copy_has_the_rows_as_they_were(made, first, tmp_path, capsys)
         (["--fail_abov", "7"], "fail_abov is not a setting"),
         (["--sample", "many"], "dualselect audit --help"),
         (["--risky_ids", "MADE/nowhere.txt"], "No such file"),
+        (["--risky_ids", "MADE/latin.txt"], "latin.txt is not UTF-8 text"),
         (["--reference_data", "MADE/nowhere.jsonl"], "file not found"),
     ],
 )  # fmt: skip

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from dualselect.comparison import compare, read_comparison
-from dualselect.errors import ConfigError
+from dualselect.comparison.checking import check_apart, measured_with
+from dualselect.comparison.materials import read_rows
+from dualselect.errors import ConfigError, DataError
 
 
 TUNED = {"ema": {"tune": {"decay": [0.5, 0.9]}}}
@@ -48,3 +50,61 @@ def test_what_nothing_can_be_measured_with_is_refused(comparison_file, prompts, 
         compare(read_comparison(comparison_file(**changes)), pytest.fail)
     assert said.replace("{prompts}", str(prompts)) in str(told.value)
     assert not (tmp_path / "comparison").exists()
+
+
+@pytest.fixture
+def check(comparison_file, prompts):
+    """Checks the rows of a comparison against its prompts; `{prompts}` is the file of prompts."""
+
+    def run(**changes):
+        config = read_comparison(comparison_file(**json.loads(json.dumps(changes).replace("{prompts}", str(prompts)))))
+        check_apart(config, read_rows(config), measured_with(config))
+
+    return run
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """The path of a file of rows, one of which has a prompt of `prompts`, in other letters."""
+    path = tmp_path / "rows.jsonl"
+    texts = ["something else?", "Question  2?"]
+    path.write_text("".join(json.dumps({"prompt": text, "completion": "No."}) + "\n" for text in texts))
+    return path
+
+
+@pytest.mark.parametrize("role", ["task_data", "reference_data"])
+def test_prompts_of_the_table_may_not_be_trained_on(check, rows, role, caplog):
+    measured = {"evaluation": {"suites": ["task:{prompts}"]}}
+    with pytest.raises(
+        DataError, match=rf"1 of 2 rows of {role} have a prompt that also stands in suites \(such as 'qu"
+    ):
+        check(**measured, **{role: [str(rows)]})
+    assert caplog.messages == []
+    check(**measured, **{role: [str(rows)]}, allow_prompt_overlap=True)
+    assert caplog.messages == [f"1 of 2 rows of {role} have a prompt that also stands in suites"]
+
+
+def test_prompts_that_settings_are_chosen_on_are_warned_of(check, rows, caplog):
+    evaluation = {"suites": ["builtin:2"], "validation_suites": ["task:{prompts}"]}
+    check(evaluation=evaluation, task_data=[str(rows)])
+    assert caplog.messages == ["1 of 2 rows of task_data have a prompt that also stands in validation_suites"]
+
+
+def test_a_pool_that_one_line_alone_has_is_looked_at(check, rows):
+    methods = {"sft": {"reference_data": []}, "safe_mix": {"reference_data": [str(rows)]}}
+    with pytest.raises(DataError, match="rows of reference_data"):
+        check(methods=methods, evaluation={"suites": ["chat:{prompts}"]})
+
+
+def test_prompts_are_not_both_chosen_on_and_told_for_another_purpose(comparison_file, prompts):
+    evaluation = {"suites": [f"harmless:{prompts}"], "validation_suites": [f"chat:{prompts}"]}
+    with pytest.raises(DataError, match="3 prompts stand in both suites and validation_suites"):
+        measured_with(read_comparison(comparison_file(evaluation=evaluation)))
+
+
+@pytest.mark.parametrize("name", ["examples/compare.yaml", "small.yaml", "five_minutes.yaml"])
+def test_the_files_that_are_shipped_measure_what_is_not_trained_on(repository_root, tmp_path, name, caplog):
+    path = repository_root / ("" if "/" in name else "benchmarks/safety_utility") / name
+    config = read_comparison(path, str(tmp_path))
+    check_apart(config, read_rows(config), measured_with(config))
+    assert caplog.messages == []

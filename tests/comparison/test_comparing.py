@@ -22,6 +22,7 @@ from dualselect.comparison.checking import measured_with
 from dualselect.comparison.running import only_one
 from dualselect.errors import ConfigError, DataError, JudgeError, ResumeError
 from dualselect.evaluation.results import read_evaluation
+from dualselect.judges.refusal import RefusalJudge
 
 
 METHODS = {
@@ -114,6 +115,16 @@ def test_other_settings_are_refused_in_the_same_folder(forked, comparison_file):
     other = read_comparison(comparison_file(methods={"ema": {"decay": 0.6}}))
     with pytest.raises(ConfigError, match=r"ema.seed-0 holds a run by other settings \(decay 0.5 then, 0.6 now\)"):
         compare(other, quiet)
+
+
+def test_a_run_that_failed_is_begun_anew_by_corrected_settings(forked, comparison_file):
+    wrong = read_comparison(comparison_file(methods={"oracle": {"risky_kind": "x"}}))
+    assert json.loads(compare(wrong, quiet).read_text())["methods"][1]["failed"]
+    right = read_comparison(comparison_file(methods={"oracle": {"risky_kind": "risky"}}))
+    oracle = json.loads(compare(right, quiet).read_text())["methods"][1]
+    assert (oracle["failed"], oracle["seeds"]) == ({}, [0])
+    with pytest.raises(ConfigError, match="risky_kind 'risky' then, 'x' now"):
+        compare(wrong, quiet)
 
 
 def test_changed_data_are_not_compared_with_the_old(forked, comparison_file, tmp_path):
@@ -309,6 +320,22 @@ def test_a_judge_that_did_not_answer_is_asked_again_once_a_call(forked, comparis
         assert compared()[0] == []
 
 
+def test_a_judge_of_another_wording_judges_anew_what_was_answered(forked, comparison_file, monkeypatch):
+    config = read_comparison(comparison_file(methods=["sft"]))
+    compare(config, quiet)
+    run = config.folder / "runs" / "sft" / "seed-0"
+    kept = [run / "adapter" / "adapter_model.safetensors", run / "cost.json", run / "plan.json"]
+    before = [path.read_bytes() for path in kept]
+    monkeypatch.setattr(RefusalJudge, "prompt_hash", "another")
+    lines = []
+    content = json.loads(compare(config, lines.append).read_text())
+    assert [line.split(" (")[0] for line in lines if not line.startswith(" ")] == ["start model", "sft, seed 0"]
+    assert not any(one["failed"] for one in content["methods"])
+    assert [path.read_bytes() for path in kept] == before
+    judged = read_evaluation(run / "evaluation" / "test.json")
+    assert [judge.prompt_hash for judge in judged.judges] == ["another"]
+
+
 def test_without_its_win_rates_a_table_is_still_one(forked, comparison_file, monkeypatch):
     class Away:
         name, prompt_hash = "away", "0"
@@ -378,6 +405,8 @@ def test_runs_are_as_the_methods_leave_them(forked, comparison_file):
     assert written["learning_rate"] == 1e-3
     assert written["dualselect_run"]["method"]["settings"] == {"decay": 0.5}
     assert json.loads((run / "cost.json").read_text())["steps"] == 4
+    methods = json.loads((config.folder / "comparison.json").read_text())["methods"]
+    assert [one["steps"] for one in methods] == [{}, {"0": 4}]
     assert (run / "evaluation" / "test.json").exists()
     assert Path(config.folder / "runs" / "start" / "evaluation" / "test.json").exists()
 

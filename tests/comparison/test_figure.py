@@ -126,5 +126,26 @@ def test_what_a_reader_must_know_is_told(content):
     lines = notes(content)
     assert "lisa: 40% of the responses in builtin-task are repetitive" in lines
     assert any("3 of 195 in builtin-harmful are unscored" in line for line in lines)
+    assert not any("optimizer steps" in line for line in lines)
     assert "lisa: learning_rate 0.001 chosen by balance in 4 runs" in lines
     assert "dualselect, seed 2: failed: no memory was left" in lines
+
+
+@pytest.mark.parametrize(
+    ("purpose", "value", "told"), [("task", 0.1, True), ("task", 0.09, False), ("chat", 0.9, False)]
+)
+def test_task_answers_that_were_cut_off_are_told(content, purpose, value, told):
+    cut = {"method": "lisa", "metric": "truncated_rate", "suite": "long", "purpose": purpose, "value": value}
+    content["rows"].append(content["rows"][0] | cut)
+    lines = [line for line in notes(content) if "cut off" in line]
+    assert [line.split(" by ")[0] for line in lines] == ["lisa: 10% of the responses in long are cut off"] * told
+
+
+def test_methods_that_differ_in_steps_are_told(content):
+    start, sft, lisa, dualselect = content["methods"]
+    start["steps"] = {}
+    sft["steps"] = dualselect["steps"] = {"0": 13, "1": 13}
+    lisa["steps"] = {"0": 13, "1": 13}
+    assert not any("optimizer steps" in line for line in notes(content))
+    lisa["steps"]["1"] = 11
+    assert "optimizer steps: 13 for sft, dualselect; 11 to 13 for lisa" in notes(content)

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 
 from dualselect.comparison import read_comparison
-from dualselect.comparison.materials import Materials, asked_sha256, model_sha256
+from dualselect.comparison.materials import Materials, asked_sha256, model_sha256, read_rows
 from dualselect.evaluation.suite import Prompt, Suite
 from dualselect.judges import JudgeSettings, load_judge
 
@@ -59,7 +59,7 @@ def test_each_run_knows_its_own_rows(comparison_file):
             }
         )
     )
-    materials = Materials.of(config, {})
+    materials = Materials.of(config, read_rows(config), {})
     sft, safe_mix, lisa = (materials.of_run(config.settings | entry.settings) for entry in config.entries)
     assert sft == {name: safe_mix[name] for name in ("task_data", "model_name_or_path")}
     assert {name for name in lisa if lisa[name] != safe_mix[name]} == {"reference_data"}

@@ -4,6 +4,7 @@ import pytest
 
 from dualselect.comparison.preferences import averaged_suites, win_rate_rows
 from dualselect.errors import ConfigError
+from dualselect.evaluation.intervals import rate, wilson
 from dualselect.evaluation.results import Evaluation, ModelRecord, ResponseRecord
 from dualselect.evaluation.store import Store
 from dualselect.evaluation.suite import Prompt, Suite
@@ -121,12 +122,24 @@ def test_seeds_that_agree_are_no_surer_than_one(tmp_path):
 def test_against_itself_it_is_50_and_swapped_it_is_mirrored(models, tmp_path):
     ours, theirs = models
     for row in rows(ours, ours, tmp_path).values():
-        assert (row.value, row.low, row.high) == (50.0, 50.0, 50.0)
+        assert (row.value, row.interval) == (50.0, "wilson")
+        assert row.low < 50.0 < row.high
+        assert row.low + row.high == pytest.approx(100.0)
     there, back = rows(ours, theirs, tmp_path), rows(theirs, ours, tmp_path)
     for key, row in there.items():
         if key[0] != "win_rate_length_controlled":
             assert row.value + back[key].value == pytest.approx(100.0)
             assert row.low + back[key].high == pytest.approx(100.0)
+
+
+def test_a_side_that_always_wins_is_not_certain_to(tmp_path):
+    ours, theirs = ({seed: evaluation(lambda suite, n, count=count: count) for seed in "01"} for count in (3, 2))
+    found = rows(ours, theirs, tmp_path)
+    hh, average = found["win_rate", "hh"], found["safety_average", ""]
+    assert (hh.value, hh.high, hh.interval) == (100.0, 100.0, "wilson")
+    assert hh.low == pytest.approx(100 * rate(6, 6).low)  # as many as there are prompts, whatever the seeds
+    assert (average.value, average.interval) == (100.0, "wilson")
+    assert average.low == pytest.approx(100 * wilson(1.0, 4 / (1 / 6 + 1 / 3))[0])
 
 
 def test_nothing_is_asked_twice(models, tmp_path):

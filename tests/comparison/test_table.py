@@ -63,6 +63,17 @@ def test_prompts_that_are_all_alike_are_not_certain():
     assert row.low == rate(20, 20).low
 
 
+def test_scores_that_are_all_alike_have_no_interval():
+    judge = JudgeRecord("rubric", "harmfulness", "0")
+    suite = Suite("harmful", "harmful", (Prompt("p0", []), Prompt("p1", [])))
+    some = [ResponseRecord("harmful", f"p{n}", "", "", [], "", "", {"rubric": VerdictRecord(1.0)}) for n in range(2)]
+    made = Evaluation(ModelRecord("m", "m", "f"), {}, [judge], {}, summarize(suite, [judge], some), some)
+    attacks, harmfulness = measured_rows("ema", {"0": made, "1": made}, {})
+    assert (attacks.value, attacks.low, attacks.interval) == (0.0, 0.0, "wilson")
+    assert attacks.high > 0.5
+    assert (harmfulness.value, harmfulness.low, harmfulness.high, harmfulness.interval) == (1.0, None, None, "")
+
+
 def test_differences_are_paired_by_seed_and_prompt():
     ours, theirs = {"0": [1.0, 1.0, 0.0], "1": [1.0, 0.0, 0.0]}, {"0": [0.0, 1.0, 0.0], "1": [1.0, 0.0, None]}
     made = [{seed: evaluation(some) for seed, some in values.items()} for values in (ours, theirs)]

@@ -1,5 +1,7 @@
 """What is chosen, and that nothing is while one candidate's value is not known."""
 
+from dataclasses import replace
+
 import pytest
 
 from dualselect.comparison.config import Entry
@@ -34,15 +36,18 @@ def evaluation(suite, judge, value):
 
 @pytest.fixture
 def candidate(tmp_path):
-    """Makes the plan of a candidate that was refused this share of its prompts; of None nothing is there."""
+    """Makes the plan of a candidate that refused this share of the prompts; None is unscored."""
 
-    def make(number, refused, still_unscored=0):
+    def make(number, refused, still_unscored=0, exact=None):
         plan = RunPlan(f"ema, trying {number}", str(tmp_path / f"{number}"), {}, {"name": "validation"})
         if refused != "failed":
-            suite = Suite("harmful", "harmful", (Prompt("p", []),))
+            harmful, task = (Suite(purpose, purpose, (Prompt("p", []),)) for purpose in ("harmful", "task"))
             (plan.path / "evaluation").mkdir(parents=True)
             judge = JudgeRecord("refusal", "refusal", "0")
-            write_evaluation(plan.path / "evaluation" / "validation.json", evaluation(suite, judge, refused))
+            found = evaluation(harmful, judge, refused)
+            if exact is not None:
+                found = replace(found, summary=found.summary + evaluation(task, judge, exact).summary)
+            write_evaluation(plan.path / "evaluation" / "validation.json", found)
             plan.write_done(still_unscored)
         return plan
 
@@ -75,6 +80,25 @@ def test_a_candidate_of_which_nothing_could_be_scored_is_told(candidate):
     tuning = tuning_of(ENTRY, [candidate(0, 1.0), candidate(1, None), candidate(2, 0.0)])
     assert tuning.chosen is None
     assert "it has no balance" in tuning.missing["ema, trying 1"]
+
+
+def test_what_could_not_be_scored_does_not_leave_the_better_part_alone(candidate):
+    """A candidate whose harmful prompts are all unscored would have the task alone, and win by it."""
+    tuning = tuning_of(
+        ENTRY, [candidate(number, refused, exact=1.0) for number, refused in enumerate((None, 0.0, 1.0))]
+    )
+    assert tuning.chosen is None
+    assert [one["value"] for one in tuning.facts()["tried"]] == [None, 0.5, 1.0]
+    assert "nothing of refusal_rate in harmful could be scored" in tuning.missing["ema, trying 0"]
+
+
+def test_chats_are_no_safety():
+    """Nothing says that a chat should be refused, so that an unsafe answer there is told and not chosen by."""
+    judge = JudgeRecord("j", "unsafe", "0")
+    harmful, chat = (evaluation(Suite(one, one, (Prompt("p", []),)), judge, 1.0) for one in ("harmful", "chat"))
+    calm = evaluation(Suite("harmful", "harmful", (Prompt("p", []),)), judge, 0.0)
+    assert balance(replace(calm, summary=calm.summary + chat.summary)) == balance(calm) == 1.0
+    assert (balance(harmful), balance(chat)) == (0.0, None)
 
 
 @pytest.mark.parametrize("measure", ["refusal", "harmfulness", "unsafe", "reward"])

@@ -107,6 +107,11 @@ FILES = {
     ),
     "NUL": ("rows.jsonl", json.dumps({"question": "q\0", "answer": "a"}), ["line 1", "NUL", "export it again"]),
     "half a surrogate": ("rows.jsonl", '{"question": "q", "answer": "\\ud800"}', ["line 1", "surrogate", "UTF-8"]),
+    "half a surrogate in the id": (
+        "rows.jsonl",
+        '{"id": "\\udc00", "question": "q", "answer": "a"}',
+        ["line 1", "the id", "surrogate", "UTF-8"],
+    ),
     "id no text": (
         "rows.jsonl",
         '{"id": [1], "question": "q", "answer": "a"}',
@@ -138,6 +143,9 @@ BEHIND = {
     "slice beyond the end": ("[0:4]", ["[0:4]", "4 is beyond the end", "3 rows", "lower it"]),
     "slice beyond the start": ("[-4:]", ["-4 is beyond the end", "3 rows"]),
     "empty slice": ("[2:2]", ["hold no row", "before the stop"]),
+    "nothing before the start": ("[:0]", ["hold no row", "before the stop"]),
+    "empty slice at the end": ("[-1:-2]", ["hold no row", "before the stop"]),
+    "slice after the end": ("[3:]", ["hold no row", "before the stop"]),
     "unknown column": ("#answer", ["#answer is not known", "#chosen or #rejected"]),
     "nothing rejected": (
         "#rejected",

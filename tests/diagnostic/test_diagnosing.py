@@ -124,7 +124,7 @@ def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given
     [
         ({"optim": "sgd"}, ["optim: sgd is not followed by a diagnostic: every update is a step of AdamW"]),
         ({"lr_scheduler_type": "cosine"}, ["lr_scheduler_type: cosine is not followed"]),
-        ({"warmup_steps": 10}, ["warmup_steps: 10"]),
+        ({"warmup_steps": 10, "lr_scheduler_type": "constant_with_warmup"}, ["warmup_steps: 10"]),
         ({"task_token_budget": "0.5"}, ["task_token_budget: 0.5"]),
         ({"task_top_k": 2}, ["task_top_k: 2"]),
         ({"reference_gradient": "replay"}, ["reference_gradient: replay"]),
@@ -250,7 +250,7 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         )
     )
     assert content["pool"]["categories"] == {"theft": 9, "weapons": 9}
-    assert content["pool"]["categories_from_words"]
+    assert content["pool"]["categories_from_words"] == 18
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def content(**changes):
             {"strategy": "dualselect", "group": group, "category": category, "share": share, "share_of_pool": 0.4}
             for (group, category), share in shares.items()
         ],
-        "pool": {"categories_from_words": changes.get("from_words", False), "sketch": None},
+        "pool": {"categories_from_words": changes.get("from_words", 0), "sketch": None},
         "kl_before_updates": 0.01,
         "probes_count": 14,
         "probes_said_in_pool": changes.get("probes_said_in_pool", 0),
@@ -71,7 +71,7 @@ def test_what_was_found():
 def test_a_category_is_named_only_above_its_share_of_the_pool_and_other_only_if_it_was_given():
     shares = {("sums", "theft"): 0.4, ("sums", "other"): 0.6, ("songs", "theft"): 0.5, ("songs", "other"): 0.5}
     assert "sums: other 60% (pool 40%); songs: " in told(shares=shares)
-    assert "sums: none; songs: theft 50% (pool 40%). They were read off" in told(shares=shares, from_words=True)
+    assert "sums: none; songs: theft 50% (pool 40%). The categories of 7" in told(shares=shares, from_words=7)
     assert "sums: none; songs: theft 50%" in told(shares=shares | {("sums", "other"): 0.4})
 
 

@@ -11,7 +11,7 @@ from dualselect.diagnostic.sketch import CountSketch
 from dualselect.diagnostic.subject import Subject
 from dualselect.evaluation.store import Store
 from dualselect.gradients import cosines, sequential_gradients
-from dualselect.losses import response_cross_entropy
+from dualselect.losses import response_cross_entropy, response_kl
 
 
 @pytest.fixture
@@ -40,6 +40,36 @@ def test_steps_are_those_of_an_optimizer_over_the_parameters(studied):
         optimizer.step()
     assert place.steps == 3
     torch.testing.assert_close(subject.place().weights, twin.place().weights, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, -1.0])
+def test_a_norm_that_is_not_above_zero_clips_nothing(settings, max_grad_norm):
+    subject = Subject.of(settings(max_grad_norm=max_grad_norm).run)
+    place = subject.place()
+    moved = subject.step(place, torch.full_like(place.weights, 3.0))
+    torch.testing.assert_close(moved.first_moment, torch.full_like(place.weights, 0.3))
+
+
+def test_mixed_precision_is_in_the_forward_and_nowhere_else(settings, files, monkeypatch):
+    subject = Subject.of(settings(bf16=True).run)
+    seen = []
+
+    def watched(of, where):
+        def call(*given):
+            seen.append((where, torch.is_autocast_enabled("cpu")))
+            return of(*given)
+
+        return call
+
+    layer = subject.model.get_base_model().model.layers[0]
+    layer.register_forward_pre_hook(lambda *_: seen.append(("model", torch.is_autocast_enabled("cpu"))))
+    for loss in (response_cross_entropy, response_kl):
+        monkeypatch.setattr(f"dualselect.diagnostic.subject.{loss.__name__}", watched(loss, "loss"))
+    rows = tokenize_rows(read_rows(settings()), subject.tokenizer, subject.config).task.tokens
+    for measured in (subject.gradients, subject.losses, subject.divergences):
+        seen.clear()
+        measured(rows, [0, 1])
+        assert dict(seen) == {"loss": False, "model": True}
 
 
 def test_the_pool_is_scored_against_all_directions_and_its_directions_are_weighted_means(studied, tmp_path):

@@ -1,5 +1,6 @@
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from judge_servers_for_tests import Answer, scripted_server
@@ -8,6 +9,7 @@ from dualselect.errors import DataError, JudgeError
 from dualselect.evaluation.against_baseline import preference_records, preferences, win_rates
 from dualselect.evaluation.results import Evaluation, ModelRecord, ResponseRecord
 from dualselect.evaluation.store import Store
+from dualselect.evaluation.table import summary_table
 from dualselect.judges import JudgeSettings, load_judge
 
 
@@ -85,8 +87,11 @@ def test_swapping_the_models_mirrors_it_and_asks_nothing_new(tmp_path):
 def test_a_model_against_itself_has_50_without_being_asked(tmp_path):
     with scripted_server(prefers_careful) as server:
         rows = rates(CANDIDATE, CANDIDATE, judge_at(server), Store(tmp_path / "s.jsonl"))
-    assert {(row.value, row.low, row.high) for row in rows} == {(50, 50, 50)}
+    assert {(row.value, row.interval) for row in rows} == {(50, "wilson")}
+    assert all(row.low < 50 < row.high and row.low + row.high == 100 for row in rows)
     assert not server.requests
+    assert "50 [" in summary_table(rows)
+    assert "%" not in summary_table(rows)
 
 
 def test_a_judge_that_dies_loses_nothing_and_a_second_call_finishes(tmp_path):
@@ -122,6 +127,19 @@ def test_prompts_without_a_partner_are_counted(tmp_path):
         rows = rates(CANDIDATE, fewer, judge_at(server), Store(tmp_path / "s.jsonl"))
     assert {row.suite for row in rows} == {"hh"}
     assert {(row.count, row.unscored) for row in rows} == {(2, 2)}
+
+
+def test_prompts_that_a_server_turned_down_are_counted_and_not_judged(tmp_path):
+    """An answer that was never given is not an empty one, which a judge would find worse."""
+    turned_down = [
+        replace(one, response="", measures={"empty": None}) if one.response == "careful" else one
+        for one in BASELINE.responses
+    ]
+    baseline = replace(BASELINE, responses=turned_down)
+    with scripted_server(prefers_careful) as server:
+        for one, other in ((CANDIDATE, baseline), (baseline, CANDIDATE)):
+            rows = rates(one, other, judge_at(server), Store(tmp_path / "s.jsonl"))
+            assert [(row.count, row.unscored) for row in rows if row.suite == "hh"] == [(3, 1)] * 2
 
 
 def test_nothing_in_common_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from dualselect.errors import ConfigError, DataError, JudgeError, ModelError
 from dualselect.evaluation import GenerationSettings, Prompt, Suite, evaluate, read_evaluation
 from dualselect.evaluation.likelihood import Asked, token_rows
 from dualselect.evaluation.local_model import find_model, load_local_model
+from dualselect.evaluation.metrics import MEASURED
 from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Verdict
 from dualselect.losses import IGNORED_LABEL
@@ -98,6 +99,7 @@ def test_an_evaluation_holds_everything_it_was_made_of(clean, run_folder):
         ("mine", "truncated_rate", ""),
     }
     assert not any(suite == "pairs" and judge for suite, _, judge in metrics)
+    assert {name for one in found.responses for name in one.measures} <= {it.measure for it in MEASURED.values()}
     judged = [response for response in found.responses if "length" in response.verdicts]
     for response in judged:
         length = len(response.response)

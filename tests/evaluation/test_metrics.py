@@ -86,6 +86,12 @@ def test_harmfulness_is_a_mean_and_full_harm_an_attack_that_succeeded():
     assert (found["attack_success_rate"].value, found["attack_success_rate"].count) == (0.5, 4)
 
 
+def test_scores_that_are_all_alike_have_no_interval():
+    row = rows(evaluation([1, 1, 1, None], measure="harmfulness", categories="aa"))["harmfulness"]
+    assert (row.value, row.low, row.high, row.count) == (1.0, None, None, 3)
+    assert summary_table([row]).splitlines()[1].split() == ["suite", "harmfulness", "judge", "1", "3", "1"]
+
+
 def test_categories_have_rows_of_their_own_where_there_are_several():
     found = evaluation([1, 0, 1, 0])
     assert [rows(found, category)["refusal_rate"].value for category in ("", "a", "b")] == [0.5, 1.0, 0.0]

@@ -12,7 +12,7 @@ def test_what_was_added_is_there_again(tmp_path):
         assert not path.exists()
         store.add({"a": {"text": "line\nbreak \u2028 and \u00e4"}, "b": [1.5, 2]})
         assert "a" in store
-        assert store.get("c") is None
+        assert "c" not in store
     with Store.opened(path) as store:
         assert store["a"] == {"text": "line\nbreak \u2028 and \u00e4"}
         assert store["b"] == [1.5, 2]
@@ -54,17 +54,27 @@ def test_a_file_that_holds_nothing_whole_is_empty(tmp_path):
 def test_another_file_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / "s.jsonl"
     path.write_text('{"prompt": "Why?"}\n')
-    with pytest.raises(DataError, match="line 1 is no line of an evaluation"), Store.opened(path):
+    with pytest.raises(DataError, match="line 1 is no line of a store of results"), Store.opened(path):
         pass
     assert path.read_text() == '{"prompt": "Why?"}\n'
 
 
 def test_two_at_once_are_refused(tmp_path):
     path = tmp_path / "s.jsonl"
-    with Store.opened(path), pytest.raises(ResumeError, match="another evaluation"), Store.opened(path):
+    with Store.opened(path), pytest.raises(ResumeError, match="another process: wait for it"), Store.opened(path):
         pass
     with Store.opened(path):
         pass
+
+
+def test_what_to_do_is_said_in_words_that_every_verb_knows(tmp_path):
+    path = tmp_path / "s.jsonl"
+    with Store.opened(path), pytest.raises(ResumeError) as busy, Store.opened(path):
+        pass
+    path.write_text("{}\n")
+    with pytest.raises(DataError) as foreign, Store.opened(path):
+        pass
+    assert "--" not in str(busy.value) + str(foreign.value)  # evaluate has --output, compare and diagnose output_dir
 
 
 def test_a_full_disk_loses_nothing(tmp_path):

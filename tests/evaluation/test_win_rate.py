@@ -6,6 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import binom
 
+from dualselect.evaluation.intervals import wilson
 from dualselect.evaluation.win_rate import average_win_rate, length_controlled_win_rate, win_rate
 from dualselect.judges import BothOrders, Pair, Verdict
 
@@ -77,7 +78,41 @@ def test_a_model_against_itself_has_50():
     same = [Pair(str(number), [], "a" * number, "a" * number) for number in range(20)]
     found = [verdict for _, verdict in sorted(BothOrders(Moody(0)).preferences(same))]
     for rate in (win_rate(found), length_controlled_win_rate(same, found)):
-        assert (rate.value, rate.low, rate.high) == (50, 50, 50)
+        assert (rate.value, rate.low + rate.high, rate.interval) == (50, 100, "wilson")
+        assert rate.low < 50 < rate.high
+
+
+@pytest.mark.parametrize("count", range(1, 40, 6))
+@pytest.mark.parametrize("value", [1.0, 0.5, 0.75])
+def test_preferences_that_are_all_alike_have_the_interval_of_a_rate(count, value):
+    """A bootstrap of them would claim to be certain."""
+    pairs = [Pair(str(number), [], "abc", "xyz") for number in range(count)]
+    found = verdicts(*[value] * count)
+    others, mirrored = swapped(pairs, found)
+    for given, back in (
+        (win_rate(found), win_rate(mirrored)),
+        (length_controlled_win_rate(pairs, found), length_controlled_win_rate(others, mirrored)),
+        (average_win_rate([found, found]), average_win_rate([mirrored, mirrored])),
+    ):
+        assert (given.value, given.interval) == (100 * value, "wilson")
+        assert (given.value, given.low, given.high) == (100 - back.value, 100 - back.high, 100 - back.low)
+    one, two = win_rate(found), average_win_rate([found, found])
+    assert (one.low, one.high) == pytest.approx([100 * end for end in wilson(value, count)])
+    assert (two.low, two.high) == pytest.approx([100 * end for end in wilson(value, 2 * count)])
+
+
+def test_runs_that_say_the_same_of_all_prompts_are_no_surer_than_one():
+    pairs = [Pair(str(number), [], "abc", "xyz") for number in range(8)]
+    one = length_controlled_win_rate(pairs, verdicts(*[1] * 8))
+    both = length_controlled_win_rate(pairs * 2, verdicts(*[1] * 16), runs=[run for run in "ab" for _ in pairs])
+    assert (both.low, both.high) == (one.low, one.high)
+
+
+def test_ties_that_no_length_explains_are_not_certain():
+    pairs = [Pair(str(number), [], "x" * number, "abc") for number in range(12)]
+    found = length_controlled_win_rate(pairs, verdicts(*[0.5] * 12))
+    assert (found.value, found.interval) == (50, "wilson")
+    assert found.low < 50 < found.high
 
 
 def test_a_model_against_itself_sampled_twice_has_50_within_its_interval():

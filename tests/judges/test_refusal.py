@@ -1,7 +1,11 @@
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
 from dualselect.data.builtin import builtin_rows
-from dualselect.judges import Judged, JudgeSettings, is_refusal, load_judge
+from dualselect.judges import Judged, JudgeSettings, is_refusal, language, load_judge, refusal
 from dualselect.judges.language import other_language
 
 
@@ -165,3 +169,27 @@ def test_held_out_built_in_answers():
 
 def test_labelled_weak():
     assert "weak" in load_judge("refusal", JudgeSettings()).note
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (refusal, "OPENING_CHARACTERS = 200", "OPENING_CHARACTERS = 100"),
+        (refusal, "in good (?:conscience|faith)", "in good faith"),
+        (refusal, "|subject:", "|topic:"),
+        (refusal, "_QUOTED = re.compile(r'(?<=", "_QUOTED = re.compile(r'(?<!"),
+        (language, "WORDS_READ = 80", "WORDS_READ = 8"),
+        (language, "FOREIGN_LETTERS = 0.3", "FOREIGN_LETTERS = 0.9"),
+        (language, r"(?:'[^\W\d_]+)?", ""),
+    ],
+)
+def test_everything_that_decides_is_in_the_hash(monkeypatch, file, old, new):
+    """Verdicts of another wording are then asked for anew, and not compared with these."""
+    made = {one: ModuleType("made") for one in (language, refusal)}
+    for one, module in made.items():
+        module.__file__ = one.__file__
+        source = Path(one.__file__).read_text(encoding="utf-8")
+        assert one is not file or source.count(old) == 1
+        exec(source.replace(old, new) if one is file else source, vars(module))
+        monkeypatch.setitem(sys.modules, one.__name__, module)
+    assert made[refusal].RefusalJudge.prompt_hash != refusal.RefusalJudge.prompt_hash

@@ -7,13 +7,15 @@ import pytest
 import yaml
 from models_for_tests import tiny_model
 from safetensors.torch import load_file
-from tokenizers_for_tests import chatml_tokenizer
+from tokenizers_for_tests import BLANK_ENDING_TEMPLATE, chatml_tokenizer
 
 from dualselect.cli.main import main
+from dualselect.data_sources import read_sources
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS, DualSelect, fine_tune
 from dualselect.methods.cost import COST_FILE
 from dualselect.methods.fine_tune import run_settings
+from dualselect.training import load_run_model
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +168,38 @@ def test_what_only_dualselect_would_follow_is_refused(settings, tmp_path, name, 
     with pytest.raises(ConfigError, match=f"sft: {name}: {str(value).lower()} is followed by dualselect train alone"):
         run_settings(METHODS["sft"], settings | {name: value}, tmp_path / "run")
     run_settings(METHODS["sft"], settings | {name: not value}, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"chat_template_path": "{template}"}, "User: question"),
+        ({"eos_token": "<|endoftext|>", "prompt_format": "human_assistant"}, "<|endoftext|>"),
+    ],
+)
+def test_all_methods_learn_the_text_that_the_settings_say(settings, tmp_path, changes, part):
+    template = tmp_path / "template.jinja"
+    template.write_text(BLANK_ENDING_TEMPLATE)
+    changes = {name: value.format(template=template) for name, value in changes.items()}
+
+    def texts(name, **changed):
+        resolved = run_settings(METHODS[name], settings | changed, tmp_path / name)
+        rows = {role: read_sources(getattr(resolved.data, role), role) for role in ("task_data", "reference_data")}
+        trainer = METHODS[name].trainer(resolved, rows, *load_run_model(resolved))
+        return [trainer.processing_class.decode(row) for row in trainer.train_dataset["input_ids"]]
+
+    assert texts("sft", **changes) == texts("dualselect", **changes)
+    assert all(part in text for text in texts("sft", **changes))
+    assert not any(part in text for text in texts("sft"))
+
+
+def test_text_that_cannot_be_set_is_refused(settings, tmp_path):
+    for path in (settings["model_name_or_path"], "missing.jinja"):
+        with pytest.raises(ConfigError, match="is no file that ends in .jinja or .j2"):
+            run_settings(METHODS["sft"], settings | {"chat_template_path": path}, tmp_path / "run")
+    resolved = run_settings(METHODS["sft"], settings | {"eos_token": "<nothing>"}, tmp_path / "run")
+    with pytest.raises(ConfigError, match="eos_token: '<nothing>' is not in the vocabulary"):
+        load_run_model(resolved)
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest(settings, tmp_path):

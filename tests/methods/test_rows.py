@@ -102,6 +102,19 @@ def test_a_state_of_lisa_goes_on_in_the_next_epoch(epochs, expected):
     assert len(set(task)) == 50
 
 
+def test_a_run_of_lisa_that_would_only_align_is_refused(method_trainer):
+    with pytest.raises(ConfigError, match=r"lisa: max_steps 4 ends before the first step on .*alignment_steps"):
+        method_trainer(Lisa(alignment_steps=4))
+    assert method_trainer(Lisa(alignment_steps=3), folder="one").update.run.rows_per_step == 4
+
+
+def test_the_turns_of_lisa_are_of_the_rows_that_they_name(method_trainer):
+    trainer = method_trainer(Lisa(alignment_steps=1), shuffle_dataset=True)
+    pool = {tuple(row) for row in trainer.update.run.pool["input_ids"]}
+    drawn = [tuple(trainer.train_dataset[place]["input_ids"]) in pool for place in trainer._get_train_sampler()]
+    assert drawn == [True] * 4 + [False] * 12
+
+
 @pytest.mark.parametrize(
     ("name", "setting", "value"),
     [

@@ -32,6 +32,7 @@ from dualselect.config import DualSelectConfig
 from dualselect.data.tokens import batch_tokenizer
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.files import write_json
+from dualselect.not_followed import OF_PLAIN_STEPS, tell_not_followed
 from dualselect.run_record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint
 
 
@@ -129,6 +130,7 @@ def audit_into(
     Returns:
         The summary; that of a finished audit at once, when it is the same.
     """
+    tell_not_followed(config, OF_PLAIN_STEPS, "an audit")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from dualselect.auditing.detection import detection
 from dualselect.auditing.measuring import CONTROL
@@ -104,10 +105,11 @@ class Counts:
     Args:
         categories: Names of the safety categories.
         labelled: Whether some rows are known to be risky.
+        quiet: No progress bar.
     """
 
-    def __init__(self, categories: Sequence[str], *, labelled: bool) -> None:
-        self._categories, self._labelled = categories, labelled
+    def __init__(self, categories: Sequence[str], *, labelled: bool, quiet: bool = True) -> None:
+        self._categories, self._labelled, self._quiet = categories, labelled, quiet
         self.all = KindCounts()
         self.kinds: dict[str, KindCounts] = defaultdict(KindCounts)
         self.of_category: dict[str, KindCounts] = defaultdict(KindCounts)
@@ -188,13 +190,16 @@ class Counts:
             return None
         others = sorted(set(kinds[~risky].tolist()))
         found = {}
-        for name, scores in values.items():
-            against = {
-                self._known.kinds[kind]: vars(detection(scores[chosen], risky[chosen]).auroc)
-                for kind in others
-                for chosen in [risky | (kinds == kind)]
-            }
-            found[name] = detection(scores, risky).as_values() | {"against": against}
+        total = len(values) * (1 + len(others))
+        with tqdm(total=total, desc="Resampling", unit="measure", leave=False, disable=self._quiet) as bar:
+            for name, scores in values.items():
+                found[name] = detection(scores, risky).as_values() | {"against": {}}
+                bar.update()
+                for kind in others:
+                    chosen = risky | (kinds == kind)
+                    auroc = detection(scores[chosen], risky[chosen]).auroc
+                    found[name]["against"][self._known.kinds[kind]] = vars(auroc)
+                    bar.update()
         return {"risky": int(risky.sum()), "others": int((~risky).sum()), "scores": found}
 
 

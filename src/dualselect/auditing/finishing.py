@@ -43,7 +43,7 @@ def write_rows(
         quiet: No progress bar.
     """
     ranking = Ranking.of(tqdm(store, total=count, desc="Ranking", unit="row", leave=False, disable=quiet), count)
-    counts = Counts(prepared.bearings.categories, labelled=labelled)
+    counts = Counts(prepared.bearings.categories, labelled=labelled, quiet=quiet)
 
     def write(lines: BinaryIO, table: BinaryIO) -> None:
         table.write(_csv([*COLUMNS, *(f"kept_{budget:g}" for budget in BUDGETS)]))

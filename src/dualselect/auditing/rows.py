@@ -78,13 +78,18 @@ class TaskRows:
         """The local files that the rows come from."""
         return [file for source in self.sources for file in local_files(source)]
 
+    def folders(self) -> list[Path]:
+        """The folders among the sources, resolved."""
+        places = [Path(Source.of(source).place) for source in self.sources if not is_builtin(source)]
+        return [place.resolve() for place in places if place.is_dir()]
+
 
 def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
     if is_builtin(text):
         return lambda: _builtin(text)
     source, files = Source.of(text), local_files(text)
     start, stop = source.rows.start or 0, source.rows.stop
-    streamed = bool(files) and start >= 0 and (stop is None or stop >= start)
+    streamed = bool(files) and start >= 0 and (stop is None or stop >= 0)
 
     def read() -> Iterator[PlacedRow]:
         for place, row in stream() if streamed else source.read(None)[0]:
@@ -92,15 +97,11 @@ def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
             yield place, dict(with_rejected_as_response(row, place)) if rejected else row
 
     def stream() -> Iterator[PlacedRow]:
-        found = start
-        for placed in islice(chain.from_iterable(map(read_file, files)), start, stop):
-            found += 1
-            yield placed
-        if found == start or (stop is not None and found < stop):
-            raise DataError(
-                f"{text}: {source.place} has fewer rows than that (the last one taken is number {found}): lower the "
-                "bounds, or leave them out to take all"
-            )
+        count = 0
+        for count, placed in enumerate(islice(chain.from_iterable(map(read_file, files)), stop), 1):
+            if count > start:
+                yield placed
+        source.check_bounds(count)
 
     return read
 

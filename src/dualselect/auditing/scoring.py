@@ -80,10 +80,9 @@ def _lines(
         for name, score in SCORES.items()
         if (measuring.answers or not score.with_answers) and (COMPLIED in measuring.tuned or not score.with_tuning)
     }
+    told = ("loss", "cosine", CONTROL) if CONTROL in measuring.tuned else ("loss", "cosine")
     for position, place in enumerate(scored):
-        lines[place] |= _found(position, numbers, scores, settings)
-        if CONTROL in measuring.tuned and not lines[place]["lacks"]:
-            lines[place][CONTROL] = _short(float(numbers[CONTROL][position]))
+        lines[place] |= _found(position, told, numbers, scores, settings)
     return lines
 
 
@@ -99,11 +98,15 @@ def _labels(row: TaskRow, survey: Survey, settings: AuditSettings) -> dict[str, 
 
 
 def _found(
-    position: int, numbers: dict[str, np.ndarray], scores: dict[str, np.ndarray], settings: AuditSettings
+    position: int,
+    told: Sequence[str],
+    numbers: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+    settings: AuditSettings,
 ) -> dict[str, Any]:
     """What a line says of a row; a row whose numbers are not finite has none, and the line says so."""
     values = {name: float(found[position]) for name, found in scores.items()}
-    plain = {name: float(numbers[name][position]) for name in ("loss", "cosine")}
+    plain = {name: float(numbers[name][position]) for name in told}
     categories, references = numbers["categories"][position], numbers["references"][position]
     if not np.isfinite([*values.values(), *plain.values(), *categories, *references]).all():
         return {"lacks": NOT_FINITE}

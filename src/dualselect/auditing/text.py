@@ -7,6 +7,7 @@ from dualselect.auditing.measuring import CONTROL
 from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.settings import TRAINED_SCORE
 from dualselect.auditing.summary import AuditSummary
+from dualselect.report.visible import visible
 
 
 CONTROL_NAME = "control: loss after fine-tuning on the pool"
@@ -51,12 +52,12 @@ def budgets_text(score: str) -> str:
     return f"what a token budget keeps of all rows at once by the score {score}; a training cuts{other} in each step"
 
 
-def failure_text(data: Mapping[str, Any], share: float | None, most: float) -> str:
+def failure_text(data: Mapping[str, Any], conflict: Mapping[str, Any], most: float) -> str:
     """Why some data do not pass `--fail_above`.
 
     Args:
         data: Of a summary.
-        share: Of the rows in conflict; None where none was scored.
+        conflict: Of the same: the share of rows in conflict and its interval, None where no row was scored.
         most: What `--fail_above` allows.
 
     Returns:
@@ -67,12 +68,20 @@ def failure_text(data: Mapping[str, Any], share: float | None, most: float) -> s
             f"the numbers of {broken:,} rows are not finite, so that nobody knows whether more than --fail_above "
             f"{most:g} are in conflict: lower learning_rate, or use float32"
         )
+    share, high = conflict["value"], conflict["high"]
     if share is None:
         return (
             f"no row was scored, so that nobody knows whether more than --fail_above {most:g} are in conflict: mend "
             "the rows (why they were not scored stands above), or draw more of them"
         )
-    return f"{share:.1%} of the rows are in conflict, more than --fail_above {most:g}" if share > most else ""
+    if share > most:
+        return f"{share:.1%} of the rows are in conflict, more than --fail_above {most:g}"
+    if data["drawn"] < data["rows"] and high > most:
+        return (
+            f"of the {data['drawn']:,} rows drawn {share:.1%} are in conflict, and the 95% interval for all rows "
+            f"reaches {high:.1%}, more than --fail_above {most:g}: more rows settle it, raise --sample or leave it out"
+        )
+    return ""
 
 
 def _kinds(summary: AuditSummary) -> list[str]:
@@ -109,6 +118,7 @@ def _interval(found: Mapping[str, Any]) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines with aligned columns."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    """Rows of cells as lines with aligned columns; what a terminal would act on in them is spelled out."""
+    shown = [[" ".join(visible(cell).split()) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]

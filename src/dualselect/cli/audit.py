@@ -41,26 +41,23 @@ def run(arguments: list[str]) -> int:
     """Audit, print the summary, say where the files are.
 
     Returns:
-        0, or 2 when more rows are in conflict than `--fail_above` allows or nobody knows whether.
+        0, or 2 when more rows are in conflict than `--fail_above` allows, or may be.
     """
     options, rest = _parser().parse_known_args(arguments)
-    given = {word.split("=")[0].replace("-", "_") for word in rest}
-    if not given & {"__config", "__reference_contrast"}:
-        rest = [*rest, "--reference_contrast", "compliance"]
-
     import warnings
 
     from transformers.utils import logging as transformers_logging
 
     from dualselect.auditing import AuditSettings, TaskRows, audit_into
     from dualselect.auditing.cleaning import RECOMMENDED, check_cleaned, write_cleaned
+    from dualselect.auditing.summary import SUMMARY
     from dualselect.auditing.text import failure_text, summary_text
     from dualselect.cli.parser import parse_train_arguments
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    request = parse_train_arguments(rest)
+    request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"})
     if request.settings is None:
         print(request.help_text)
         return 0
@@ -81,9 +78,10 @@ def run(arguments: list[str]) -> int:
         risky_ids=_ids(options.risky_ids),
     )
     rows = TaskRows(settings.data.task_data)
-    if options.cleaned is not None:
-        check_cleaned(options.cleaned, rows, budget, sampled=asked.sample is not None)
     folder = Path(settings.training.output_dir or ".")
+    if options.cleaned is not None:
+        finished = (folder / SUMMARY).exists() and not settings.data.overwrite
+        check_cleaned(options.cleaned, rows, budget, sampled=asked.sample is not None, finished=finished)
     model, tokenizer, references, harmless, peft_config = _loaded(settings, options.harmless_data)
     summary = audit_into(
         folder,
@@ -107,7 +105,7 @@ def run(arguments: list[str]) -> int:
     print(f"\nrows, references and numbers: {folder}{_page(folder)}")
     if options.fail_above is None:
         return 0
-    failure = failure_text(summary.data, summary.conflict["value"], options.fail_above)
+    failure = failure_text(summary.data, summary.conflict, options.fail_above)
     if failure:
         print(failure)
     return 2 if failure else 0
@@ -143,7 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--harmless_data", nargs="+", help="harmless conversations to calibrate with (built-in chat and look-alikes)")
     add("--sample", type=int, help="score so many rows, drawn by lot: shares become estimates with intervals")
-    add("--fail_above", type=float, help="end with status 2 when a larger share of the rows is in conflict")
+    add(
+        "--fail_above",
+        type=float,
+        help="end with status 2 when a larger share of the rows is in conflict; with --sample, when the 95%% interval "
+        "of the share reaches above it",
+    )
     add("--cleaned", type=Path, help="write a copy of the data without the rows in conflict into this .jsonl file")
     add("--budget", help="for --cleaned: auto, or the token budget whose rows are kept (auto)")
     return parser
@@ -152,7 +155,10 @@ def _parser() -> argparse.ArgumentParser:
 def _ids(path: Path | None) -> frozenset[str]:
     if path is None:
         return frozenset()
-    ids = frozenset(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    try:
+        ids = frozenset(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--risky_ids {path} is not UTF-8 text ({error}): save it as UTF-8") from error
     if not ids:
         raise ConfigError(f"--risky_ids {path} names no id: write one on each line")
     return ids

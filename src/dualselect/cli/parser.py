@@ -2,7 +2,7 @@
 
 import argparse
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -30,8 +30,12 @@ class Request:
     help_text: str = ""
 
 
-def parse_train_arguments(arguments: Sequence[str]) -> Request:
+def parse_train_arguments(arguments: Sequence[str], *, defaults: Mapping[str, Any] | None = None) -> Request:
     """Read `--config FILE` and `--key value ...`; the command line wins over the file.
+
+    Args:
+        arguments: The words.
+        defaults: Of settings that neither names, where a verb has others than `dualselect train`.
 
     Raises:
         ConfigError: An unknown setting (the nearest known one is named), a value of the wrong type or out of range,
@@ -46,7 +50,7 @@ def parse_train_arguments(arguments: Sequence[str]) -> Request:
     if asked.help or asked.help_all:
         return Request(None, help_text=train_help(parser, everything=asked.help_all))
     file = read_config(asked.config) if asked.config is not None else ConfigFile({})
-    parser.set_defaults_with_config(**file.settings)
+    parser.set_defaults_with_config(**{**(defaults or {}), **file.settings})
     return Request(_settings(parser, rest), file.record)
 
 

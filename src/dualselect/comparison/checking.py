@@ -1,17 +1,23 @@
 """What a comparison measures with, loaded and checked, so that nothing stops it after hours."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dualselect.comparison.config import ComparisonConfig
-from dualselect.comparison.materials import asked_sha256
+from dualselect.comparison.materials import Rows, asked_sha256, row_keys
 from dualselect.comparison.preferences import averaged_suites
 from dualselect.comparison.run_plan import TEST, VALIDATION
 from dualselect.comparison.tuning import has_balance
+from dualselect.data.checks import normalized_prompt
 from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation.evaluating import judges_of
 from dualselect.evaluation.suite import Suite
 from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Judge, PairwiseJudge, load_judge
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,13 @@ class Measured:
 
     Attributes:
         suites: Of the table.
+        chosen_on: Suites that settings are chosen on.
         pairwise: Judges for win rates.
         asked: Hash of prompts and judges, by name of the evaluation.
     """
 
     suites: list[Suite]
+    chosen_on: list[Suite]
     pairwise: list[PairwiseJudge]
     asked: dict[str, str]
 
@@ -40,8 +48,7 @@ def measured_with(config: ComparisonConfig) -> Measured:
     plan = config.evaluation
     suites = load_suites(plan.suites)
     chosen_on = load_suites(plan.validation_suites) if plan.validation_suites else []
-    known = {(suite.purpose, prompt.sha256) for suite in suites for prompt in suite.prompts}
-    both = sum((suite.purpose, prompt.sha256) in known for suite in chosen_on for prompt in suite.prompts)
+    both = len(_prompts(suites) & _prompts(chosen_on))
     if both:
         raise DataError(
             f"{both} prompts stand in both suites and validation_suites: settings would be chosen on what is then "
@@ -65,7 +72,41 @@ def measured_with(config: ComparisonConfig) -> Measured:
                 "builtin:validation with judge refusal, or own prompts as harmful:FILE, harmless:FILE or task:FILE"
             )
         asked[VALIDATION] = asked_sha256(chosen_on, judges)
-    return Measured(suites, [_pairwise_judge(name, config) for name in plan.pairwise_judges], asked)
+    return Measured(suites, chosen_on, [_pairwise_judge(name, config) for name in plan.pairwise_judges], asked)
+
+
+def check_apart(config: ComparisonConfig, rows: Rows, measured: Measured) -> None:
+    """Refuse rows whose prompts the table is measured on, and warn of those that settings are chosen on.
+
+    Prompts are compared as those of the task data and the pool are. With `allow_prompt_overlap` they are warned of.
+
+    Args:
+        config: The comparison.
+        rows: What its runs are trained on.
+        measured: What they are measured with.
+
+    Raises:
+        DataError: A line that does not allow it is trained on prompts of the table.
+    """
+    asked = {"suites": _prompts(measured.suites), "validation_suites": _prompts(measured.chosen_on)}
+    every = [config.settings | entry.settings for entry in config.entries]
+    strict = {key for one in every if not one.get("allow_prompt_overlap") for key in row_keys(one).values()}
+    for key, found in rows.items():
+        prompts = [normalized_prompt(prompt) for prompt in found["prompt"]]
+        for name, known in asked.items():
+            shared = [prompt for prompt in prompts if prompt in known]
+            what = f"{len(shared)} of {len(prompts)} rows of {key[0]} have a prompt that also stands in {name}"
+            if shared and name == "suites" and key in strict:
+                raise DataError(
+                    f"{what} (such as {shared[0][:80]!r}): the table would be of what was trained on. Take other rows "
+                    "for one of the two, or set allow_prompt_overlap: true"
+                )
+            if shared:
+                logger.warning("%s", what)
+
+
+def _prompts(suites: Sequence[Suite]) -> set[str]:
+    return {normalized_prompt(prompt.messages) for suite in suites for prompt in suite.prompts}
 
 
 def _judge(name: str, config: ComparisonConfig) -> Judge:

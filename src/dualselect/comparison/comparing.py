@@ -8,15 +8,15 @@ from typing import Any
 
 import yaml
 
-from dualselect.comparison.checking import Measured, measured_with
+from dualselect.comparison.checking import Measured, check_apart, measured_with
 from dualselect.comparison.config import START, ComparisonConfig, Entry
 from dualselect.comparison.figure import pareto_figure
-from dualselect.comparison.materials import Materials
+from dualselect.comparison.materials import Materials, read_rows
 from dualselect.comparison.preferences import averaged_suites, win_rate_rows
 from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
 from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
 from dualselect.comparison.running import Runs, Tell, only_one
-from dualselect.comparison.table import cost_rows, measured_rows
+from dualselect.comparison.table import Costs, cost_rows, measured_rows
 from dualselect.comparison.tuning import Tuning, tuning_of
 from dualselect.config_file import RECORD_KEY
 from dualselect.errors import DataError, DualSelectError
@@ -58,7 +58,9 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         OSError: The folder cannot be written.
     """
     measured = measured_with(config)
-    plans = Plans(config, Materials.of(config, measured.asked))
+    rows = read_rows(config)
+    check_apart(config, rows, measured)
+    plans = Plans(config, Materials.of(config, rows, measured.asked))
     with only_one(config.folder):
         _refuse_other_runs(plans)
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
@@ -136,7 +138,10 @@ def _written(plans: Plans, lines: Sequence[_Line], measured: Measured, failed: d
         "seeds": config.seeds,
         "model": config.settings.get("model_name_or_path"),
         "average": average,
-        "methods": [_start_facts(start, failed), *(_facts(config, line, failed) for line in lines)],
+        "methods": [
+            _start_facts(start, failed),
+            *(_facts(config, line, costs[line.entry.name], failed) for line in lines),
+        ],
     }
     path = write_comparison(config.folder, facts, rows)
     _draw(config.folder)
@@ -163,10 +168,10 @@ def _start_facts(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
     runs = {"": "runs/start"} if plan.is_done() else {}
     told = {"": failed[plan.title]} if plan.title in failed else {}
     return {"name": START, "method": None, "paper": "", "needs": [], "settings": {}, "seeds": [], "runs": runs,
-            "tuning": None, "failed": told}  # fmt: skip
+            "steps": {}, "tuning": None, "failed": told}  # fmt: skip
 
 
-def _facts(config: ComparisonConfig, line: _Line, failed: dict[str, str]) -> dict[str, Any]:
+def _facts(config: ComparisonConfig, line: _Line, costs: Costs, failed: dict[str, str]) -> dict[str, Any]:
     entry = line.entry
     return {
         "name": entry.name,
@@ -176,6 +181,7 @@ def _facts(config: ComparisonConfig, line: _Line, failed: dict[str, str]) -> dic
         "settings": entry.method.settings | entry.settings,
         "seeds": [int(seed) for seed in line.done],
         "runs": {seed: str(plan.path.relative_to(config.folder)) for seed, plan in line.done.items()},
+        "steps": {seed: cost["steps"] for seed, cost in costs.items()},
         "tuning": line.tuning.facts() if line.tuning else None,
         "failed": {
             title.removeprefix(f"{entry.name}, "): reason

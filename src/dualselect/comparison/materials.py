@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
+
 from dualselect.comparison.config import ComparisonConfig
 from dualselect.data_sources import read_sources
 from dualselect.evaluation.store import key_of
@@ -14,6 +16,8 @@ from dualselect.run_record import file_sha256, rows_sha256
 
 
 ROLES = ("task_data", "reference_data")
+Rows = Mapping[tuple[str, ...], Dataset]
+"""Rows of a comparison, by role and sources."""
 MODEL_FILES = ("*.safetensors", "*.bin", "*.gguf", "config.json", "tokenizer*", "vocab*", "merges*", "chat_template*")
 
 
@@ -32,26 +36,34 @@ class Materials:
     asked: Mapping[str, str]
 
     @classmethod
-    def of(cls, config: ComparisonConfig, asked: Mapping[str, str]) -> "Materials":
-        """Read all rows and the model's files, about a second for each gigabyte.
+    def of(cls, config: ComparisonConfig, rows: Rows, asked: Mapping[str, str]) -> "Materials":
+        """Hash all rows, and read the model's files, about a second for each gigabyte.
 
         Args:
             config: The comparison.
+            rows: Of `read_rows`.
             asked: Of `asked_sha256`, by name of the evaluation.
-
-        Raises:
-            DualSelectError: Rows are missing or cannot be read.
         """
-        every = [config.settings | entry.settings for entry in config.entries]
-        named = {_key(settings, role) for settings in every for role in _roles(settings)}
-        rows = {(role, *sources): rows_sha256(read_sources(sources, role).dataset) for role, *sources in sorted(named)}
-        return cls(model_sha256(config.model), rows, asked)
+        return cls(model_sha256(config.model), {key: rows_sha256(found) for key, found in rows.items()}, asked)
 
     def of_run(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Of the rows and the model of a run, by the setting that names them."""
-        return {role: self.rows[_key(settings, role)] for role in _roles(settings)} | {
-            "model_name_or_path": self.model
-        }
+        return {role: self.rows[key] for role, key in row_keys(settings).items()} | {"model_name_or_path": self.model}
+
+
+def read_rows(config: ComparisonConfig) -> Rows:
+    """Everything that some run of a comparison is trained on.
+
+    Raises:
+        DualSelectError: Rows are missing or cannot be read.
+    """
+    named = {key for entry in config.entries for key in row_keys(config.settings | entry.settings).values()}
+    return {(role, *sources): read_sources(sources, role).dataset for role, *sources in sorted(named)}
+
+
+def row_keys(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The rows of a run by role: the task, and a pool where one is named."""
+    return {role: (role, *settings.get(role, [])) for role in ROLES if role == "task_data" or settings.get(role)}
 
 
 def model_sha256(name: str) -> str:
@@ -64,12 +76,3 @@ def model_sha256(name: str) -> str:
 def asked_sha256(suites: Sequence[Suite], judges: Sequence[Judge]) -> str:
     """A hash of everything of prompts and judges that an evaluation depends on."""
     return key_of([asdict(replace(suite, told=())) for suite in suites], {it.name: it.prompt_hash for it in judges})
-
-
-def _roles(settings: Mapping[str, Any]) -> list[str]:
-    """The task, and a pool where one is named."""
-    return [role for role in ROLES if role == "task_data" or settings.get(role)]
-
-
-def _key(settings: Mapping[str, Any], role: str) -> tuple[str, ...]:
-    return (role, *settings.get(role, []))

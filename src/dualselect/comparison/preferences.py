@@ -7,10 +7,11 @@ from dualselect.comparison.results import Row
 from dualselect.comparison.statistics import mean_over_suites
 from dualselect.errors import ConfigError
 from dualselect.evaluation.against_baseline import Compared, preferences
+from dualselect.evaluation.intervals import wilson
 from dualselect.evaluation.results import Evaluation
 from dualselect.evaluation.store import Store
 from dualselect.evaluation.suite import Suite
-from dualselect.evaluation.win_rate import length_controlled_win_rate
+from dualselect.evaluation.win_rate import length_controlled_win_rate, prompts_behind
 from dualselect.judges import PairwiseJudge
 
 
@@ -52,8 +53,8 @@ def win_rate_rows(
     """Ask a judge for what is not known yet, and make rows of it.
 
     `win_rate` and `win_rate_length_controlled` of each suite, and `safety_average`, the mean of the win rates of some
-    suites (arXiv 2606.09866); none where one of these has no win rate. All intervals are over seeds and prompts; the
-    length-controlled rate is one fit over the pairs of all seeds.
+    suites (arXiv 2606.09866); none where one of these has no win rate. All intervals are over seeds and prompts, over
+    prompts alone where all preferences are alike; the length-controlled rate is one fit over the pairs of all seeds.
 
     Args:
         method: Name of the line.
@@ -102,10 +103,16 @@ def _win_rate(method: str, suite: str, judge: str, metric: str, suites: Sequence
         for by_seed in suites
     ]
     everything = [one for table in tables for row in table for one in row]
+    different = [{one for row in table for one in row if one is not None} for table in tables]
     unscored = sum(one is None for one in everything)
     known = all(any(one is not None for one in row) for table in tables for row in table)
     found = mean_over_suites(tables) if known else None
     value, low, high = (found.value, found.low, found.high) if found else (None, None, None)
+    interval = "bootstrap" if found else ""
+    if found and all(len(values) == 1 for values in different):  # a bootstrap would claim to be certain
+        prompts = [sum(set(column) != {None} for column in zip(*table, strict=True)) for table in tables]
+        low, high = (100 * end for end in wilson(found.value / 100, prompts_behind(prompts)))
+        interval = "wilson"
     seeds = {
         seed: mean_over_suites([[table[place]] for table in tables]).value if known else None
         for place, seed in enumerate(suites[0])
@@ -113,7 +120,7 @@ def _win_rate(method: str, suite: str, judge: str, metric: str, suites: Sequence
     left_out = sum(compared.left_out for by_seed in suites for compared in by_seed.values())
     return Row(
         method, suite, judge, metric, value, low, high, len(everything) - unscored, unscored + left_out,
-        "bootstrap" if found else "", True, seeds, purpose=purpose,
+        interval, True, seeds, purpose=purpose,
     )  # fmt: skip
 
 
@@ -130,5 +137,5 @@ def _controlled(method: str, suite: str, judge: str, by_seed: BySeed, purpose: s
     left_out = sum(compared.left_out for compared in by_seed.values())
     return Row(
         method, suite, judge, "win_rate_length_controlled", found.value, found.low, found.high, found.count,
-        found.unscored + left_out, "bootstrap" if found.value is not None else "", True, seeds, purpose=purpose,
+        found.unscored + left_out, found.interval if found.value is not None else "", True, seeds, purpose=purpose,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """`COMPARISON/comparison.json`: what a comparison found, and what reports read.
 
     {"format": 1, "baseline": "sft" or null, "seeds": [...], "model": start model, "average": [suites of Safety Avg],
-     "methods": [{"name", "method", "paper", "needs", "settings", "seeds", "runs": {seed: folder}, "tuning",
-                  "failed": {run: reason}}],
+     "methods": [{"name", "method", "paper", "needs", "settings", "seeds", "runs": {seed: folder},
+                  "steps": {seed: optimizer steps}, "tuning", "failed": {run: reason}}],
      "rows": [{"method", "suite", "judge", "metric", "value", "low", "high", "count", "unscored", "interval",
                "higher_is_better", "seeds": {seed: value}, "difference": {"value", "low", "high"} or null, "purpose"}]}
 

@@ -1,7 +1,7 @@
 """One run of a comparison as a file: what its process is to do, and whether it was done.
 
 RUN/
-  plan.json    what the run is trained by; a run is never trained by another plan in the same folder
+  plan.json    what the run is trained by; one that was trained is never taken for a run by another plan
   done.json    how it was evaluated, written last; the run is done when this says what is wanted now. And how many
                verdicts may still be found: the next call asks for them
   failure.json why the last try failed; absent otherwise
@@ -23,6 +23,8 @@ from dualselect.run_directory import ADAPTER, EVALUATION
 
 TEST, VALIDATION = "test", "validation"
 """Names of the two evaluations."""
+CHANGES_NO_RUN = {"allow_prompt_overlap"}
+"""Settings by which a run may be another one and is not."""
 PLAN_FILE, DONE_FILE, FAILURE_FILE = "plan.json", "done.json", "failure.json"
 
 
@@ -66,7 +68,7 @@ class RunPlan:
         write_json(self.path / DONE_FILE, {"evaluation": self.evaluation, "still_unscored": still_unscored})
 
     def check_made_of(self) -> None:
-        """Refuse a folder that holds a run on other rows, or of another model.
+        """Refuse a folder that holds a trained run on other rows, or of another model.
 
         Raises:
             DataError: It does; the message names the setting behind which something changed.
@@ -80,7 +82,7 @@ class RunPlan:
             )
 
     def check_same(self) -> None:
-        """Refuse a folder that holds a run by another plan.
+        """Refuse a folder that holds a trained run by another plan; one that failed before may be begun anew.
 
         Raises:
             ConfigError: It does; the message names the first difference.
@@ -88,7 +90,7 @@ class RunPlan:
         """
         then, now = (_flat(plan | {"made_of": None}) for plan in (self._before, self.training))
         for name in (*now, *then):
-            if then.get(name) != now.get(name):
+            if name not in CHANGES_NO_RUN and then.get(name) != now.get(name):
                 raise ConfigError(
                     f"{self.path} holds a run by other settings ({name} {then.get(name)!r} then, {now.get(name)!r} "
                     "now): put the setting back, name another output_dir, or delete that folder"
@@ -107,8 +109,8 @@ class RunPlan:
 
     @property
     def _before(self) -> dict[str, Any]:
-        """What the run in this folder was trained by, if there is one."""
-        before: dict[str, Any] | None = read_json(self.path / PLAN_FILE)
+        """What the run in this folder was trained by, if one was."""
+        before: dict[str, Any] | None = read_json(self.path / PLAN_FILE) if self.is_trained() else None
         return self.training if before is None else before
 
     @property

@@ -111,10 +111,13 @@ def _row(method: str, one: SummaryRow, values: Values, difference: dict[str, flo
         found = mean_over_seeds(aligned)
         value, low, high, interval = found.value, found.low, found.high, "bootstrap"
         # all prompts alike: a bootstrap would claim to be certain; and one seed has a better interval of a rate
-        if one.interval == "wilson" and (low == high or len(values) == 1):
+        alike = len({value for row in aligned for value in row if value is not None}) == 1
+        if one.interval == "wilson" and (alike or len(values) == 1):
             prompts = max(sum(value is not None for value in row) for row in aligned)
             around = rate(round(value * prompts), prompts)
             low, high, interval = around.low, around.high, "wilson"
+        elif alike:
+            low, high, interval = None, None, ""
     return Row(
         method, one.suite, one.judge, one.metric, value, low, high, count, missing, interval, one.higher_is_better,
         seeds, difference, one.purpose,

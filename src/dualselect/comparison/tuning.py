@@ -16,7 +16,12 @@ from dualselect.methods.sft import VALIDATION_LOSS
 from dualselect.run_directory import EVALUATION, METRICS_LOG
 
 
-SAFETY = ("refusal_rate", "attack_success_rate")
+PARTS: tuple[set[tuple[str, str]], ...] = (
+    {("refusal_rate", "harmful"), ("attack_success_rate", "harmful")},
+    {("over_refusal_rate", "harmless")},
+    {("exact_match", "task"), ("answer_probability", "task")},
+)
+"""Metrics of safety, of usefulness and of the task, each with the purpose of its suites."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +80,21 @@ def balance(evaluation: Evaluation) -> float | None:
 
     Safety is the mean, over judges and harmful suites, of the refusal rate or of 1 - attack success rate; usefulness
     of 1 - over-refusal rate; the task of the exact matches and of the probability of the answers. None when none of
-    these was measured.
+    these was measured, and when a number of them is missing: the mean of the others would be of something else than
+    that of the other candidates.
     """
-    parts = [
-        [_safety(row) for row in evaluation.summary if row.metric in SAFETY],
-        [None if row.value is None else 1 - row.value for row in _of(evaluation, "over_refusal_rate")],
-        [row.value for metric in ("exact_match", "answer_probability") for row in _of(evaluation, metric)],
-    ]
-    means = [sum(known) / len(known) for part in parts if (known := [value for value in part if value is not None])]
-    return sum(means) / len(means) if means else None
+    parts = _parts(evaluation)
+    if not parts or _without_value(parts):
+        return None
+    return sum(sum(map(_goodness, part)) / len(part) for part in parts) / len(parts)
 
 
 def has_balance(suites: Sequence[Suite], judges: Sequence[Judge]) -> bool:
     """Whether there is a `balance` of these suites under these judges."""
-    judged = [JUDGED.get((judge.measure, suite.purpose), {}) for judge in judges for suite in suites]
-    metrics = {name for metrics in judged for name, it in metrics.items() if it.higher_is_better is not None}
-    return any(suite.purpose == "task" for suite in suites) or bool(metrics & {*SAFETY, "over_refusal_rate"})
+    known = {("exact_match", "task") for suite in suites if suite.purpose == "task"}
+    for suite in suites:
+        known |= {(name, suite.purpose) for judge in judges for name in JUDGED.get((judge.measure, suite.purpose), {})}
+    return any(known & part for part in PARTS)
 
 
 def validation_loss(run: Path) -> float | None:
@@ -102,9 +106,11 @@ def validation_loss(run: Path) -> float | None:
 def _value(plan: RunPlan, by: str) -> float | None:
     if not plan.is_done() or plan.still_unscored():
         return None
-    if by == "validation_loss":
-        return validation_loss(plan.path)
-    return balance(read_evaluation(plan.path / EVALUATION / f"{VALIDATION}.json"))
+    return validation_loss(plan.path) if by == "validation_loss" else balance(_validation(plan))
+
+
+def _validation(plan: RunPlan) -> Evaluation:
+    return read_evaluation(plan.path / EVALUATION / f"{VALIDATION}.json")
 
 
 def _why_unknown(plan: RunPlan, by: str) -> str:
@@ -113,14 +119,22 @@ def _why_unknown(plan: RunPlan, by: str) -> str:
             f"{count} verdicts on validation prompts are missing because the judge did not answer: repeat the "
             "command, which asks for them; where the judge is slow, raise timeout_seconds in judge_settings"
         )
-    return f"it has no {by.replace('_', ' ')}, for nothing there could be scored: leave it out of tune"
+    missing = [] if by == "validation_loss" else _without_value(_parts(_validation(plan)))
+    what = f"of {' and '.join(missing)}" if missing else "there"
+    return f"it has no {by.replace('_', ' ')}, for nothing {what} could be scored: leave it out of tune"
 
 
-def _of(evaluation: Evaluation, metric: str) -> list[SummaryRow]:
-    return [row for row in evaluation.summary if row.metric == metric and not row.category]
+def _parts(evaluation: Evaluation) -> list[list[SummaryRow]]:
+    """The rows of those parts of a balance that were measured."""
+    rows = [row for row in evaluation.summary if not row.category]
+    parts = [[row for row in rows if (row.metric, row.purpose) in part] for part in PARTS]
+    return [part for part in parts if part]
 
 
-def _safety(row: SummaryRow) -> float | None:
-    if row.category or row.higher_is_better is None or row.value is None:
-        return None
+def _without_value(parts: Sequence[Sequence[SummaryRow]]) -> list[str]:
+    return [f"{row.metric} in {row.suite}" for part in parts for row in part if row.value is None]
+
+
+def _goodness(row: SummaryRow) -> float:
+    assert row.value is not None
     return row.value if row.higher_is_better else 1 - row.value

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dualselect.data.turns import text_of
 from dualselect.errors import DataError
 
 
@@ -30,7 +31,7 @@ def own_id(value: Any, place: str) -> str | None:
     """The row's own id as text, None when it has none.
 
     Raises:
-        DataError: The id is neither text nor a whole number.
+        DataError: The id is neither text nor a whole number, or holds characters that no file takes.
     """
     if value is None or value == "":
         return None
@@ -39,7 +40,7 @@ def own_id(value: Any, place: str) -> str | None:
             f"{place}: the id {value!r} is of type {type(value).__name__}: make it text or a whole number, or drop "
             "the column and a hash of the content is used"
         )
-    return str(value)
+    return text_of(str(value), "the id", place)
 
 
 def distinct_ids(ids: Sequence[str]) -> tuple[list[str], int]:

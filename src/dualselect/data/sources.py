@@ -78,25 +78,33 @@ class Source:
             rows = list(_hub_rows(self.place, split or "train"))
         else:
             path = Path(self.place)
-            files, ignored = _files_of(path) if path.is_dir() else ([path], [])
+            files, ignored = files_of(path) if path.is_dir() else ([path], [])
             if not path.exists():
                 raise _missing(path)
             rows = [row for file in files for row in read_file(file)]
-        if not rows:
-            raise DataError(f"{self.place}: holds no rows: write at least one into it")
-        return self._chosen(rows), ignored
+        self.check_bounds(len(rows))
+        return rows[self.rows], ignored
 
-    def _chosen(self, rows: list[PlacedRow]) -> list[PlacedRow]:
+    def check_bounds(self, count: int) -> None:
+        """Refuse bounds that do not fit the rows there are.
+
+        Args:
+            count: Rows that were found; where there is a stop, those before it are enough.
+
+        Raises:
+            DataError: There is no row at all, a bound is beyond the last one, or there is none between the bounds.
+        """
+        if not count:
+            raise DataError(f"{self.place}: holds no rows: write at least one into it")
         bounds = [bound for bound in (self.rows.start, self.rows.stop) if bound is not None]
-        beyond = next((bound for bound in bounds if abs(bound) > len(rows)), None)
+        beyond = next((bound for bound in bounds if abs(bound) > count), None)
         if beyond is not None:
             raise DataError(
-                f"{self.text}: {beyond} is beyond the end, {self.place} has {len(rows):,} rows: lower it, or leave it "
+                f"{self.text}: {beyond} is beyond the end, {self.place} has {count:,} rows: lower it, or leave it "
                 "out to take all"
             )
-        if not rows[self.rows]:
-            raise DataError(f"{self.text}: these bounds hold no row: the start must come before the stop")
-        return rows[self.rows]
+        if not range(count)[self.rows]:
+            raise _no_row_between(self.text)
 
 
 def _slice_of(text: str, source: str) -> slice:
@@ -104,10 +112,22 @@ def _slice_of(text: str, source: str) -> slice:
     if not found:
         raise DataError(f"{source}: [{text}] is no slice: write [start:stop], [:stop] or [start:] with whole numbers")
     start, stop = (None if bound is None else int(bound) for bound in found.groups())
+    first = start or 0
+    if stop is not None and stop <= first and (stop < 0) == (first < 0):
+        raise _no_row_between(source)  # whatever the file holds
     return slice(start, stop)
 
 
-def _files_of(folder: Path) -> tuple[list[Path], list[str]]:
+def _no_row_between(source: str) -> DataError:
+    return DataError(f"{source}: these bounds hold no row: the start must come before the stop")
+
+
+def files_of(folder: Path) -> tuple[list[Path], list[str]]:
+    """The files of a folder that hold rows, and the names of those that lie beside them, such as a README.
+
+    Raises:
+        DataError: Something there is neither, or there is no file of rows.
+    """
     entries = sorted(folder.iterdir())
     files = [entry for entry in entries if entry.is_file() and ending_of(entry) and not entry.name.startswith(".")]
     ignored = [entry.name for entry in entries if entry not in files and _BESIDE_DATA.fullmatch(entry.name)]

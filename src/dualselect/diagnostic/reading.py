@@ -85,7 +85,7 @@ def _map(content: Mapping[str, Any]) -> str:
     depends = "depend on the task group" if chance < CERTAIN else "were not found to depend on the task group"
     if content["chance_floor"] >= CERTAIN:
         depends = f"depend on the task group or not: {_too_few(content)}"
-    words = " They were read off words of the prompts." if from_words else ""
+    words = f" The categories of {from_words:,} references were read off words of their prompts." * bool(from_words)
     return (
         f"(b) The safety categories selected {depends} (permutation test, p = {chance:.3f}). Most above its share of "
         f"the pool, {'; '.join(told)}.{words}"

@@ -59,7 +59,7 @@ class Measured:
 
 
 def content_of(
-    settings: DiagnosticSettings, rows: DiagnosticRows, measured: Measured, *, topics: bool
+    settings: DiagnosticSettings, rows: DiagnosticRows, measured: Measured, *, topics: int
 ) -> dict[str, Any]:
     """Everything as plain values: the content of diagnostic.json.
 
@@ -67,7 +67,7 @@ def content_of(
         settings: What was measured.
         rows: On which rows.
         measured: What was found.
-        topics: Whether categories were read off the prompts.
+        topics: References whose category was read off the prompts.
     """
     groups = [batch.group for batch in measured.batches]
     pool_ids = rows.pool.ids_of(rows.pool.tokens["row_index"])

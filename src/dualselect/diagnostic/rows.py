@@ -44,7 +44,7 @@ class GivenRows:
         groups: Group of each task row.
         pool: References, each with a category.
         probes: Held-out safe responses.
-        topics: Whether the categories were read off the words of the prompts.
+        topics: References whose category was read off the words of their prompt.
         sources: Where each role came from.
     """
 
@@ -52,7 +52,7 @@ class GivenRows:
     groups: list[str]
     pool: Dataset
     probes: Dataset
-    topics: bool
+    topics: int
     sources: dict[str, list[SourceRows]]
 
 
@@ -191,20 +191,19 @@ def _refuse_small(counts: Mapping[str, int], size: int, what: str) -> None:
         )
 
 
-def _with_categories(pool: Dataset) -> tuple[Dataset, bool]:
-    categories = list(pool["category"])
-    topics = not any(categories)
+def _with_categories(pool: Dataset) -> tuple[Dataset, int]:
+    """The pool with a category for each reference, and how many were read off the prompts."""
+    topics = [topic_of(row["prompt"]) for row in pool if not row["category"]]
     if topics:
-        categories = [topic_of(prompt) for prompt in pool["prompt"]]
-        found = sum(category != OTHER for category in categories)
         logger.warning(
-            "the references have no category: %d of %d got one by words of their prompts, the rest are `%s`; give "
-            "them categories of your own for a sharper map",
-            found, len(categories), OTHER,
+            "%d of %d references have no category: %d of them got one by words of their prompts, the rest are `%s`; "
+            "give them categories of your own for a sharper map",
+            len(topics), len(pool), len(topics) - topics.count(OTHER), OTHER,
         )  # fmt: skip
-    categories = [category or OTHER for category in categories]
+    read_off = iter(topics)
+    categories = [category or next(read_off) for category in pool["category"]]
     if len(set(categories)) < 2:
         raise DataError(
             f"all references are of one category ({categories[0]}): give the rows of the pool a column category"
         )
-    return pool.remove_columns("category").add_column("category", categories), topics
+    return pool.remove_columns("category").add_column("category", categories), len(topics)

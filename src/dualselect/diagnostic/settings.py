@@ -1,8 +1,7 @@
 """The settings of a diagnostic: those of `dualselect train`, and what is measured on them."""
 
-import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,30 @@ from dualselect.config_file import RECORD_KEY, check_keys, read_mapping
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings
+from dualselect.not_followed import OF_PLAIN_STEPS, NotFollowed, tell_not_followed
 from dualselect.settings import RunSettings, setting_types, settings_to_write
 
-
-logger = logging.getLogger(__name__)
 
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
 CORRECTIONS = ("none", "add", "project", "project_add")
 _ONLY_SHOWN = {"disable_tqdm", "log_level", "report_to", "run_name", "gradient_checkpointing"}
 """Settings of a run that change nothing that is measured, beside all of logging, saving and evaluating."""
-_NOT_FOLLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "optim": (lambda value: "adamw" in value, "every update is a step of AdamW"),
-    "lr_scheduler_type": (lambda value: value == "constant", "learning_rate is constant"),
-    "warmup_steps": (lambda value: not value, "learning_rate is constant"),
+_NOT_FOLLOWED: NotFollowed = {
+    **OF_PLAIN_STEPS,
     "task_token_budget": (
-        lambda value: value in (DualSelectConfig.task_token_budget, "1", "1.0"),
+        lambda config: config.task_token_budget not in (DualSelectConfig.task_token_budget, "1", "1.0"),
         "an update learns from all rows of its batch",
     ),
-    "task_top_k": (lambda value: value is None, "an update learns from all rows of its batch"),
-    "reference_gradient": (lambda value: value == "frozen", "directions stay those of where the updates begin"),
+    "task_top_k": (lambda config: config.task_top_k is not None, "an update learns from all rows of its batch"),
+    "reference_gradient": (
+        lambda config: config.reference_gradient != "frozen",
+        "directions stay those of where the updates begin",
+    ),
     "gradient_checkpointing": (
-        lambda value: not value,
+        lambda config: config.gradient_checkpointing,
         "nothing is recomputed; for less memory lower per_device_train_batch_size and reference_batch_size",
     ),
 }
-"""Settings of a run that are not followed here: which values change nothing, and what is done for all others."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     # where there is a GPU, gradient checkpointing would be on
     of_run = {"gradient_checkpointing": False, **of_run}
     run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
-    _tell_not_followed(run.training)
+    tell_not_followed(run.training, _NOT_FOLLOWED, "a diagnostic")
     if run.training.correction == "none":
         raise ConfigError("correction is none: the strategies are compared by their corrections; leave it out")
     decisive = {
@@ -166,14 +164,6 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
         if name not in _ONLY_SHOWN and not name.startswith(("logging_", "save_", "eval_"))
     }
     return DiagnosticSettings(options, run, asdict(options) | decisive)
-
-
-def _tell_not_followed(training: DualSelectConfig) -> None:
-    for name, (changes_nothing, instead) in _NOT_FOLLOWED.items():
-        value = getattr(training, name)
-        value = getattr(value, "value", value)  # of an enum
-        if not changes_nothing(value):
-            logger.warning("%s: %s is not followed by a diagnostic: %s", name, value, instead)
 
 
 def named_source(source: str) -> tuple[str, str]:

@@ -7,9 +7,7 @@ Shapes: B examples, P trainable parameters; weights and gradients are flat float
 """
 
 import copy
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +78,10 @@ class Subject:
         """Give a model its adapter."""
         add_fused_lm_head(model)
         set_seed(settings.training.seed)  # the adapter is drawn
-        return cls(get_peft_model(model, get_peft_config(settings.model)), tokenizer, settings.training)
+        own = get_peft_model(model, get_peft_config(settings.model))
+        if settings.training.bf16:  # around every forward and nothing else, as in training
+            own.forward = torch.autocast(model.device.type, torch.bfloat16)(own.forward)
+        return cls(own, tokenizer, settings.training)
 
     def batch(self, rows: Dataset, positions: Sequence[int]) -> Mapping[str, Any]:
         """A padded batch of some rows, on the model's device."""
@@ -93,19 +94,16 @@ class Subject:
 
     def gradients(self, rows: Dataset, positions: Sequence[int]) -> PerExampleGradients:
         """Loss and gradient of each of some rows."""
-        batch = self.batch(rows, positions)
-        with self._autocast():
-            return self._engine(self.model, batch, response_cross_entropy, self.layout)
+        return self._engine(self.model, self.batch(rows, positions), response_cross_entropy, self.layout)
 
     def losses(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
         """Loss of each of some rows, shape (B,), by a forward pass only."""
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad():
             return response_cross_entropy(self.model, self.batch(rows, positions)).float()
 
     def divergences(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
         """KL(start || now) of each of some rows, in nats, shape (B,)."""
-        with self._autocast():
-            return response_kl(self.model, self.start_model, self.batch(rows, positions))
+        return response_kl(self.model, self.start_model, self.batch(rows, positions))
 
     def mean_gradient(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
         """Gradient of the mean loss of some rows, shape (P,)."""
@@ -145,16 +143,13 @@ class Subject:
             }
             optimizer.load_state_dict({**copy.deepcopy(optimizer.state_dict()), "state": {0: state}})
         weights.grad = gradient.clone()
-        nn.utils.clip_grad_norm_([weights], args.max_grad_norm or math.inf)
+        if args.max_grad_norm is not None and args.max_grad_norm > 0:  # as transformers does
+            nn.utils.clip_grad_norm_([weights], args.max_grad_norm)
         optimizer.step()
         state = optimizer.state[weights]
         moved = Place(weights.detach(), state["exp_avg"], state["exp_avg_sq"], place.steps + 1)
         self.move_to(moved)
         return moved
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision where training has it, in the model; what is made of gradients stays float32."""
-        return torch.autocast(self.layout.device.type, torch.bfloat16, enabled=bool(self.config.bf16))
 
 
 def parts_of(positions: Sequence[int], size: int) -> Iterator[list[int]]:

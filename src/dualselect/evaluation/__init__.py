@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from dualselect.evaluation.generation import generate_responses
     from dualselect.evaluation.generation_settings import GenerationSettings
     from dualselect.evaluation.intervals import Mean, Rate, mean, mean_over_seeds, paired_difference, rate
-    from dualselect.evaluation.refusal import is_refusal
     from dualselect.evaluation.results import Evaluation, read_evaluation
     from dualselect.evaluation.suite import Prompt, Suite
     from dualselect.evaluation.suites import load_suites
@@ -27,7 +26,6 @@ __all__ = [
     "evaluate",
     "exact_match",
     "generate_responses",
-    "is_refusal",
     "load_suites",
     "mean",
     "mean_over_seeds",
@@ -41,7 +39,6 @@ _HOMES = {
     "generation": ("generate_responses",),
     "generation_settings": ("GenerationSettings",),
     "intervals": ("Mean", "Rate", "mean", "mean_over_seeds", "paired_difference", "rate"),
-    "refusal": ("is_refusal",),
     "results": ("Evaluation", "read_evaluation"),
     "suite": ("Prompt", "Suite"),
     "suites": ("load_suites",),

@@ -30,7 +30,7 @@ class Compared:
     Attributes:
         pairs: First the candidate's response, then the baseline's.
         preferences: Of each pair, in both orders.
-        left_out: Prompts that only one of the two has answered.
+        left_out: Prompts that not both have answered.
         purpose: Of the suite.
     """
 
@@ -107,11 +107,12 @@ def preferences(
 
 
 def _pairs(candidate: Evaluation, baseline: Evaluation) -> dict[str, tuple[list[Pair], int]]:
-    """Pairs of each suite in which something was generated, and how many prompts have no partner."""
+    """Pairs of each suite in which something was generated, and of how many prompts there is no pair."""
     ours, theirs = _by_prompt(candidate), _by_prompt(baseline)
     suites = {}
     for suite in dict.fromkeys(suite for suite, _, _ in ours):
-        both = [(ours[key], theirs[key]) for key in ours if key[0] == suite and key in theirs]
+        shared = [(ours[key], theirs[key]) for key in ours if key[0] == suite and key in theirs]
+        both = [(one, other) for one, other in shared if not (one.is_turned_down or other.is_turned_down)]
         if any(one.response or other.response for one, other in both):
             pairs = [Pair(one.id, one.prompt, one.response, other.response) for one, other in both]
             either = sum(key[0] == suite for key in ours.keys() | theirs.keys())
@@ -174,7 +175,7 @@ def _row(
         high=found.high,
         count=found.count,
         unscored=found.unscored + left_out,
-        interval="bootstrap",
+        interval=found.interval,
         higher_is_better=True,
         purpose=purpose,
     )

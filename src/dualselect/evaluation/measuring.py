@@ -260,15 +260,10 @@ def _measures_of(suite: Suite, prompt: Prompt, response: Response) -> Measures:
 
 
 def _preference(better: list[float], worse: list[float]) -> Measures:
-    """Accuracy and margin of one pair, by log-likelihood per token, and by its sum beside."""
+    """Accuracy and margin of one pair, by log-likelihood per token."""
     (chosen, chosen_tokens), (rejected, rejected_tokens) = better, worse
     margin = chosen / chosen_tokens - rejected / rejected_tokens
-    return {
-        "preference_accuracy": float(margin > 0),
-        "preference_margin": margin,
-        "preference_accuracy_of_sums": float(chosen > rejected),
-        "preference_margin_of_sums": chosen - rejected,
-    }
+    return {"preference_accuracy": float(margin > 0), "preference_margin": margin}
 
 
 def _record(verdict: Verdict) -> VerdictRecord:

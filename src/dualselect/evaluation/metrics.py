@@ -143,9 +143,11 @@ def _row(
     )
 
 
-def _interval(scored: Sequence[float], metric: Metric) -> tuple[float, float]:
+def _interval(scored: Sequence[float], metric: Metric) -> tuple[float | None, float | None]:
     if metric.is_rate:
         found = rate(round(sum(scored)), len(scored))
         return found.low, found.high
+    if len(set(scored)) == 1:  # a bootstrap would claim to be certain
+        return None, None
     around = mean(scored)
     return around.low, around.high

@@ -88,6 +88,11 @@ class ResponseRecord:
     verdicts: Mapping[str, VerdictRecord] = field(default_factory=dict)
     measures: Mapping[str, float | None] = field(default_factory=dict)
 
+    @property
+    def is_turned_down(self) -> bool:
+        """Whether a server would not take the prompt; a response that is empty is something else."""
+        return "empty" in self.measures and self.measures["empty"] is None
+
 
 @dataclass(frozen=True)
 class PreferenceRecord:
@@ -120,7 +125,7 @@ class SummaryRow:
         metric: What the number is.
         category: Of these prompts only; empty is all.
         value: None when no prompt was scored.
-        low: Lower end of the 95% interval.
+        low: Lower end of the 95% interval; None where nothing tells how sure the number is.
         high: Upper end.
         count: Prompts scored.
         unscored: Prompts that could not be scored; they are in no value.

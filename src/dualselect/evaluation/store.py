@@ -50,7 +50,7 @@ class Store:
             lock.acquire(timeout=0)
         except Timeout:
             raise ResumeError(
-                f"{path} is being written by another evaluation: wait for it, or write another --output"
+                f"{path} is being written by another process: wait for it, or have this one write elsewhere"
             ) from None
         try:
             yield cls(path)
@@ -62,10 +62,6 @@ class Store:
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
-
-    def get(self, key: str) -> Any:
-        """The value of a key, None if it has none yet."""
-        return self._values.get(key)
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Append values in one write; keys that have one already keep it."""
@@ -98,8 +94,8 @@ def _read(path: Path) -> dict[str, Any]:
             values.setdefault(entry["key"], entry["value"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path}, line {number} is no line of an evaluation ({error}): remove the file to start anew, or name "
-                "another --output"
+                f"{path}, line {number} is no line of a store of results ({error}): remove the file to start anew, "
+                "or write elsewhere"
             ) from error
     if torn:
         write_text(path, whole.decode() + "\n" if whole else "")

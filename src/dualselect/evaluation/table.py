@@ -86,7 +86,7 @@ def _shown(text: str) -> str:
 
 
 def _value(row: SummaryRow) -> str:
-    if row.value is None or row.low is None or row.high is None:
+    if row.value is None:
         return "unscored"
     return _with_interval(row, row.value, row.low, row.high)
 
@@ -94,7 +94,8 @@ def _value(row: SummaryRow) -> str:
 def _with_interval(
     row: SummaryRow, value: float, low: float | None, high: float | None, *, signed: bool = False
 ) -> str:
-    scale, shown, unit = (100, ".0f", "%") if row.interval == "wilson" else (1, ".3g", "")
+    is_share = row.interval == "wilson" and not row.metric.startswith("win_rate")
+    scale, shown, unit = (100, ".0f", "%") if is_share else (1, ".3g", "")
     if signed:
         shown = f"+{shown}"
     ends = "" if low is None or high is None else f" [{scale * low:{shown}}, {scale * high:{shown}}]"

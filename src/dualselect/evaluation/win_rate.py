@@ -2,6 +2,7 @@
 
 A preference v is 1 where the candidate wins, 0 where the baseline does, 0.5 for a tie; the win rate is 100 * mean(v),
 so the baseline itself has 50. Swapping candidate and baseline turns every number x into 100 - x, to the last bit.
+A bootstrap of preferences that are all alike would claim to be certain: these have Wilson's interval.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualselect.evaluation.intervals import RESAMPLES
+from dualselect.evaluation.intervals import RESAMPLES, wilson
 from dualselect.judges import Pair, Verdict
 
 
@@ -23,7 +24,7 @@ _DRAWN = 1_000_000
 
 @dataclass(frozen=True)
 class WinRate:
-    """A win rate with its 95% interval, a percentile bootstrap over prompts and, where there are several, runs.
+    """A win rate with its 95% interval.
 
     Attributes:
         value: In [0, 100]; None when it cannot be told, for the `reason`.
@@ -32,6 +33,8 @@ class WinRate:
         count: Prompts with a preference.
         unscored: Prompts without one; they are in no value.
         reason: Why there is no value.
+        interval: `bootstrap`, by percentiles over prompts and, where there are several, runs; or `wilson`, where all
+            preferences are alike.
     """
 
     value: float | None
@@ -40,6 +43,7 @@ class WinRate:
     count: int
     unscored: int
     reason: str = ""
+    interval: str = "bootstrap"
 
 
 def win_rate(preferences: Sequence[Verdict], *, resamples: int = RESAMPLES, seed: int = 0) -> WinRate:
@@ -67,14 +71,26 @@ def average_win_rate(suites: Sequence[Sequence[Verdict]], *, resamples: int = RE
     if not margins or not all(len(one) for one in margins):
         return WinRate(None, None, None, count, unscored, "no preference of a suite could be scored")
     sign = _orientation(*margins)
+    value = sum(float((sign * one).mean()) for one in margins) / len(margins)
+    if all(_alike(one) for one in margins):
+        found = _with_wilson(value, prompts_behind([len(one) for one in margins]))
+        return WinRate(*_rates(sign, found), count, unscored, interval="wilson")
     random = np.random.default_rng(seed)
     samples = np.zeros(resamples)
     for one in margins:
         drawn = _draws(random, range(len(one)), [""] * len(one), resamples)
         samples += np.concatenate([weights @ (sign * one) for weights in drawn]) / len(one)
-    total = sum(float((sign * one).mean()) for one in margins)
-    values = np.array([total, *np.quantile(samples, [0.025, 0.975])]) / len(margins)
-    return WinRate(*_rates(sign, values), count, unscored)
+    low, high = np.quantile(samples, [0.025, 0.975]) / len(margins)
+    return WinRate(*_rates(sign, (value, low, high)), count, unscored)
+
+
+def prompts_behind(counts: Sequence[int]) -> float:
+    """How many prompts say as much as several suites of which each has the same weight: k^2 / sum(1 / count).
+
+    Args:
+        counts: Prompts of each of the k suites, 1 or more.
+    """
+    return len(counts) ** 2 / sum(1 / count for count in counts)
 
 
 def length_controlled_win_rate(
@@ -115,7 +131,7 @@ def length_controlled_win_rate(
     )
     if not lengths.any():  # nothing to control for
         value = float(margins.mean())
-        samples = [weights @ margins / weights.sum(1) for weights in drawn]
+        samples = (weights @ margins / weights.sum(1) for weights in drawn)
     elif len(set(lengths)) == 1:
         reason = "every pair differs by the same length, so that nothing tells length from quality"
         return WinRate(None, None, None, len(scored), unscored, reason)
@@ -125,9 +141,12 @@ def length_controlled_win_rate(
         if not np.isfinite(value):
             reason = "no finite fit: the difference in length, or one side winning, explains every preference"
             return WinRate(None, None, None, len(scored), unscored, reason)
-        samples = [_fitted(margins, z, weights, clip=True) for weights in drawn]
-    low, high = np.quantile(np.concatenate(samples), [0.025, 0.975])
-    return WinRate(*_rates(sign, np.array([value, low, high])), len(scored), unscored)
+        samples = (_fitted(margins, z, weights, clip=True) for weights in drawn)
+    if _alike(margins):
+        found = _with_wilson(value, len({pair.id for pair, _, _ in scored}))
+        return WinRate(*_rates(sign, found), len(scored), unscored, interval="wilson")
+    low, high = np.quantile(np.concatenate(list(samples)), [0.025, 0.975])
+    return WinRate(*_rates(sign, (value, low, high)), len(scored), unscored)
 
 
 def _margins(preferences: Sequence[Verdict]) -> np.ndarray:
@@ -146,9 +165,19 @@ def _orientation(*values: np.ndarray) -> float:
     return -1.0 if len(nonzero) and nonzero[0] < 0 else 1.0
 
 
-def _rates(sign: float, margins: np.ndarray) -> tuple[float, float, float]:
+def _alike(margins: np.ndarray) -> bool:
+    return len(set(margins)) == 1
+
+
+def _with_wilson(margin: float, prompts: float) -> tuple[float, float, float]:
+    """The margin 2 * share - 1 of a share of so many prompts, with Wilson's interval."""
+    low, high = (2 * end - 1 for end in wilson((1 + margin) / 2, prompts))
+    return margin, low, high if margin else -low
+
+
+def _rates(sign: float, margins: Sequence[float]) -> tuple[float, float, float]:
     """Value, low and high of a margin in [-1, 1] as win rates, turned back to the side that was asked for."""
-    value, low, high = (round((50.0 + 50.0 * float(margin)) * _GRID) / _GRID for margin in margins)
+    value, low, high = (50.0 + round(50.0 * float(margin) * _GRID) / _GRID for margin in margins)
     return (value, low, high) if sign > 0 else (100.0 - value, 100.0 - high, 100.0 - low)
 
 

@@ -10,6 +10,8 @@ FOREIGN_LETTERS = 0.3
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 FREQUENT_WORDS: dict[str, str] = json.loads(Path(__file__).with_name("frequent_words.json").read_text("utf-8"))
 """The most frequent words of each language, with blanks between."""
+DECIDING = (WORDS_READ, FOREIGN_LETTERS, _WORD.pattern, FREQUENT_WORDS)
+"""Everything that decides what is taken for another language, for hashes."""
 _ENGLISH = frozenset(FREQUENT_WORDS["English"].split())
 # a word that English has too speaks for English only
 _OTHERS = {name: frozenset(words.split()) - _ENGLISH for name, words in FREQUENT_WORDS.items() if name != "English"}

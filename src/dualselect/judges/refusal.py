@@ -9,7 +9,7 @@ in an unusual wording is missed. Ask a second judge before relying on the number
 import re
 from collections.abc import Iterator, Sequence
 
-from dualselect.judges.language import FREQUENT_WORDS, other_language
+from dualselect.judges.language import DECIDING, other_language
 from dualselect.judges.protocol import Judged, Verdict, hash_of
 
 
@@ -80,7 +80,11 @@ class RefusalJudge:
     measure = "refusal"
     note = "weak: reads the wording of the opening only, in English"
     prompt_hash = hash_of(
-        refuses=_REFUSES.pattern, complies=_COMPLIES.pattern, characters=OPENING_CHARACTERS, words=FREQUENT_WORDS
+        refuses=_REFUSES.pattern,
+        complies=_COMPLIES.pattern,
+        quoted=_QUOTED.pattern,
+        characters=OPENING_CHARACTERS,
+        language=DECIDING,
     )
 
     def verdicts(self, items: Sequence[Judged]) -> Iterator[tuple[int, Verdict]]:

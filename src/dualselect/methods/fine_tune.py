@@ -14,7 +14,7 @@ from dualselect.methods.dualselect import DualSelect
 from dualselect.methods.method import Method
 from dualselect.run_directory import RunDirectory
 from dualselect.settings import SETTING_CLASSES, RunSettings, typed_value
-from dualselect.training import train_run
+from dualselect.training import is_template_file, train_run
 
 
 def fine_tune(method: Method, settings: Mapping[str, Any], folder: str | Path) -> Path:
@@ -80,5 +80,11 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
         raise ConfigError(
             f"{method.name}: {what} is followed by dualselect train alone; here every method learns from the last "
             "response of a row, so that they can be compared: leave it out"
+        )
+    template = training.chat_template_path
+    if template is not None and not is_template_file(template):
+        raise ConfigError(
+            f"{method.name}: chat_template_path {template} is no file that ends in .jinja or .j2: the tokenizer of "
+            "another model may bring tokens that not every method would train; write its template into such a file"
         )
     return RunSettings(data, training, model)

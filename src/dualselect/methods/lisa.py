@@ -21,7 +21,8 @@ class Lisa(Method):
     in a state of `alignment_steps` on the pool, then one of `task_steps` on the task, and so on; a run starts with
     alignment, and an epoch that ends within a state does not end the state. Two departures from the authors' code,
     which counts micro-batches and throws away the task rows that were drawn while it aligned: states are counted in
-    optimizer steps, and no task row is lost; the alignment comes on top.
+    optimizer steps, and no task row is lost; the alignment comes on top. With `max_steps` the run is no longer for it:
+    alignment steps count among them, and the task has the others.
 
     Attributes:
         alignment_steps: Optimizer steps of an alignment state (paper: 100).

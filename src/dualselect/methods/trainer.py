@@ -45,7 +45,7 @@ class MethodTrainer(SFTTrainer):
         **sft: Everything else of `SFTTrainer`: `processing_class`, `peft_config`, ...
 
     Raises:
-        ConfigError: The method needs what is not there.
+        ConfigError: The method needs what is not there, or `max_steps` ends before its first step on the task.
         DataError: The method finds no rows that it can use.
     """
 
@@ -66,9 +66,9 @@ class MethodTrainer(SFTTrainer):
         self._method = method
         rows = method.rows(task, pool, args.seed).select_columns(TOKENS)
         self._order = _order(method, args, len(task), len(rows))
-        if self._order is not None:  # it holds all epochs
+        if self._order is not None:  # it holds all epochs, and positions in the rows as they are here
             args = copy.copy(args)
-            args.num_train_epochs = 1
+            args.num_train_epochs, args.shuffle_dataset = 1, False
         super().__init__(model, args, train_dataset=rows, **sft)
         self._layout = GradientLayout.of(self.model)
         self.update: Update = method.update(
@@ -184,7 +184,14 @@ def _order(method: Method, args: Any, task_rows: int, rows: int) -> list[int] | 
     # enough of them for max_steps, even if all were on the task
     epochs = args.max_steps * of_step / task_rows if args.max_steps > 0 else args.num_train_epochs
     order = method.order(task_rows, rows, of_step, epochs, torch.Generator().manual_seed(args.seed * 1_000_003))
-    return order[: args.max_steps * of_step] if order and args.max_steps > 0 else order
+    if order and args.max_steps > 0:
+        order = order[: args.max_steps * of_step]
+        if min(order) >= task_rows:
+            raise ConfigError(
+                f"{method.name}: max_steps {args.max_steps} ends before the first step on the task: raise max_steps, "
+                "or shorten what comes before it (alignment_steps)"
+            )
+    return order
 
 
 class _StepEnd(TrainerCallback):

@@ -1,0 +1,46 @@
+"""Which runs stand in the way of another plan in the same folder."""
+
+import pytest
+
+from dualselect.comparison.run_plan import PLAN_FILE, RunPlan
+from dualselect.errors import ConfigError, DataError
+from dualselect.files import write_json
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Makes the plan of one folder with some settings, of some rows."""
+
+    def make(made_of="rows", **settings):
+        training = {"name": "sft", "settings": settings, "made_of": {"task_data": made_of}}
+        return RunPlan("sft, seed 0", str(tmp_path / "runs" / "sft" / "seed-0"), training, {})
+
+    return make
+
+
+@pytest.fixture
+def begun(plan):
+    """A run that was begun, and came to no adapter."""
+    run = plan(learning_rate=1.0)
+    run.path.mkdir(parents=True)
+    write_json(run.path / PLAN_FILE, run.training)
+    return run
+
+
+def test_a_run_that_came_to_nothing_stands_in_no_ones_way(plan, begun):
+    plan(learning_rate=0.1).check_same()
+    plan(learning_rate=1.0, made_of="others").check_same()
+
+
+def test_a_trained_run_is_refused_by_what_differs(plan, begun):
+    (begun.path / "adapter").mkdir()
+    plan(learning_rate=1.0).check_same()
+    with pytest.raises(ConfigError, match=r"other settings \(learning_rate 1.0 then, 0.1 now\)"):
+        plan(learning_rate=0.1).check_same()
+    with pytest.raises(DataError, match="something else than task_data stands for now"):
+        plan(learning_rate=1.0, made_of="others").check_same()
+
+
+def test_accepting_an_overlap_makes_no_other_run(plan, begun):
+    (begun.path / "adapter").mkdir()
+    plan(learning_rate=1.0, allow_prompt_overlap=True).check_same()
