@@ -137,8 +137,9 @@ def test_what_a_reader_must_know_is_told(content):
 def test_task_answers_that_were_cut_off_are_told(content, purpose, value, told):
     cut = {"method": "lisa", "metric": "truncated_rate", "suite": "long", "purpose": purpose, "value": value}
     content["rows"].append(content["rows"][0] | cut)
-    lines = [line for line in notes(content) if "cut off" in line]
-    assert [line.split(" by ")[0] for line in lines] == ["lisa: 10% of the responses in long are cut off"] * told
+    content["rows"].append(content["rows"][-1] | {"method": "sft"})
+    lines = [line for line in notes(content) if "cuts off" in line]
+    assert [line.rpartition(": ")[2] for line in lines] == ["lisa 10%, sft 10%"] * told
 
 
 def test_methods_that_differ_in_steps_are_told(content):
@@ -148,4 +149,4 @@ def test_methods_that_differ_in_steps_are_told(content):
     lisa["steps"] = {"0": 13, "1": 13}
     assert not any("optimizer steps" in line for line in notes(content))
     lisa["steps"]["1"] = 11
-    assert "optimizer steps: 13 for sft, dualselect; 11 to 13 for lisa" in notes(content)
+    assert "optimizer steps: 11 to 13 for lisa; 13 for all others" in notes(content)

@@ -27,7 +27,6 @@ RATIOS = ("training_time_ratio", "peak_gpu_memory_ratio", "peak_memory_ratio", "
 WIN_RATES = ("safety_average", "win_rate", "win_rate_length_controlled")
 MEANS = ("harmfulness", "kl_to_start", "preference_margin", "reward")
 BROKEN = {"empty_rate": "empty", "repetitive_rate": "repetitive"}
-CUT = {"truncated_rate": "cut off by max_new_tokens, and not exact where the answer was still to come"}
 BROKEN_FROM = 0.1
 """Share of empty, repetitive or cut responses from which on a line is marked."""
 
@@ -75,13 +74,11 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
 
 def notes(content: Mapping[str, Any]) -> list[str]:
     """What a reader of the table must know: steps, broken outputs, unscored prompts, what was chosen, what failed."""
-    lines = _steps(content["methods"])
+    lines = _steps(content["methods"]) + _cut(content["rows"])
     for row in content["rows"]:
-        of_task = row.get("purpose") == "task"  # elsewhere a response may be cut off and be judged all the same
-        broken = BROKEN | (CUT if of_task else {})
-        if row["metric"] in broken and (row["value"] or 0) >= BROKEN_FROM:
+        if row["metric"] in BROKEN and (row["value"] or 0) >= BROKEN_FROM:
             lines.append(f"{row['method']}: {row['value']:.0%} of the responses in {row['suite']} are "
-                         f"{broken[row['metric']]}")  # fmt: skip
+                         f"{BROKEN[row['metric']]}")  # fmt: skip
         if row["unscored"] and row["metric"] in TITLES and row["suite"]:
             lines.append(
                 f"{row['method']}: {row['unscored']} of {row['unscored'] + row['count']} in {row['suite']} are "
@@ -98,14 +95,28 @@ def notes(content: Mapping[str, Any]) -> list[str]:
 
 
 def _steps(methods: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each method had of optimizer steps, where these are not as many for all."""
+    """Optimizer steps of the methods, where they are not as many for all: the usual number last."""
     named: dict[str, list[str]] = {}
     for method in methods:
         if steps := method.get("steps"):
             least, most = min(steps.values()), max(steps.values())
             named.setdefault(f"{least}" if least == most else f"{least} to {most}", []).append(method["name"])
-    told = "; ".join(f"{count} for {', '.join(names)}" for count, names in named.items())
-    return [f"optimizer steps: {told}"] if len(named) > 1 else []
+    *fewer, (usual, _) = sorted(named.items(), key=lambda item: len(item[1])) or [("", [])]
+    told = "; ".join(f"{count} for {', '.join(names)}" for count, names in fewer)
+    return [f"optimizer steps: {told}; {usual} for all others"] if fewer else []
+
+
+def _cut(rows: Sequence[Row]) -> list[str]:
+    """Of each task suite the methods whose responses are often cut off; elsewhere these are judged all the same."""
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        if row["metric"] == "truncated_rate" and row.get("purpose") == "task" and (row["value"] or 0) >= BROKEN_FROM:
+            named.setdefault(row["suite"], []).append(f"{row['method']} {row['value']:.0%}")
+    return [
+        f"responses in {suite} that max_new_tokens cuts off, which are not exact where the answer was still to come: "
+        + ", ".join(told)
+        for suite, told in named.items()
+    ]
 
 
 def _column(row: Row) -> tuple[str, str, str]:
