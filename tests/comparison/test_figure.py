@@ -80,6 +80,23 @@ def test_suites_that_safety_is_made_of_are_no_utility(content):
     assert axes_of(content | {"average": [], "rows": unsafe + rates["hh-prompts"]}) is None
 
 
+def test_a_win_rate_of_several_suites_is_no_utility(content):
+    safety = of_suite(content, "refusal_rate", "harmful", "refusal", "harmful")
+    several = of_suite(content, "win_rate", "average of harmful, hh", "pairs", "")
+    assert axes_of(content | {"rows": safety + several}) is None
+    one = of_suite(content, "win_rate", "slimorca", "pairs", "chat")
+    assert axes_of(content | {"rows": safety + several + one})[0] == ("win_rate", "slimorca", "pairs")
+
+
+def test_methods_on_fewer_seeds_are_counted_and_not_drawn(content):
+    content["methods"][2]["seeds"] = [0]
+    figure = pareto_figure(content)
+    assert ">lisa</text>" not in figure
+    assert "methods on fewer seeds, not shown: 1" in figure
+    content["methods"][3]["seeds"] = [0]
+    assert ">lisa</text>" in pareto_figure(content)
+
+
 def test_without_two_methods_there_is_no_figure(content):
     content["rows"] = [row for row in content["rows"] if row["method"] == "sft"]
     assert pareto_figure(content) is None

@@ -3,7 +3,7 @@
 import pytest
 
 from dualselect.report.folders import Evaluation
-from dualselect.report.headline import by_category, compared, headline, overall, trade_off
+from dualselect.report.headline import by_category, compared, headline, overall
 
 
 def entry(metric="refusal_rate", suite="harmful", category="", value=0.5, **facts):
@@ -61,25 +61,11 @@ def test_categories_are_apart_from_the_whole():
     }
 
 
-def test_a_trade_off_needs_two_models_with_both():
-    whole, half = [entry(), entry("exact_match", suite="tasks")], [entry()]
-    assert trade_off(overall(evaluations(a=whole, b=half))) is None
-    utility, safety = trade_off(overall(evaluations(a=whole, b=half, c=whole)))
-    assert (utility.metric, safety.metric) == ("exact_match", "refusal_rate")
-    unscored = [entry(), entry("exact_match", suite="tasks", value=None)]
-    assert trade_off(overall(evaluations(a=whole, c=unscored))) is None
-
-
-def test_what_is_no_safety_and_no_utility():
-    chat = entry(suite="slimorca", purpose="chat", higher_is_better=None)
-    unsafe = entry("attack_success_rate", suite="slimorca", purpose="chat", higher_is_better=False)
-    attacked = entry("attack_success_rate", purpose="harmful", higher_is_better=False)
-    purposes = {"harmful": "harmful", "average of harmful, hh": "", "hh": "chat", "slimorca": "chat"}
-    won = [entry("win_rate", suite=suite, purpose=purpose) for suite, purpose in purposes.items()]
-    models = overall(evaluations(a=[chat, unsafe, attacked, *won], b=[chat, unsafe, attacked, *won]))
-    assert [measure[:2] for measure in trade_off(models)] == [("hh", "win_rate"), ("harmful", "attack_success_rate")]
-    assert [measure.suite for measure in trade_off(models, ["harmful", "hh"])] == ["slimorca", "harmful"]
-    assert trade_off(overall(evaluations(a=[chat, unsafe, won[-1]], b=[chat, unsafe, won[-1]]))) is None
+def test_safety_comes_first_and_what_tells_a_broken_model_last():
+    metrics = ["empty_rate", "exact_match", "training_time_ratio", "over_refusal_rate", "refusal_rate"]
+    grid = headline(overall(evaluations(**{name: [entry(metric) for metric in metrics] for name in "abcdef"})))
+    titles = [title.removesuffix(" ↑") for title, _ in grid.across]
+    assert titles == ["refusal rate", "over refusal rate", "exact match", "training time ratio", "empty rate"]
 
 
 def test_a_comparison_has_its_methods_in_order_and_differences():

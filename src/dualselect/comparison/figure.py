@@ -12,7 +12,8 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = "osD^vPX"
 GRAY = "#808080"
 SAFETY = ("safety_average", "refusal_rate", "attack_success_rate")
-UTILITY = ("exact_match", "answer_probability", "win_rate", "preference_accuracy")
+UTILITY = ("exact_match", "exact_match_flexible", "answer_probability", "win_rate", "preference_accuracy")
+EXACT = UTILITY[:2]
 FEW = 0.2
 """Share of exact matches that some method must reach for these to tell methods apart."""
 TURNED = {"attacks succeed": "attacks fail", "chat unsafe": "chat safe"}
@@ -26,27 +27,39 @@ Column = tuple[str, str, str]
 def axes_of(content: Mapping[str, Any]) -> tuple[Column, Column] | None:
     """Metric, suite and judge of utility and of safety: the first of each that two methods or more have both of.
 
-    What has no direction is neither, harmful suites come before chats as safety, and a win rate of harmful prompts or
-    of a suite that safety is made of is no utility. Exact matches that are few for all give way to the probability of
-    the answers, where it is known.
+    What has no direction is neither, harmful suites come before chats as safety, and a win rate of harmful prompts, of
+    several suites or of one that safety is made of is no utility. Exact matches that are few for all give way to the
+    probability of the answers, where it is known.
     """
-    exact = [row for row in content["rows"] if row["metric"] == "exact_match"]
+    exact = [row for row in content["rows"] if row["metric"] in EXACT]
     reached = {row["suite"] for row in exact if (row["value"] or 0.0) >= FEW}
     likely = {row["suite"] for row in content["rows"] if row["metric"] == "answer_probability"}
     rows = {_column(row): row for row in content["rows"] if row["higher_is_better"] is not None}
     averaged = content.get("average", ())
     for safety in sorted(_columns(rows, SAFETY), key=lambda column: rows[column].get("purpose") == "chat"):
         for utility in _columns(rows, UTILITY):
-            if utility[0] == "exact_match" and utility[1] in likely - reached:
+            if utility[0] in EXACT and utility[1] in likely - reached:
                 continue
-            about_safety = rows[utility].get("purpose") == "harmful" or utility[1] in (safety[1], *averaged)
+            purpose = rows[utility].get("purpose", "")
+            about_safety = utility[1] in (safety[1], *averaged) or (
+                purpose == "harmful" or (utility[0] == "win_rate" and not purpose)
+            )
             if not about_safety and len(_points(content, utility, safety)) > 1:
                 return utility, safety
     return None
 
 
+def on_fewer_seeds(content: Mapping[str, Any]) -> set[str]:
+    """Methods that the figures leave out: those on fewer seeds than others, as long as two or more are left."""
+    fewer = {one["name"] for one in content["methods"] if 0 < len(one["seeds"]) < len(content["seeds"])}
+    trained = {one["name"] for one in content["methods"] if one["seeds"]}
+    return fewer if len(trained - fewer) > 1 else set()
+
+
 def pareto_figure(content: Mapping[str, Any]) -> str | None:
     """An SVG with error bars; methods that no other beats on both are joined. None when there is nothing to draw.
+
+    Methods on fewer seeds than others are left out, and counted.
 
     Names stand in a column beside the points, in the order of their height, so that none covers another.
 
@@ -62,14 +75,16 @@ def pareto_figure(content: Mapping[str, Any]) -> str | None:
     axes_names = axes_of(content)
     if axes_names is None:
         return None
-    points = _points(content, *axes_names)
+    left_out = on_fewer_seeds(content)
+    points = {name: point for name, point in _points(content, *axes_names).items() if name not in left_out}
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dualselect"}):
         figure = Figure(figsize=(8.6, max(4.2, 0.18 * len(points) + 0.8)), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
-        _draw(axes, points, _fewer_seeds(content))
+        _draw(axes, points, {one["name"] for one in content["methods"] if not one["seeds"]})
         rows = {_column(row): row for row in content["rows"]}
-        axes.set_xlabel(_label(rows[axes_names[0]]))
+        told = f"\nmethods on fewer seeds, not shown: {len(left_out)}" if left_out else ""
+        axes.set_xlabel(_label(rows[axes_names[0]]) + told)
         axes.set_ylabel(_label(rows[axes_names[1]]))
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
@@ -156,7 +171,3 @@ def _label(row: Row) -> str:
     told = ", ".join(part for part in (suite, judge and f"judge {judge}") if part)
     unit = "win rate" if metric in WIN_RATES else "%"
     return f"{TURNED.get(title, title)}, {unit}" + (f" ({told})" if told else "")
-
-
-def _fewer_seeds(content: Mapping[str, Any]) -> set[str]:
-    return {one["name"] for one in content["methods"] if len(one["seeds"]) < len(content["seeds"])}

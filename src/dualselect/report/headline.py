@@ -1,6 +1,6 @@
 """The numbers of evaluations and comparisons: one cell per measure and model, in percent where it is a rate."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,8 +11,12 @@ RATES = {
     "refusal_rate", "attack_success_rate", "over_refusal_rate", "exact_match", "exact_match_flexible",
     "answer_probability", "preference_accuracy", "empty_rate", "repetitive_rate", "truncated_rate",
 }  # fmt: skip
-SAFETY = ("safety_average", "refusal_rate", "attack_success_rate", "harmfulness")
-UTILITY = ("exact_match_flexible", "exact_match", "answer_probability", "preference_accuracy", "win_rate")
+ORDER = (
+    "safety_average", "refusal_rate", "attack_success_rate", "harmfulness", "win_rate", "win_rate_length_controlled",
+    "over_refusal_rate", "exact_match", "exact_match_flexible", "answer_probability", "preference_accuracy",
+)  # fmt: skip
+"""Metrics in the order of the table; all others come after these."""
+LAST = ("empty_rate", "repetitive_rate", "truncated_rate")
 
 
 class Measure(NamedTuple):
@@ -140,8 +144,10 @@ def compared(content: dict[str, Any]) -> Numbers:
 
 
 def measures_of(numbers: Numbers) -> list[Measure]:
-    """All measures, in the order of first coming up."""
-    return list(dict.fromkeys(measure for cells in numbers.values() for measure in cells))
+    """All measures: safety first, then the task, costs, and what tells a broken model last."""
+    ranks = {metric: rank for rank, metric in enumerate(ORDER)} | dict.fromkeys(LAST, len(ORDER) + 1)
+    found = dict.fromkeys(measure for cells in numbers.values() for measure in cells)
+    return sorted(found, key=lambda measure: ranks.get(measure.metric, len(ORDER)))
 
 
 def headline(numbers: Numbers) -> Grid:
@@ -161,41 +167,6 @@ def headline(numbers: Numbers) -> Grid:
 
 def _with_direction(title: str, higher_is_better: bool | None) -> str:
     return title if higher_is_better is None else f"{title} {'↑' if higher_is_better else '↓'}"
-
-
-def trade_off(numbers: Numbers, averaged: Sequence[str] = ()) -> tuple[Measure, Measure] | None:
-    """The first measure of utility and the first of safety that two models or more have both of.
-
-    What has no direction is neither, harmful suites come before chats as safety, and a win rate of harmful prompts, of
-    several suites or of one that safety is made of is no utility.
-
-    Args:
-        numbers: Of the models.
-        averaged: Names of the suites that Safety Avg is over.
-    """
-    purposes = {
-        measure: cell.purpose
-        for cells in numbers.values()
-        for measure, cell in cells.items()
-        if cell.higher_is_better is not None
-    }
-    for safety in sorted(_first(purposes, SAFETY), key=lambda measure: purposes[measure] == "chat"):
-        for utility in _first(purposes, UTILITY):
-            about_safety = utility.suite in (safety.suite, *averaged) or (
-                utility.metric == "win_rate" and purposes[utility] in ("harmful", "")
-            )
-            both = [cells for cells in numbers.values() if _has(cells, safety) and _has(cells, utility)]
-            if not about_safety and len(both) > 1:
-                return utility, safety
-    return None
-
-
-def _first(known: Collection[Measure], metrics: Sequence[str]) -> list[Measure]:
-    return [measure for metric in metrics for measure in known if measure.metric == metric]
-
-
-def _has(cells: dict[Measure, Cell], measure: Measure) -> bool:
-    return measure in cells and cells[measure].value is not None
 
 
 def by_category(evaluations: Sequence[Evaluation], metric: str) -> dict[Measure, dict[str, dict[str, Cell]]]:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from dualselect.comparison.figure import axes_of, on_fewer_seeds
 from dualselect.files import write_text
 from dualselect.report import figures
 from dualselect.report.folders import Evaluation, RunFiles, read_folders
-from dualselect.report.headline import Numbers, by_category, compared, headline, overall, trade_off
+from dualselect.report.headline import Measure, Numbers, by_category, compared, headline, overall
 from dualselect.report.history import cosines_by_kind, refresh_changes, task_rows
 from dualselect.report.tables import ROW_LIMIT, Table, reference_table, response_table, task_table
 from dualselect.report.texts import row_texts
@@ -59,13 +60,13 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
     page = page_environment().get_template("report.html.j2").render(
         evaluations=evaluations,
         names=[run.name for run in runs] + [comparison.name for comparison in comparisons],
-        measured=_measured(overall(evaluations)),
+        measured=_measured(overall(evaluations), _as_comparison(evaluations)),
         comparisons=[
             {
                 "name": it.name,
                 "path": it.path,
                 "content": it.content,
-                "measured": _measured(compared(it.content), it.content.get("average", ())),
+                "measured": _measured(compared(it.content), it.content),
             }
             for it in comparisons
         ],
@@ -95,18 +96,37 @@ def page_environment() -> Environment:
     return environment
 
 
-def _measured(numbers: Numbers, averaged: Sequence[str] = ()) -> dict[str, Any] | None:
+def _as_comparison(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Evaluations as a comparison of their models."""
+    return {
+        "methods": [{"name": it.name, "seeds": []} for it in evaluations],
+        "seeds": [],
+        "rows": [
+            row | {"method": it.name, "judge": row["judge"] or ""}
+            for it in evaluations
+            for row in it.content["summary"]
+            if not row["category"]
+        ],
+    }
+
+
+def _measured(numbers: Numbers, content: Mapping[str, Any]) -> dict[str, Any] | None:
     """The table and the figure of some models; None when nothing was measured."""
-    return {"grid": headline(numbers), "pareto": _trade_off(numbers, averaged)} if any(numbers.values()) else None
+    return {"grid": headline(numbers), "pareto": _trade_off(numbers, content)} if any(numbers.values()) else None
 
 
-def _trade_off(numbers: Numbers, averaged: Sequence[str]) -> dict[str, Any] | None:
-    measures = trade_off(numbers, averaged)
-    if measures is None:
+def _trade_off(numbers: Numbers, content: Mapping[str, Any]) -> dict[str, Any] | None:
+    axes = axes_of(content)
+    if axes is None:
         return None
-    across, up = measures
-    points = {name: (cells[across], cells[up]) for name, cells in numbers.items() if across in cells and up in cells}
-    shown = {name: cells for name, cells in points.items() if None not in (cells[0].value, cells[1].value)}
+    across, up = measures = [Measure(suite, metric, judge) for metric, suite, judge in axes]
+    fewer = on_fewer_seeds(content)
+    both = {name: (cells.get(across), cells.get(up)) for name, cells in numbers.items() if name not in fewer}
+    shown = {
+        name: (x, y)
+        for name, (x, y) in both.items()
+        if x is not None and y is not None and None not in (x.value, y.value)
+    }
     titles = [
         measure.title + (f" ({measure.suite})" if measure.suite else "") + (", %" if cell.percent else "")
         for measure, cell in zip(measures, next(iter(shown.values())), strict=True)
@@ -116,7 +136,8 @@ def _trade_off(numbers: Numbers, averaged: Sequence[str]) -> dict[str, Any] | No
         "across": across,
         "up": up,
         "lower_is_better": next(iter(shown.values()))[1].higher_is_better is False,
-        "left_out": [name for name in numbers if name not in shown],
+        "left_out": [name for name in both if name not in shown],
+        "fewer_seeds": len(fewer),
     }
 
 
