@@ -2,15 +2,38 @@
 
 python benchmarks/safety_utility/table.py runs/safety_utility/small
 
-One table of the methods on all seeds, one of those on fewer, and under them what a reader must know.
+One table of the methods on all seeds, one of their differences to the baseline, one of the methods on fewer seeds, and
+under them what a reader must know.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from dualselect.comparison.results import COMPARISON_FILE
-from dualselect.comparison.text import markdown, notes, table_cells
+from dualselect.comparison.text import MEANS, RATIOS, TITLES, WIN_RATES, markdown, notes, table_cells, title_of
+
+
+def difference_cells(content: dict[str, Any]) -> list[list[str]]:
+    """Headings and lines of the differences of rates, which are to one decimal since some are small."""
+    rows = {
+        (row["method"], title_of(row)): row["difference"]
+        for row in content["rows"]
+        if row["metric"] in TITLES.keys() - {*MEANS, *RATIOS, *WIN_RATES} and row["difference"] is not None
+    }
+    titles = list(dict.fromkeys(title for _, title in rows))
+    cells = [["method", *titles]]
+    for method in content["methods"]:
+        found = [rows.get((method["name"], title)) for title in titles]
+        if any(found):
+            cells.append([method["name"], *("" if one is None else _points(one) for one in found)])
+    return cells
+
+
+def _points(difference: dict[str, float]) -> str:
+    value, low, high = (100 * difference[end] for end in ("value", "low", "high"))
+    return f"{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]"
 
 
 def main() -> None:
@@ -22,6 +45,8 @@ def main() -> None:
     print(f"Seeds {', '.join(map(str, content['seeds']))}; values with 95% intervals over seeds and prompts; time and "
           f"memory relative to {content['baseline']}.\n")  # fmt: skip
     print(markdown(table_cells(content | {"methods": several})))
+    print(f"\nDifferences to {content['baseline']} in points, paired by prompt and seed:\n")
+    print(markdown(difference_cells(content | {"methods": several})))
     if fewer:
         print("\nOn fewer seeds: of one seed, intervals are over prompts only and leave out how much seeds differ.\n")
         print(markdown(table_cells(content | {"methods": fewer})))

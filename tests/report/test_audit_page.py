@@ -174,7 +174,7 @@ def test_hostile_texts_are_shown_as_text(opened, tmp_path):
     page = opened(write_audit_page(folder, folder / "report.html"))
     page.locator("#task-rows input[type=search]").fill("onerror")
     page.locator("#task-rows .tabulator-row").first.click()
-    page.locator("dialog summary").first.click()
+    page.locator("dialog[open] summary").first.click()
     assert "onerror" in page.locator("dialog .text").first.inner_text()
     assert page.title() == "dualselect audit: audit"
     assert page.locator("img").count() == 0

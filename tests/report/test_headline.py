@@ -75,8 +75,12 @@ def test_a_comparison_has_its_methods_in_order_and_differences():
             "sft": None,
             "other": {"value": 0.05, "low": -0.02, "high": 0.1},
             "alike": {"value": 0.0, "low": None, "high": None},
+            "nearly": {"value": -0.001, "low": -0.02, "high": 0.001},
         }.items()
     ]
-    found = compared({"methods": [{"name": name} for name in ("start", "sft", "other", "alike")], "rows": rows})
-    assert list(found) == ["start", "sft", "other", "alike"]
-    assert [cell.against for cells in found.values() for cell in cells.values()] == ["", "+5 [-2, +10]", "0"]
+    found = compared(
+        {"methods": [{"name": name} for name in ("start", "sft", "other", "alike", "nearly")], "rows": rows}
+    )
+    assert list(found) == ["start", "sft", "other", "alike", "nearly"]
+    told = ["", "+5 [-2, +10]", "0", "0 [-2, 0]"]
+    assert [cell.against for cells in found.values() for cell in cells.values()] == told

@@ -92,11 +92,12 @@ class Cell:
         """The difference to the baseline and its interval, empty when there is none."""
         if self.difference is None:
             return ""
-        value, *ends = (("+" if end > 0 else "") + self._shown(end) for end in self.difference if end is not None)
+        shown = ((end, self._shown(end)) for end in self.difference if end is not None)
+        value, *ends = (text if end <= 0 or text == "0" else f"+{text}" for end, text in shown)
         return f"{value} [{', '.join(ends)}]" if ends else value
 
     def _shown(self, number: float) -> str:
-        return f"{number:.0f}" if self.percent else f"{number:.3g}"
+        return f"{number:z.0f}" if self.percent else f"{number:z.3g}"
 
 
 def _scaled(entry: dict[str, Any], scale: float) -> tuple[Any, Any, Any]:
