@@ -61,7 +61,7 @@ def one_run(options: argparse.Namespace) -> dict[str, float | str]:
     assert settings is not None
     task = load_rows([f"{options.gsm8k}[0:200]", f"{options.hh}#rejected[0:50]"]).dataset
     risky = set(task["id"][200:])
-    model, tokenizer = load_model(settings.model.model_name_or_path)
+    model, tokenizer = load_model(settings.model.model_name_or_path, dtype=settings.model.dtype)
     clock, peft = Clock(), get_peft_config(settings.model)
     if options.one == "plain":
         tokens = tokenize(task, tokenizer, max_length=settings.training.max_length).dataset

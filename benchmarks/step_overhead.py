@@ -47,7 +47,7 @@ def settings(options: argparse.Namespace, folder: str) -> dict:
 
 def one_step(trainer: SFTTrainer, rows: list[dict]) -> float:
     """One optimizer step as the training loop makes it; returns its seconds."""
-    start = time.perf_counter()
+    start = _seconds()
     batch = trainer.data_collator(rows)
     supervised = (batch["labels"][:, 1:] != -100).sum()
     trainer.training_step(trainer.model, batch, supervised)
@@ -55,7 +55,13 @@ def one_step(trainer: SFTTrainer, rows: list[dict]) -> float:
     trainer.optimizer.step()
     trainer.model.zero_grad()
     trainer.state.global_step += 1
-    return time.perf_counter() - start
+    return _seconds() - start
+
+
+def _seconds() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def main() -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
 
 from transformers.training_args import OptimizerNames
-from transformers.utils import is_torch_bf16_gpu_available
 from trl import SFTConfig
 
 from dualselect.errors import ConfigError
+from dualselect.precision import has_bfloat16_gpu
 
 
 @dataclass
@@ -194,7 +194,7 @@ class DualSelectConfig(SFTConfig):
 
     def __post_init__(self) -> None:
         if self.bf16 is None:
-            self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
+            self.bf16 = not self.fp16 and not self.use_cpu and has_bfloat16_gpu()
         super().__post_init__()
         self.task_token_budget = str(self.task_token_budget)
         _check_choices(self)
@@ -325,6 +325,12 @@ def _check_supported(config: DualSelectConfig) -> None:
             f"neftune_noise_alpha: {config.neftune_noise_alpha}",
             "noise in the embeddings would enter the scores",
             "no neftune_noise_alpha",
+        ),
+        (
+            config.bf16_full_eval or config.fp16_full_eval,
+            "bf16_full_eval or fp16_full_eval",
+            "the model would stay off the GPU until training begins",
+            "bf16: true, which evaluates in bfloat16 too",
         ),
         (config.use_liger_kernel, "use_liger_kernel: true", "fused layers bypass the taps", "use_liger_kernel: false"),
         (config.auto_find_batch_size, "auto_find_batch_size: true", "a step is one selection", "a fixed batch size"),

@@ -150,7 +150,7 @@ def _align(folder: Path, settings: DemoSettings) -> None:
     rows = settings.alignment_steps * BATCH_SIZE
     sizes = {"refusal": 2 * rows // 5, "lookalike": rows // 3, "chat": rows - 2 * rows // 5 - rows // 3}
     mixed = [row for kind, size in sizes.items() for row in _repeated(kind, size, settings.seed)]
-    model, tokenizer = load_model(settings.model)
+    model, tokenizer = load_model(settings.model, dtype="float32")
     tokenizer.chat_template = CHAT_TEMPLATE
     trainer = _sft(model, tokenizer, Dataset.from_list(mixed), _alignment(folder, settings), ALL_LINEAR)
     trainer.train()
@@ -166,14 +166,14 @@ def _repeated(kind: str, size: int, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def _plain(folder: Path, demo: Path, settings: DemoSettings) -> None:
-    model, tokenizer = load_model(str(demo / "aligned"))
+    model, tokenizer = load_model(str(demo / "aligned"), dtype="float32")
     trainer = _sft(model, tokenizer, _task_rows(settings), _common(folder, settings), ATTENTION)
     trainer.train()
     _save(trainer, folder)
 
 
 def _dual(folder: Path, demo: Path, settings: DemoSettings) -> None:
-    model, tokenizer = load_model(str(demo / "aligned"))
+    model, tokenizer = load_model(str(demo / "aligned"), dtype="float32")
     pool = Dataset.from_list(builtin_rows("refusal", settings.references, seed=settings.seed + 5))
     trainer = DualSelectTrainer(
         model,
@@ -301,7 +301,7 @@ def _evaluate(name: str, folder: Path, settings: DemoSettings) -> dict[str, Any]
 
 
 def _model(name: str, folder: Path) -> tuple[Any, Any]:
-    model, tokenizer = load_model(str(folder / "aligned"))
+    model, tokenizer = load_model(str(folder / "aligned"), dtype="float32")
     if name != "start":
         model = PeftModel.from_pretrained(model, folder / name / "adapter").merge_and_unload()
     return model, tokenizer

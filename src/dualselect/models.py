@@ -24,6 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from dualselect.embedded_model import EMBEDDED_MODEL, cache_dir, embedded_model_folder
 from dualselect.errors import ModelError
+from dualselect.precision import has_bfloat16_gpu
 
 
 __all__ = ["EMBEDDED_MODEL", "cache_dir", "load_model"]
@@ -139,7 +140,7 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype == "auto":
-        return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if has_bfloat16_gpu() else torch.float32
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r} is not known: use auto, {', '.join(DTYPES)}.")
     return DTYPES[dtype]

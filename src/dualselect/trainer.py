@@ -32,6 +32,7 @@ from dualselect.gradients import (
     tapped_gradients,
 )
 from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy, score_responses
+from dualselect.precision import with_float32_adapter
 from dualselect.preparation import (
     PreparedRows,
     RowIndexCollator,
@@ -111,7 +112,7 @@ class DualSelectTrainer(SFTTrainer):
             reference_dataset, self.processing_class, args, False, self._formatting_func, "reference"
         )
         refuse_overlap(self._rows["train"], self._rows["reference"], allow=args.allow_prompt_overlap)
-        self._layout = GradientLayout.of(self.model)
+        self._layout = GradientLayout.of(with_float32_adapter(self.model))
         self.pool = self._reference_pool()
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
@@ -246,8 +247,7 @@ class DualSelectTrainer(SFTTrainer):
         )
         choice = self.pool.choose(scores.scores)
         directions = self.pool.directions(model, choice)
-        auto = self.args.task_token_share is None
-        threshold = self.pool.conflict_threshold(model, choice, directions) if auto else None
+        threshold = None if self.args.task_token_share else self.pool.conflict_threshold(model, choice, directions)
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
         refresh = Refresh(step, epoch, choice, direction.clone(), directions, threshold)
         self._loop.refresh = refresh

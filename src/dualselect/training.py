@@ -21,7 +21,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from trl import SFTTrainer, get_peft_config, get_quantization_config
+from trl import SFTTrainer, get_peft_config
 
 from dualselect.config import DualSelectConfig
 from dualselect.config_file import write_config
@@ -31,6 +31,7 @@ from dualselect.errors import ConfigError, DualSelectError
 from dualselect.interruption import Interruption
 from dualselect.metrics_log import MetricsLog
 from dualselect.models import load_model
+from dualselect.precision import quantization_of
 from dualselect.progress import ShortProgress
 from dualselect.resuming import claim, record_of_same_run
 from dualselect.run_directory import RunDirectory
@@ -205,7 +206,7 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
         settings.model.model_name_or_path,
         dtype=settings.model.dtype,
         revision=settings.model.model_revision,
-        quantization_config=get_quantization_config(settings.model),
+        quantization_config=quantization_of(settings.model),
         trust_remote_code=settings.training.trust_remote_code,
         attn_implementation=settings.model.attn_implementation,
     )

@@ -19,6 +19,8 @@ from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.comparison import compare, comparing, one_run, read_comparison
 from dualselect.comparison.checking import measured_with
+from dualselect.comparison.materials import Materials, read_rows
+from dualselect.comparison.run_plan import TEST, VALIDATION, Plans
 from dualselect.comparison.running import only_one
 from dualselect.errors import ConfigError, DataError, JudgeError, ResumeError
 from dualselect.evaluation.results import read_evaluation
@@ -53,6 +55,15 @@ def told(folder):
 
 def done(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("done.json")}
+
+
+def test_the_start_model_is_loaded_as_the_runs_load_theirs(comparison_file):
+    for given, dtype in ({}, "float32"), ({"dtype": "bfloat16", "attn_implementation": "eager"}, "bfloat16"):
+        config = read_comparison(comparison_file(**given))
+        rows = read_rows(config)
+        plans = Plans(config, Materials.of(config, rows, {TEST: "", VALIDATION: ""}))
+        assert plans.start().evaluation["model_settings"] == {"dtype": dtype} | given
+        assert "model_settings" not in plans.entry(config.entries[0], 0).evaluation
 
 
 def test_killed_at_random_moments_it_gives_the_table_of_one_clean_run(forked, comparison_file, tmp_path):

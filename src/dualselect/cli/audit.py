@@ -166,9 +166,10 @@ def _ids(path: Path | None) -> frozenset[str]:
 
 def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, Any, Any, Any]:
     """Model, tokenizer, references, harmless conversations, adapter; what is quick to check comes first."""
-    from trl import get_peft_config, get_quantization_config
+    from trl import get_peft_config
 
     from dualselect.data_sources import read_sources
+    from dualselect.precision import quantization_of
     from dualselect.training import load_run_model
 
     references = read_sources(settings.data.reference_data or ["builtin"], "reference_data")
@@ -176,7 +177,7 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     for line in references.told:
         print(f"reference_data: {line}")
     model, tokenizer = load_run_model(settings)
-    if get_quantization_config(settings.model) is None:
+    if quantization_of(settings.model) is None:
         model.to(settings.training.device)
     peft_config = get_peft_config(settings.model)
     return model, tokenizer, references.dataset, harmless.dataset if harmless else None, peft_config

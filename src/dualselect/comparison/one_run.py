@@ -4,6 +4,7 @@ Its peak memory is then its own, and whatever ends it ends nothing else. It ends
 does, so that a killed comparison leaves nobody behind who writes to its files.
 """
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from datasets import disable_progress_bars
 from filelock import FileLock
@@ -71,6 +73,7 @@ def run(plan: RunPlan) -> None:
     write_json(plan.path / PLAN_FILE, plan.training)
     if plan.training:
         _train(plan)
+        _free_memory()
     plan.write_done(_evaluate(plan) if plan.evaluation else 0)
 
 
@@ -85,6 +88,13 @@ def _train(plan: RunPlan) -> None:
                 f"{role} changed after the comparison had begun, and this run was trained on other rows than the "
                 f"others: delete {plan.path}, and begin with the rows as they shall be"
             )
+
+
+def _free_memory() -> None:
+    """The trained model refers to itself, and would stand beside the one that is evaluated."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _evaluate(plan: RunPlan) -> int:

@@ -16,9 +16,11 @@ from typing import Any
 from dualselect.comparison.config import ComparisonConfig, Entry, EvaluationPlan
 from dualselect.comparison.materials import Materials
 from dualselect.errors import ConfigError, DataError
+from dualselect.evaluation.local_model import LOADING
 from dualselect.files import write_json
 from dualselect.methods import Method
 from dualselect.run_directory import ADAPTER, EVALUATION
+from dualselect.settings import LoraModelConfig
 
 
 TEST, VALIDATION = "test", "validation"
@@ -172,10 +174,13 @@ class Plans:
         plan: EvaluationPlan = self.config.evaluation
         start = ("base" if plan.kl_to_start else None) if with_divergence else None
         made_of = {"asked": self.materials.asked[name]}
-        if model is not None:  # what a run was trained from is in its training
+        of_start = {}
+        if model is not None:  # what a run was trained from, and how it is loaded, is in its training
             made_of["model"] = self.materials.model
+            of_start["model_settings"] = self._model_settings()
         return _plain(
-            {
+            of_start
+            | {
                 "name": name,
                 "model": model,
                 "suites": plan.suites if name == TEST else plan.validation_suites,
@@ -188,6 +193,11 @@ class Plans:
                 "made_of": made_of,
             }
         )
+
+    def _model_settings(self) -> dict[str, Any]:
+        """How the runs load their model, so that the start model is measured in the same precision."""
+        given = {name: value for name, value in self.config.settings.items() if name in LOADING}
+        return {"dtype": LoraModelConfig().dtype} | given
 
 
 def read_json(path: Path) -> Any:

@@ -5,7 +5,7 @@ import logging
 import platform
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,6 +49,7 @@ def evaluate(
     judge_settings: JudgeSettings | None = None,
     limit: int | None = None,
     start_model: str | None = None,
+    model_settings: Mapping[str, Any] | None = None,
     model_name: str | None = None,
     prompt_format: PromptFormat | None = None,
     progress: bool = True,
@@ -72,6 +73,8 @@ def evaluate(
         limit: Only the first prompts of each suite.
         start_model: Measure how far safe responses moved from this model: `base` is the model with its adapter off,
             else a name as for `model`. None does not measure it.
+        model_settings: How to load a model that is no run, such as `dtype` or `load_in_4bit`, by the names that
+            `dualselect train` has for them. A run, and its start model, are loaded as the run was.
         model_name: The model's name at the server.
         prompt_format: How prompts are written; None is as the run was trained, else the chat template.
         progress: Whether there are bars.
@@ -99,6 +102,7 @@ def evaluate(
     found = _found(str(model), model_name, chosen, start_model, prompt_format)
     path = _output(output, found, chosen)
     if isinstance(found, LocalModel):
+        found = found.loaded_as(model_settings or {})
         responder, start = _load(found, settings, start_model, prompt_format)
     else:
         responder, start = ServerResponder(found, str(model_name), settings), None
@@ -258,7 +262,7 @@ def _output(output: str | Path | None, found: LocalModel | str, suites: Sequence
 def _load(
     found: LocalModel, settings: GenerationSettings, start_model: str | None, prompt_format: PromptFormat | None
 ) -> tuple[Responder, StartModel | None]:
-    start_found = find_model(start_model) if start_model not in (None, BASE) else None
+    start_found = None if start_model in (None, BASE) else find_model(str(start_model)).loaded_as(found.settings)
     if start_model == BASE and found.adapter is None:
         has_none = "has none" if Path(found.path).exists() else "is neither a run nor an adapter here"
         raise ConfigError(

@@ -1,6 +1,7 @@
 """What a name of a local model stands for, a model, an adapter or a run, and how it is loaded."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,19 @@ import torch
 from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from trl import get_quantization_config
 
 from dualselect.config_file import read_config
 from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ModelError
 from dualselect.models import load_model
+from dualselect.precision import quantization_of
 from dualselect.run_directory import ADAPTER, CONFIG_FILE, EVALUATION
 from dualselect.settings import LoraModelConfig
 
 
 ADAPTER_CONFIG = "adapter_config.json"
+LOADING = {setting.name for setting in fields(LoraModelConfig)} - {"model_name_or_path"}
+"""Settings that say how a model is loaded."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class LocalModel:
     def evaluations(self) -> Path | None:
         """Where evaluations of a run are kept; None if it is no run."""
         return self.run / EVALUATION if self.run else None
+
+    def loaded_as(self, settings: Mapping[str, Any]) -> "LocalModel":
+        """The model with the settings of its own run; where it is of none, with those of `settings` that load it."""
+        return self if self.settings else replace(self, settings={k: v for k, v in settings.items() if k in LOADING})
 
     @property
     def prompt_format(self) -> PromptFormat:
@@ -95,10 +102,7 @@ def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, Pr
         ModelError: There is no such model, or the adapter does not fit it.
     """
     settings = found.settings
-    of_model = {setting.name for setting in fields(LoraModelConfig)}
-    quantization = get_quantization_config(
-        LoraModelConfig(**{name: value for name, value in settings.items() if name in of_model})
-    )
+    quantization = quantization_of(LoraModelConfig(**{k: v for k, v in settings.items() if k in LOADING}))
     model, tokenizer = load_model(
         found.base,
         dtype=settings.get("dtype") or "auto",

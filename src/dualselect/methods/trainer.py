@@ -26,6 +26,7 @@ from dualselect.data_sources import SourceRows
 from dualselect.errors import ConfigError, GradientError
 from dualselect.gradients import GradientLayout
 from dualselect.methods.method import Method, Run, Update
+from dualselect.precision import with_float32_adapter
 from dualselect.references import start_model_of
 from dualselect.settings import RunSettings
 
@@ -70,7 +71,7 @@ class MethodTrainer(SFTTrainer):
             args = copy.copy(args)
             args.num_train_epochs, args.shuffle_dataset = 1, False
         super().__init__(model, args, train_dataset=rows, **sft)
-        self._layout = GradientLayout.of(self.model)
+        self._layout = GradientLayout.of(with_float32_adapter(self.model))
         self.update: Update = method.update(
             Run(
                 model=self.model,
