@@ -45,12 +45,12 @@ def score_responses(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
     targets = inputs["labels"][:, 1:]
     supervised = targets != IGNORED_LABEL
     others = {name: value for name, value in inputs.items() if name != "labels"}
-    with _only_positions(model, supervised):
+    with only_positions(model, supervised):
         return model(**others, shift_labels=targets[supervised][None], fused_lm_head=True)
 
 
 @contextmanager
-def _only_positions(model: nn.Module, wanted: Tensor) -> Iterator[None]:
+def only_positions(model: nn.Module, wanted: Tensor) -> Iterator[None]:
     """The backbone hands on the hidden states of these positions only, (B, T-1) to (1, S)."""
     causal_model: Any = model.get_base_model() if isinstance(model, PeftModel) else model
 
@@ -93,7 +93,7 @@ def response_kl(
     """
     supervised = inputs["labels"][:, 1:] != IGNORED_LABEL
     without_labels = {name: value for name, value in inputs.items() if name != "labels"}
-    with torch.no_grad(), _only_positions(model, supervised):
+    with torch.no_grad(), only_positions(model, supervised):
         now = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
         with start_model():
             start = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)

@@ -37,7 +37,8 @@ class TrainArguments:
     resume: bool = field(
         default=False,
         metadata={
-            "help": "Continue an interrupted run from the newest complete checkpoint of output_dir, bit for bit."
+            "help": "Continue an interrupted run from the newest complete checkpoint of output_dir, bit for bit; on a "
+            "GPU with full_determinism, since its kernels may add in another order."
         },
     )
     overwrite: bool = field(default=False, metadata={"help": "Delete the run that output_dir holds, and start anew."})

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dualselect.losses import IGNORED_LABEL
+from dualselect.losses import IGNORED_LABEL, only_positions
 from dualselect.methods.memory import Memory, without_conflict
 from dualselect.methods.method import Method, Need, Run, Update, check_count, check_range, mean_of_examples
 
@@ -66,6 +66,6 @@ class _SafeGradUpdate(Update):
     def _log_probabilities(model: nn.Module, inputs: Mapping[str, Any], supervised: Tensor) -> Tensor:
         """Of the whole vocabulary, at the supervised positions only, shape (positions, V)."""
         without_labels = {name: value for name, value in inputs.items() if name != "labels"}
-        logits = model(**without_labels, use_cache=False).logits[:, :-1]
-        log_probabilities: Tensor = logits[supervised].float().log_softmax(-1)
+        with only_positions(model, supervised):
+            log_probabilities: Tensor = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
         return log_probabilities
