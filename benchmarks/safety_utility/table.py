@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.comparison.results import COMPARISON_FILE
-from dualselect.comparison.text import MEANS, RATIOS, TITLES, WIN_RATES, markdown, notes, table_cells, title_of
+from dualselect.comparison.text import (
+    MEANS,
+    RATIOS,
+    TITLES,
+    WIN_RATES,
+    has_fewer_seeds,
+    markdown,
+    notes,
+    table_cells,
+    title_of,
+)
 
 
 def difference_cells(content: dict[str, Any]) -> list[list[str]]:
@@ -40,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("comparison", type=Path)
     content = json.loads((parser.parse_args().comparison / COMPARISON_FILE).read_text(encoding="utf-8"))
-    several = [one for one in content["methods"] if not 0 < len(one["seeds"]) < len(content["seeds"])]
+    several = [one for one in content["methods"] if not has_fewer_seeds(one, content)]
     fewer = [one for one in content["methods"] if one not in several]
     print(f"Seeds {', '.join(map(str, content['seeds']))}; values with 95% intervals over seeds and prompts; time and "
           f"memory relative to {content['baseline']}.\n")  # fmt: skip

@@ -20,6 +20,12 @@ def quantization_of(settings: ModelConfig) -> Any:
     return get_quantization_config(settings)
 
 
+def autocast_forward(model: nn.Module) -> None:
+    """Compute the model's forward in bfloat16, and nothing around it, as accelerate does in training."""
+    device = next(model.parameters()).device.type
+    model.forward = torch.autocast(device, torch.bfloat16)(model.forward)
+
+
 def with_float32_adapter(model: nn.Module) -> nn.Module:
     """The model, with TRL's rounding of a quantized model's adapter undone, which a resumed run would not have."""
     for parameter in model.parameters():

@@ -2,7 +2,9 @@
 
 import pytest
 
-from dualselect.comparison.run_plan import PLAN_FILE, RunPlan
+from dualselect.comparison import read_comparison
+from dualselect.comparison.materials import Materials, read_rows
+from dualselect.comparison.run_plan import PLAN_FILE, TEST, VALIDATION, Plans, RunPlan
 from dualselect.errors import ConfigError, DataError
 from dualselect.files import write_json
 
@@ -44,3 +46,12 @@ def test_a_trained_run_is_refused_by_what_differs(plan, begun):
 def test_accepting_an_overlap_makes_no_other_run(plan, begun):
     (begun.path / "adapter").mkdir()
     plan(learning_rate=1.0, allow_prompt_overlap=True).check_same()
+
+
+def test_the_start_model_is_loaded_as_the_runs_load_theirs(comparison_file):
+    for given, dtype in ({}, "float32"), ({"dtype": "bfloat16", "attn_implementation": "eager"}, "bfloat16"):
+        config = read_comparison(comparison_file(**given))
+        rows = read_rows(config)
+        plans = Plans(config, Materials.of(config, rows, {TEST: "", VALIDATION: ""}))
+        assert plans.start().evaluation["model_settings"] == {"dtype": dtype} | given
+        assert "model_settings" not in plans.entry(config.entries[0], 0).evaluation

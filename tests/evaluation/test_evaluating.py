@@ -214,18 +214,6 @@ def test_the_start_model_may_be_another_folder(run_folder, model_folder, tmp_pat
     assert kl[0].count == 4
 
 
-def test_a_model_is_loaded_as_it_is_told(model_folder, tmp_path):
-    """Precision moves what is measured: the probabilities of the answers, at the least."""
-    options = {"suites": ["builtin:4"], "generation": SHORT, "progress": False}
-    found = {}
-    for dtype in ("float32", "bfloat16", None):
-        settings = {"dtype": dtype} if dtype else None
-        path = evaluate(model_folder, output=tmp_path / f"{dtype}.json", model_settings=settings, **options)
-        found[dtype] = [row.value for row in read_evaluation(path).summary if row.metric == "answer_probability"]
-    assert found["float32"] == found[None]
-    assert found["float32"] != found["bfloat16"]
-
-
 def test_only_tasks_need_no_judge(run_folder, tmp_path):
     suite = Suite.of("sums", "task", [Prompt("a", [{"role": "user", "content": "2 + 2?"}], answer="4")])
     found = read_evaluation(

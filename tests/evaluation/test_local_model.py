@@ -1,5 +1,6 @@
 """How a model is loaded that is to be measured."""
 
+from dualselect.evaluation import GenerationSettings, evaluate, read_evaluation
 from dualselect.evaluation.local_model import LocalModel
 
 
@@ -10,3 +11,15 @@ def test_a_model_of_no_run_is_loaded_as_the_runs_it_stands_beside():
     assert start.base == "start"
     run = LocalModel("run", "base", settings={"dtype": "float32"})
     assert run.loaded_as(settings) == run
+
+
+def test_a_model_is_loaded_as_it_is_told(model_folder, tmp_path):
+    """Precision moves what is measured: the probabilities of the answers, at the least."""
+    options = {"suites": ["builtin:4"], "generation": GenerationSettings(max_new_tokens=6), "progress": False}
+    found = {}
+    for dtype in ("float32", "bfloat16", None):
+        settings = {"dtype": dtype} if dtype else None
+        path = evaluate(model_folder, output=tmp_path / f"{dtype}.json", model_settings=settings, **options)
+        found[dtype] = [row.value for row in read_evaluation(path).summary if row.metric == "answer_probability"]
+    assert found["float32"] == found[None]
+    assert found["float32"] != found["bfloat16"]

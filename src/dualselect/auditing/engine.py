@@ -22,6 +22,7 @@ from dualselect.config import DualSelectConfig
 from dualselect.errors import GradientError, ModelError
 from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
 from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy, score_responses
+from dualselect.precision import autocast_forward
 from dualselect.progress import in_batches
 from dualselect.references import without_dropout
 
@@ -226,10 +227,9 @@ def adapted(
         base = own.get_base_model()
         after.callback(_restore_forward, base, vars(base).get("forward"))
         add_fused_lm_head(base)
-        if config.bf16:  # around every forward and nothing else, as in training
+        if config.bf16:
             after.callback(_restore_forward, own, vars(own).get("forward"))
-            device = next(own.parameters()).device.type
-            own.forward = torch.autocast(device, torch.bfloat16)(own.forward)
+            autocast_forward(own)
         after.enter_context(without_dropout(own))
         engine = Engine(own, GradientLayout.of(own), padding, config)
         after.callback(functools.partial(engine.set_parameters, engine.parameters()))

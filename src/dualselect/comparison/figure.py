@@ -4,7 +4,7 @@ import io
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from dualselect.comparison.text import WIN_RATES, title_of
+from dualselect.comparison.text import WIN_RATES, has_fewer_seeds, title_of
 
 
 # Okabe-Ito: told apart by color-blind readers too
@@ -51,7 +51,7 @@ def axes_of(content: Mapping[str, Any]) -> tuple[Column, Column] | None:
 
 def on_fewer_seeds(content: Mapping[str, Any]) -> set[str]:
     """Methods that the figures leave out: those on fewer seeds than others, as long as two or more are left."""
-    fewer = {one["name"] for one in content["methods"] if 0 < len(one["seeds"]) < len(content["seeds"])}
+    fewer = {one["name"] for one in content["methods"] if has_fewer_seeds(one, content)}
     trained = {one["name"] for one in content["methods"] if one["seeds"]}
     return fewer if len(trained - fewer) > 1 else set()
 

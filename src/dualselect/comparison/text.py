@@ -132,10 +132,14 @@ def _heading(column: tuple[str, str, str], columns: Sequence[tuple[str, str, str
     return title + (f" ({', '.join(said)})" if said else "")
 
 
+def has_fewer_seeds(method: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    """Whether a method was trained on some of a comparison's seeds only; the start model was trained on none."""
+    return 0 < len(method["seeds"]) < len(content["seeds"])
+
+
 def _named(method: Mapping[str, Any], content: Mapping[str, Any]) -> str:
-    fewer = 0 < len(method["seeds"]) < len(content["seeds"])
     count = len(method["seeds"])
-    return method["name"] + (f" ({count} seed{'s' if count > 1 else ''})" if fewer else "")
+    return method["name"] + (f" ({count} seed{'s' if count > 1 else ''})" if has_fewer_seeds(method, content) else "")
 
 
 def _cell(row: Row | None) -> str:

@@ -23,6 +23,7 @@ from trl.trainer.utils import add_fused_lm_head
 from dualselect.config import DualSelectConfig
 from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
 from dualselect.losses import response_cross_entropy, response_kl
+from dualselect.precision import autocast_forward
 from dualselect.references import start_model_of
 from dualselect.settings import RunSettings
 from dualselect.training import load_run_model
@@ -79,8 +80,8 @@ class Subject:
         add_fused_lm_head(model)
         set_seed(settings.training.seed)  # the adapter is drawn
         own = get_peft_model(model, get_peft_config(settings.model))
-        if settings.training.bf16:  # around every forward and nothing else, as in training
-            own.forward = torch.autocast(model.device.type, torch.bfloat16)(own.forward)
+        if settings.training.bf16:
+            autocast_forward(own)
         return cls(own, tokenizer, settings.training)
 
     def batch(self, rows: Dataset, positions: Sequence[int]) -> Mapping[str, Any]:
