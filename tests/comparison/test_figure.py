@@ -97,6 +97,15 @@ def test_methods_on_fewer_seeds_are_counted_and_not_drawn(content):
     assert ">lisa</text>" in pareto_figure(content)
 
 
+def test_what_only_methods_on_fewer_seeds_have_is_no_axis(tmp_path):
+    content = read_json(made_comparison(tmp_path, ("sft", "oracle", "lisa", "dualselect")) / "comparison.json")
+    for method in content["methods"][3:]:
+        method["seeds"] = [0]
+    content["rows"] = [row for row in content["rows"] if row["method"] in ("lisa", "dualselect")]
+    assert axes_of(content) is None
+    assert pareto_figure(content) is None
+
+
 def test_without_two_methods_there_is_no_figure(content):
     content["rows"] = [row for row in content["rows"] if row["method"] == "sft"]
     assert pareto_figure(content) is None

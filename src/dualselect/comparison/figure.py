@@ -25,7 +25,7 @@ Column = tuple[str, str, str]
 
 
 def axes_of(content: Mapping[str, Any]) -> tuple[Column, Column] | None:
-    """Metric, suite and judge of utility and of safety: the first of each that two methods or more have both of.
+    """Metric, suite and judge of utility and of safety: the first of each that two drawn methods or more have both of.
 
     What has no direction is neither, harmful suites come before chats as safety, and a win rate of harmful prompts, of
     several suites or of one that safety is made of is no utility. Exact matches that are few for all give way to the
@@ -75,8 +75,7 @@ def pareto_figure(content: Mapping[str, Any]) -> str | None:
     axes_names = axes_of(content)
     if axes_names is None:
         return None
-    left_out = on_fewer_seeds(content)
-    points = {name: point for name, point in _points(content, *axes_names).items() if name not in left_out}
+    points, left_out = _points(content, *axes_names), on_fewer_seeds(content)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dualselect"}):
         figure = Figure(figsize=(8.6, max(4.2, 0.18 * len(points) + 0.8)), layout="constrained")
         axes = figure.subplots()
@@ -142,7 +141,10 @@ def _beaten(point: tuple[float, float], points: Mapping[str, Point]) -> bool:
 def _points(content: Mapping[str, Any], utility: Column, safety: Column) -> dict[str, Point]:
     rows = {(row["method"], row["metric"], row["suite"], row["judge"]): row for row in content["rows"]}
     points = {}
+    left_out = on_fewer_seeds(content)
     for method in content["methods"]:
+        if method["name"] in left_out:
+            continue
         pair = [rows.get((method["name"], *column)) for column in (utility, safety)]
         if pair[0] and pair[1] and pair[0]["value"] is not None and pair[1]["value"] is not None:
             points[method["name"]] = (_percent(pair[0]), _percent(pair[1]))
