@@ -1,6 +1,6 @@
 """How a model is loaded that is to be measured."""
 
-from dualselect.evaluation import GenerationSettings, evaluate, read_evaluation
+from dualselect.evaluation import GenerationSettings, evaluate, evaluating, read_evaluation
 from dualselect.evaluation.local_model import LocalModel
 
 
@@ -23,3 +23,11 @@ def test_a_model_is_loaded_as_it_is_told(model_folder, tmp_path):
         found[dtype] = [row.value for row in read_evaluation(path).summary if row.metric == "answer_probability"]
     assert found["float32"] == found[None]
     assert found["float32"] != found["bfloat16"]
+
+
+def test_the_start_model_of_a_run_is_loaded_as_the_run(run_folder, model_folder, tmp_path, monkeypatch):
+    loaded, load = [], evaluating.load_local_model
+    monkeypatch.setattr(evaluating, "load_local_model", lambda found: loaded.append(found) or load(found))
+    options = {"generation": GenerationSettings(max_new_tokens=2), "progress": False}
+    evaluate(run_folder, ["builtin:2"], output=tmp_path / "e.json", start_model=str(model_folder), **options)
+    assert [one.settings["dtype"] for one in loaded] == ["float32", "float32"]
