@@ -108,6 +108,7 @@ def one_audit(
     options: argparse.Namespace,
     seed: int,
     variant: str,
+    all_scores: bool = True,
 ) -> None:
     """Audit; one that was finished is taken as it is if it is the same, and another one is refused."""
     import torch
@@ -148,7 +149,7 @@ def one_audit(
             task_type="CAUSAL_LM",
         ),
         output_dir=folder,
-        all_scores=True,
+        all_scores=all_scores,
     )
 
 
@@ -290,7 +291,7 @@ def main() -> None:
         for share in SHARES:
             for seed in options.seeds:
                 folder = options.output_dir / "shares" / f"{share:g}" / f"seed-{seed}"
-                one_audit(folder, *share_data(options, seed, share), options, seed, "contrast")
+                one_audit(folder, *share_data(options, seed, share), options, seed, "contrast", all_scores=False)
                 results.setdefault(f"{share:g}", {})[str(seed)] = budget_of(folder)
                 all_folders.append(folder)
         scored = scored_rows(all_folders)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 
 import pytest
+from audits_for_tests import made_audit
 from models_for_tests import tiny_model
 from runs_for_tests import made_comparison, made_evaluation, made_run
 from tokenizers_for_tests import chatml_tokenizer
@@ -31,7 +32,15 @@ def test_several_runs_need_a_place_for_the_page(tmp_path, capsys):
 
 def test_what_cannot_be_shown_is_said(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
-    assert "neither a run nor a comparison" in capsys.readouterr().err
+    assert "neither a run nor a comparison nor an audit" in capsys.readouterr().err
+
+
+def test_an_audit_gets_a_page_of_its_own(tmp_path, capsys):
+    folder = made_audit(tmp_path / "audit")
+    assert main(["report", str(folder)]) == 0
+    assert "<h1>Audit: audit</h1>" in (folder / "report.html").read_text(encoding="utf-8")
+    assert main(["report", str(folder), str(made_run(tmp_path / "run")), "--output", str(tmp_path / "both.html")]) == 2
+    assert "an audit has a page of its own: name it alone" in capsys.readouterr().err
 
 
 def test_missing_packages_name_the_extra(tmp_path, capsys, monkeypatch):

@@ -1,109 +1,15 @@
 """The page of an audit in a real browser."""
 
 import json
-import random
 
 import pytest
+from audits_for_tests import made_audit
 from runs_for_tests import NASTY
 
-from dualselect.auditing.counting import Counts
-from dualselect.auditing.summary import AuditSummary
 from dualselect.errors import DataError
-from dualselect.files import write_json, write_text
+from dualselect.files import write_text
 from dualselect.report import audit_page
 from dualselect.report.audit_page import write_audit_page
-
-
-CATEGORIES = ("fraud", "privacy", "weapons")
-BUDGETS = ("0.99", "0.9", "0.5")
-
-
-def made_audit(folder, *, rows=30, nasty="", unscored=1, data=True):
-    """An audit as it lies in its folder: a quarter of the rows risky, and those in conflict."""
-    chance, counts = random.Random(0), Counts(CATEGORIES, labelled=True)
-    lines, given = [], []
-    for number in range(rows):
-        kind = ("risky", "task", "chat", "lookalike")[number % 4]
-        conflict = kind == "risky"
-        name = f"row-{number}{nasty if number == 4 else ''}"
-        cosine = chance.gauss(-0.3 if conflict else 0.1, 0.05)
-        line = {"id": name, "row": number, "kind": kind, "category": "fraud" if conflict else "", "unscored": ""}
-        line |= {"risky": conflict, "rank": number + 1, "score": 2 - cosine, "loss": 2.0, "cosine": cosine}
-        line |= {
-            "tokens": 5, "conflict": conflict,
-            "conflict_categories": [{"category": it, "cosine": -0.3} for it in CATEGORIES[: 2 * conflict]],
-            "conflict_references": [{"id": f"ref-{n}", "cosine": -0.2} for n in range(3)],
-            "kept": dict.fromkeys(BUDGETS, not conflict),
-            "categories": dict.fromkeys(CATEGORIES, cosine),
-            "scores": {"published": 2 - cosine, "loss": 2.0}, "control_loss": 2.0 + conflict,
-        }  # fmt: skip
-        if number >= rows - unscored:
-            line = {key: line[key] for key in ("id", "row", "kind", "category", "risky")} | {
-                "unscored": "empty response"
-            }
-        counts.add(line, kind)
-        lines.append(line)
-        given.append({"id": name, "kind": kind, "prompt": f"Question {number}? {nasty}", "completion": "Answer."})
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "audit.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    write_text(folder / "references.jsonl", "".join(json.dumps(it) + "\n" for it in references(nasty)))
-    if data:
-        write_text(folder / "data.jsonl", "".join(json.dumps(row) + "\n" for row in given))
-    write_json(folder / "summary.json", summary(folder, counts, rows).as_values())
-    return folder
-
-
-def references(nasty):
-    return [
-        {
-            "id": f"ref-{n}", "category": CATEGORIES[n % 3], "rank": n + 1, "selected": n < 5, "score": 1.0 - n / 10,
-            "loss": 2.0, "preservation_loss": 0.1, "cosine": -0.2,
-            "prompt": [{"role": "user", "content": f"Harmful question {n}? {nasty}"}],
-            "completion": [{"role": "assistant", "content": "I cannot."}],
-        }
-        for n in range(12)
-    ]  # fmt: skip
-
-
-def summary(folder, counts, rows):
-    kinds, found = counts.kinds_as_values(), counts.all
-    return AuditSummary(
-        data={
-            "sources": [str(folder / "data.jsonl")],
-            "rows": rows,
-            "sha256": "",
-            "drawn": rows,
-            "sample": False,
-            "scored": found.scored,
-            "unscored": dict(counts.unscored),
-        },
-        model={"name": "tiny", "fingerprint": ""},
-        settings={"audit": {"score": "published"}, "training": {}, "adapter": {}},
-        conflict={"threshold": -0.1, "value": 0.25, "low": 0.2, "high": 0.3, "successes": 1, "count": rows},
-        recommended_budget={
-            "rule": "drop what conflicts",
-            "settings": {"task_token_budget": "auto", "reference_contrast": "rejected"},
-            "kept_share": 0.75,
-            "low": None,
-            "high": None,
-            "dropped_rows": 1,
-            "dropped_tokens": 5,
-            "tokens": 20,
-        },
-        kinds=kinds,
-        categories={},
-        budgets={},
-        references={
-            "pool": 12,
-            "selected": 5,
-            "compared": 4,
-            "without_direction": ["small"],
-            "without_held_out": ["single"],
-            "categories": {},
-        },
-        detection=counts.detection_as_values(),
-        fingerprint="",
-    )
 
 
 def test_rows_are_ranked_searched_filtered_and_explained(opened, tmp_path):
@@ -152,7 +58,7 @@ def test_rows_in_conflict_or_of_no_known_kind_are_covered(tmp_path):
 def test_the_numbers_stand_above_the_tables(tmp_path):
     folder = made_audit(tmp_path / "audit")
     text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
-    advice = "--task_token_budget auto --reference_contrast rejected"
+    advice = "<span>--task_token_budget auto</span> <span>--reference_contrast rejected</span>"
     for part in (
         advice,
         "75.0% of the task tokens",
@@ -216,6 +122,16 @@ def test_without_the_data_there_are_ids_and_a_reason(tmp_path):
     changed = made_audit(tmp_path / "changed")
     write_text(changed / "data.jsonl", '{"id": "other", "prompt": "a", "completion": "b"}\n')
     assert "changed since the audit" in write_audit_page(changed, changed / "report.html").read_text("utf-8")
+
+
+def test_rows_of_a_data_set_in_memory_have_no_texts(tmp_path):
+    folder = made_audit(tmp_path / "audit", data=False)
+    content = json.loads((folder / "summary.json").read_text("utf-8"))
+    content["data"]["sources"] = []
+    write_text(folder / "summary.json", json.dumps(content))
+    text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
+    assert "30 rows of a data set in memory" in text
+    assert "a data set in memory, which a page cannot read again" in text
 
 
 def test_a_folder_without_an_audit_is_refused(tmp_path):

@@ -57,9 +57,14 @@ class TaskRows:
 
     @classmethod
     def of(cls, dataset: Dataset, name: str = "task") -> "TaskRows":
-        """The rows of a data set in any known format."""
+        """The rows of a data set in any known format; it is in memory, so that `sources` is empty.
+
+        Args:
+            dataset: The rows.
+            name: What messages about one of its rows call it.
+        """
         rows = cls.__new__(cls)
-        rows.sources = [name]
+        rows.sources = []
         rows._read = [lambda: ((f"{name} row {number}", row) for number, row in enumerate(dataset))]
         return rows
 

@@ -117,7 +117,7 @@ def survey_rows(
 
 
 def _check(found: Survey, rows: TaskRows, settings: AuditSettings, matched: set[str]) -> None:
-    named = ", ".join(rows.sources)
+    named = ", ".join(rows.sources) or "the task data"
     if not found.rows:
         raise DataError(f"{named}: holds no rows: write at least one into it")
     if not found.warmup:

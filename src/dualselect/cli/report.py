@@ -1,4 +1,4 @@
-"""`dualselect report`: runs and comparisons as one page."""
+"""`dualselect report`: runs and comparisons as one page, or the page of an audit."""
 
 import argparse
 import importlib.util
@@ -17,12 +17,17 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="dualselect report",
         description="Write what happened in runs and comparisons as one HTML page that opens from disk and needs no "
-        "network: safety and utility with intervals, what was selected and why, every row and every response. It "
-        "holds texts of your data and of the evaluations: mind with whom you share it.",
+        "network: safety and utility with intervals, what was selected and why, every row and every response. An "
+        "audit has a page of its own. A page holds texts of your data and of the evaluations: mind with whom you "
+        "share it.",
         epilog="example: dualselect report runs/first runs/second --output both.html",
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="folder of a run or a comparison, or JSON of an evaluation"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="folder of a run, a comparison or an audit, or JSON of an evaluation",
     )
     parser.add_argument("--output", type=Path, help=f"the page (PATH/{REPORT}; must be said for several paths)")
     options = parser.parse_args(arguments)
@@ -34,9 +39,15 @@ def run(arguments: list[str]) -> int:
     if output.is_dir():
         raise ConfigError(f"--output {output} is a folder: name a file, such as {output / REPORT}")
 
+    from dualselect.report.audit_page import is_audit, write_audit_page
     from dualselect.report.page import write_report
 
-    page = write_report(options.paths, output).resolve()
+    if audits := [str(path) for path in options.paths if is_audit(path)]:
+        if len(options.paths) > 1:
+            raise ConfigError(f"{', '.join(audits)}: an audit has a page of its own: name it alone")
+        page = write_audit_page(first, output).resolve()
+    else:
+        page = write_report(options.paths, output).resolve()
     print(f"the page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     return 0
 

@@ -23,6 +23,11 @@ SHOWN_ROWS = 10_000
 CONFLICTS_SHOWN = 3
 
 
+def is_audit(folder: Path) -> bool:
+    """Whether a folder holds the rows of an audit."""
+    return (folder / ROWS).is_file()
+
+
 def write_audit_page(folder: Path, output: Path) -> Path:
     """Write the page of a finished audit.
 
@@ -70,6 +75,8 @@ def _highest(lines: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
 def _texts(summary: AuditSummary, wanted: dict[int, str]) -> tuple[dict[int, list[str]], str]:
     """Prompt and response of rows by number, read again from the data; and why there are none."""
     try:
+        if not summary.data["sources"]:
+            raise DualSelectError("the rows were a data set in memory, which a page cannot read again")
         if hubs := [source for source in summary.data["sources"] if Source.of(source).is_hub_name]:
             raise DualSelectError(f"{', '.join(hubs)} is on a hub, which a page does not ask")
         found = {}
@@ -172,7 +179,7 @@ def _categories(kinds: dict[str, Any]) -> Any:
     if not names:
         return None
     shares = [[found["categories"][name] for found in kinds.values()] for name in names]
-    return figures.heat_map(names, list(kinds), shares, label="share of rows in conflict")
+    return figures.heat_map(names, list(kinds), shares, label="rows in conflict, %")
 
 
 def _kept(kinds: dict[str, Any]) -> Any:

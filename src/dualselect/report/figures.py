@@ -24,6 +24,8 @@ DASHES = {"-": "━", "--": "╍", ":": "┈"}
 GRAY = "#808080"
 MOST_POINTS = 150
 """Of a curve; longer ones are shown as means of neighbors."""
+MOST_BINS = 24
+"""Of a counted histogram; neighbors are joined where there are more."""
 
 
 def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup:
@@ -74,7 +76,7 @@ def lines(
         end = max((points[-1][0] for points in series.values() if points), default=steps[-1][0])
         xs, ys = [x for x, _ in steps] + [max(end, steps[-1][0])], [y for _, y in steps] + [steps[-1][1]]
         axes.step(xs, ys, where="post", color=GRAY, linestyle="--", linewidth=1.2)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, steps=[1, 2, 5, 10]))
     axes.set_xlabel(_label(across, 60))
     axes.set_ylabel(_label(up, 40))
     glyphs = [DASHES[dashes[place // len(COLORS) % len(dashes)]] for place in range(len(series))]
@@ -111,7 +113,7 @@ def counted_histogram(
     occupied = sorted({low for some in counts.values() for low in some})
     first, last = (occupied[0], occupied[-1] + width) if occupied else (-1.0, 1.0)
     bins = max(1, round((last - first) / width))
-    joined = max(1, bins // 30)
+    joined = -(-bins // MOST_BINS)
     edges = [first + place * width * joined for place in range(-(-bins // joined) + 1)]
     names = sorted(counts)
     for place, name in enumerate(names):
@@ -129,7 +131,7 @@ def counted_histogram(
 
 
 def heat_map(down: Sequence[str], across: Sequence[str], values: Sequence[Sequence[float]], *, label: str) -> Markup:
-    """Shares as a map, each written into its field.
+    """Shares as a map in percent, each written into its field.
 
     Args:
         down: Names of the rows.
@@ -139,12 +141,13 @@ def heat_map(down: Sequence[str], across: Sequence[str], values: Sequence[Sequen
     """
     figure = _blank(2.6 + 0.75 * len(across), 1.3 + 0.28 * len(down))
     axes = figure.subplots()
-    image = axes.imshow(values, aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="none")
-    for row, shares in enumerate(values):
+    percents = [[100 * share for share in shares] for shares in values]
+    image = axes.imshow(percents, aspect="auto", cmap="cividis", vmin=0, vmax=100, interpolation="none")
+    for row, shares in enumerate(percents):
         for column, share in enumerate(shares):
             # the map is dark below its middle, whatever the color scheme of the page
-            color = "#ffffff" if share < 0.5 else "#000001"
-            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color, fontsize=8)
+            color = "#ffffff" if share < 50 else "#000001"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=color, fontsize=8)
     axes.set_yticks(range(len(down)), [_label(name) for name in down])
     axes.set_xticks(range(len(across)), [_label(name, 18) for name in across], rotation=30, ha="right")
     figure.colorbar(image, ax=axes, label=_label(label, 40))

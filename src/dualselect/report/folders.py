@@ -84,8 +84,9 @@ def kind_of(path: Path) -> Kind:
     inside = sorted(part.parent for part in path.glob(f"*/{ADAPTER}"))
     advice = f"; there are runs in it: {', '.join(map(str, inside[:4]))}" if inside else ""
     raise DataError(
-        f"{path} is neither a run nor a comparison: it holds none of {', '.join(parts)}, {EVALUATION}/*.json, "
-        f"{COMPARISON}{advice}. Give the output_dir of dualselect train, evaluate or compare."
+        f"{path} is neither a run nor a comparison nor an audit: it holds none of {', '.join(parts)}, "
+        f"{EVALUATION}/*.json, {COMPARISON}{advice}. Give the output_dir of dualselect train, evaluate, compare or "
+        "audit."
     )
 
 
