@@ -124,6 +124,16 @@ def test_without_the_data_there_are_ids_and_a_reason(tmp_path):
     assert "changed since the audit" in write_audit_page(changed, changed / "report.html").read_text("utf-8")
 
 
+def test_a_pool_without_categories_has_no_map_of_them(tmp_path):
+    folder = made_audit(tmp_path / "audit")
+    content = json.loads((folder / "summary.json").read_text("utf-8"))
+    for kind in content["kinds"].values():
+        kind["categories"] = {"(no category)": 0.5}
+    write_text(folder / "summary.json", json.dumps(content))
+    text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
+    assert text.count("<figure>") == 2
+
+
 def test_rows_of_a_data_set_in_memory_have_no_texts(tmp_path):
     folder = made_audit(tmp_path / "audit", data=False)
     content = json.loads((folder / "summary.json").read_text("utf-8"))

@@ -6,6 +6,7 @@ from typing import Any
 
 from dualselect.auditing.counting import BIN_WIDTH
 from dualselect.auditing.finishing import REFERENCES, ROWS, read_lines
+from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.summary import SUMMARY, AuditSummary
 from dualselect.auditing.text import CONTROL_NAME, budgets_text, recommended_text
@@ -176,8 +177,8 @@ def _cosines(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
 
 def _categories(kinds: dict[str, Any]) -> Any:
     names = sorted({name for found in kinds.values() for name in found["categories"]})
-    if not names:
-        return None
+    if names in ([], [NO_CATEGORY]):
+        return None  # the table by kind says as much
     shares = [[found["categories"][name] for found in kinds.values()] for name in names]
     return figures.heat_map(names, list(kinds), shares, label="rows in conflict, %")
 
