@@ -243,6 +243,7 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
     rows = [json.loads(line) | {"category": ""} for line in (files / "pool.jsonl").read_text().splitlines()]
     for number, row in enumerate(rows):
         row["prompt"] = f"{'how to steal' if number % 2 else 'where is my gun'} {number}"
+    rows.append({"prompt": "where is my gun then", "completion": "", "category": ""})
     (tmp_path / "plain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     content = read_result(
         diagnose(

@@ -78,7 +78,7 @@ def diagnose(settings: DiagnosticSettings) -> Path:
         write_json(folder / SETTINGS_FILE, facts)
         with Store.opened(folder / STORE_FILE) as store:
             measured = _measure(settings, subject, rows, batches, store)
-        content = content_of(settings, rows, measured, topics=given.topics)
+        content = content_of(settings, rows, measured)
         write_json(path, content | {"reading": reading(content)})
         for name in TENSOR_FILES:
             (folder / name).unlink(missing_ok=True)

@@ -107,7 +107,7 @@ def _probes(content: Mapping[str, Any]) -> list[str]:
     uncorrected = next(row for row in content["probes"] if not row["strategy"])
     lines = [
         f"(c) The correction with references of dualselect {_verb(ours)} the held-out probes' KL(start || now): "
-        f"reduced by {_interval(ours)} (median batch; 90th percentile {ours['p90']:.1%}). On average it is "
+        f"reduction {_interval(ours)} (median batch; 90th percentile {ours['p90']:.1%}). On average it is "
         f"{content['kl_before_updates']:.3g} before the updates, {uncorrected['kl']:.3g} after uncorrected ones and "
         f"{ours['kl']:.3g} after these."
     ]

@@ -58,16 +58,13 @@ class Measured:
     probes: dict[Variant, list[dict[str, Any]]]
 
 
-def content_of(
-    settings: DiagnosticSettings, rows: DiagnosticRows, measured: Measured, *, topics: int
-) -> dict[str, Any]:
+def content_of(settings: DiagnosticSettings, rows: DiagnosticRows, measured: Measured) -> dict[str, Any]:
     """Everything as plain values: the content of diagnostic.json.
 
     Args:
         settings: What was measured.
         rows: On which rows.
         measured: What was found.
-        topics: References whose category was read off the prompts.
     """
     groups = [batch.group for batch in measured.batches]
     pool_ids = rows.pool.ids_of(rows.pool.tokens["row_index"])
@@ -81,7 +78,7 @@ def content_of(
             "references": len(pool_ids),
             "selected": count,
             "categories": dict(sorted(Counter(rows.categories).items())),
-            "categories_from_words": topics,
+            "categories_from_words": rows.from_words,
             "sketch": _sketch(settings, measured.numbers),
         },
         "probes_count": len(measured.start_kl),

@@ -44,7 +44,7 @@ class GivenRows:
         groups: Group of each task row.
         pool: References, each with a category.
         probes: Held-out safe responses.
-        topics: References whose category was read off the words of their prompt.
+        from_words: Positions of the references whose category was read off the words of their prompt.
         sources: Where each role came from.
     """
 
@@ -52,7 +52,7 @@ class GivenRows:
     groups: list[str]
     pool: Dataset
     probes: Dataset
-    topics: int
+    from_words: frozenset[int]
     sources: dict[str, list[SourceRows]]
 
 
@@ -66,6 +66,7 @@ class DiagnosticRows:
         pool: References.
         contrast: What is subtracted from their gradients for scoring; None for nothing.
         categories: Category of each tokenized reference.
+        from_words: How many of these were read off the words of a prompt.
         probes: Held-out safe responses.
     """
 
@@ -74,6 +75,7 @@ class DiagnosticRows:
     pool: PreparedRows
     contrast: Dataset | None
     categories: list[str]
+    from_words: int
     probes: PreparedRows
 
 
@@ -90,7 +92,7 @@ def read_rows(settings: DiagnosticSettings) -> GivenRows:
     groups = _groups(task, options.group_by, settings.rows_per_batch)
     rows = concatenate_datasets([found.dataset for _, found in task])
     pool = _read(data.reference_data, "reference_data")
-    references, topics = _with_categories(concatenate_datasets([found.dataset for _, found in pool]))
+    references, from_words = _with_categories(concatenate_datasets([found.dataset for _, found in pool]))
     probe = _read(options.probe_data, "probe_data")
     probes = concatenate_datasets([found.dataset for _, found in probe])
     check_overlap(rows, references, allow=settings.run.training.allow_prompt_overlap)
@@ -103,7 +105,7 @@ def read_rows(settings: DiagnosticSettings) -> GivenRows:
     sources = {
         role: [one for _, one in found] for role, found in (("task", task), ("reference", pool), ("probe", probe))
     }
-    return GivenRows(rows, groups, references, probes, topics, sources)
+    return GivenRows(rows, groups, references, probes, from_words, sources)
 
 
 def tokenize_rows(given: GivenRows, tokenizer: PreTrainedTokenizerBase, config: DualSelectConfig) -> DiagnosticRows:
@@ -129,8 +131,9 @@ def tokenize_rows(given: GivenRows, tokenizer: PreTrainedTokenizerBase, config: 
         size,
         f"usable rows (with a response within max_length {config.max_length})",
     )
-    categories = [given.pool["category"][row] for row in pool.tokens["row_index"]]
-    return DiagnosticRows(task, groups, pool, contrast, categories, probes)
+    left = pool.tokens["row_index"]
+    categories, from_words = [given.pool["category"][row] for row in left], len(given.from_words.intersection(left))
+    return DiagnosticRows(task, groups, pool, contrast, categories, from_words, probes)
 
 
 def task_batches(groups: Sequence[str], *, size: int, per_group: int, seed: int) -> list[TaskBatch]:
@@ -191,9 +194,10 @@ def _refuse_small(counts: Mapping[str, int], size: int, what: str) -> None:
         )
 
 
-def _with_categories(pool: Dataset) -> tuple[Dataset, int]:
-    """The pool with a category for each reference, and how many were read off the prompts."""
-    topics = [topic_of(row["prompt"]) for row in pool if not row["category"]]
+def _with_categories(pool: Dataset) -> tuple[Dataset, frozenset[int]]:
+    """The pool with a category for each reference, and the positions of those that were read off the prompts."""
+    without = [position for position, category in enumerate(pool["category"]) if not category]
+    topics = [topic_of(pool[position]["prompt"]) for position in without]
     if topics:
         logger.warning(
             "%d of %d references have no category: %d of them got one by words of their prompts, the rest are `%s`; "
@@ -206,4 +210,4 @@ def _with_categories(pool: Dataset) -> tuple[Dataset, int]:
         raise DataError(
             f"all references are of one category ({categories[0]}): give the rows of the pool a column category"
         )
-    return pool.remove_columns("category").add_column("category", categories), len(topics)
+    return pool.remove_columns("category").add_column("category", categories), frozenset(without)
