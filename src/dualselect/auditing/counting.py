@@ -35,7 +35,7 @@ class Ranking:
 
     @classmethod
     def of(cls, lines: Iterable[Mapping[str, Any]], count: int) -> "Ranking":
-        """Rank the rows of a store, reading their lines once; some 30 bytes for each row while it does.
+        """Rank the rows of a store, reading their lines once; some 40 bytes for each row while it does.
 
         A budget keeps a row when those before it do not reach the budget, so that the row that crosses the line is
         kept, as in `choose_by_tokens`.
