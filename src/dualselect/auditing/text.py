@@ -7,7 +7,7 @@ from dualselect.auditing.measuring import CONTROL
 from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.settings import TRAINED_SCORE
 from dualselect.auditing.summary import AuditSummary
-from dualselect.report.visible import visible
+from dualselect.visible import visible
 
 
 CONTROL_NAME = "control: loss after fine-tuning on the pool"

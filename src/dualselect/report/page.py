@@ -25,7 +25,7 @@ from dualselect.report.headline import Measure, Numbers, by_category, compared, 
 from dualselect.report.history import cosines_by_kind, refresh_changes, task_rows
 from dualselect.report.tables import ROW_LIMIT, Table, reference_table, response_table, task_table
 from dualselect.report.texts import row_texts
-from dualselect.report.visible import visible
+from dualselect.visible import visible
 
 
 # Within a script element these could end it, or start a comment; in JSON they can always be written so.

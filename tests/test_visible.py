@@ -2,7 +2,7 @@
 
 import pytest
 
-from dualselect.report.visible import visible
+from dualselect.visible import visible
 
 
 @pytest.mark.parametrize(
