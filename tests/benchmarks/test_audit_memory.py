@@ -13,5 +13,5 @@ def peak_kib(root, rows):
 
 
 def test_many_rows_take_the_memory_of_few(repository_root):
-    few, many = peak_kib(repository_root, 1_000), peak_kib(repository_root, 4_000)
+    few, many = peak_kib(repository_root, 1_000), peak_kib(repository_root, 10_000)
     assert many < 1.04 * few  # 9,000 rows held as text would be 5%, their numbers as objects 10%
