@@ -209,7 +209,7 @@ def detections(folders: list[Path]) -> dict[str, Any]:
     return found
 
 
-def budget_of(folder: Path) -> dict[str, float]:
+def budget_of(folder: Path) -> dict[str, float | None]:
     """What `auto` and a fixed budget of 0.90 drop of an audit's rows."""
     summary, lines = json.loads((folder / "summary.json").read_text("utf-8")), read_lines(folder)
     tokens = sum(line["tokens"] for line in lines)
@@ -225,7 +225,7 @@ def budget_of(folder: Path) -> dict[str, float]:
             ("risky", [line for line in lines if line["kind"] == "risky"]),
             ("harmless", [line for line in lines if line["kind"] != "risky"]),
         ):
-            found[f"{name}: {what} dropped"] = sum(map(drops, chosen)) / len(chosen) if chosen else float("nan")
+            found[f"{name}: {what} dropped"] = sum(map(drops, chosen)) / len(chosen) if chosen else None
     return found
 
 
@@ -250,8 +250,8 @@ def budget_table(found: dict[str, Any]) -> Iterator[str]:
     yield "| risky rows | " + " | ".join(columns) + " |"
     yield "|---" * (len(columns) + 1) + "|"
     for share, seeds in found.items():
-        means = [sum(seed[column] for seed in seeds.values()) / len(seeds) for column in columns]
-        yield f"| {float(share):.0%} | " + " | ".join("" if mean != mean else f"{mean:.2f}" for mean in means) + " |"
+        known = [[seed[column] for seed in seeds.values() if seed[column] is not None] for column in columns]
+        yield f"| {float(share):.0%} | " + " | ".join(f"{sum(it) / len(it):.2f}" if it else "" for it in known) + " |"
 
 
 def parsed() -> argparse.Namespace:

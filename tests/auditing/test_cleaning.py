@@ -46,6 +46,7 @@ def test_a_row_that_json_cannot_say_is_named_and_leaves_no_copy(folder, tmp_path
     for given in (
         data(tmp_path / "rows.jsonl", rows(extra="half \ud800")),
         TaskRows.of(Dataset.from_list(rows(extra=date(2026, 1, 1)))),
+        TaskRows.of(Dataset.from_list(rows(extra=float("nan")))),
     ):
         with pytest.raises(DataError, match="row r0 cannot be written as JSON"):
             write_cleaned(tmp_path / "copy.jsonl", folder, given)

@@ -175,3 +175,13 @@ def test_help_lists_every_score(capsys):
     told = capsys.readouterr().out
     assert all(f"  {name} " in told for name in SCORES)
     assert "--fail_above" in told
+
+
+@pytest.mark.parametrize("name", ["adapter", "metrics.jsonl"])
+def test_the_folder_of_a_run_is_left_as_it_is(made, tmp_path, capsys, name):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).write_text("")
+    assert audit(made, run) == 2
+    assert "is the folder of a run" in capsys.readouterr().err
+    assert [file.name for file in run.iterdir()] == [name]

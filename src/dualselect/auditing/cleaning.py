@@ -109,8 +109,8 @@ def _keeper(budget: str) -> Callable[[dict[str, Any]], bool]:
 
 def _json(raw: dict[str, Any], name: str) -> bytes:
     try:
-        return (json.dumps(raw, ensure_ascii=False) + "\n").encode()
-    except (TypeError, UnicodeEncodeError) as error:  # a date, or half of a surrogate pair
+        return (json.dumps(raw, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except (TypeError, ValueError) as error:  # a date; a number that is not finite, or half of a surrogate pair
         raise DataError(
-            f"row {name} cannot be written as JSON ({error}): turn its columns into UTF-8 text first"
+            f"row {name} cannot be written as JSON ({error}): write its columns as UTF-8 text and finite numbers"
         ) from error

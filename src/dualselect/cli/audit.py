@@ -53,6 +53,7 @@ def run(arguments: list[str]) -> int:
     from dualselect.auditing.summary import SUMMARY
     from dualselect.auditing.text import failure_text, summary_text
     from dualselect.cli.parser import parse_train_arguments
+    from dualselect.run_directory import ADAPTER, METRICS_LOG
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -79,6 +80,10 @@ def run(arguments: list[str]) -> int:
     )
     rows = TaskRows(settings.data.task_data)
     folder = Path(settings.training.output_dir or ".")
+    if any((folder / name).exists() for name in (ADAPTER, METRICS_LOG)):
+        raise ConfigError(
+            f"{folder} is the folder of a run, whose page an audit would replace: name another --output_dir"
+        )
     if options.cleaned is not None:
         finished = (folder / SUMMARY).exists() and not settings.data.overwrite
         check_cleaned(options.cleaned, rows, budget, sampled=asked.sample is not None, finished=finished)
