@@ -65,6 +65,13 @@ def test_what_was_found():
     assert "a fixed choice 10.0% [0.0%, 20.0%], less (dualselect +20.0% [+10.0%, +30.0%])" in text
     assert "uniform choices over categories 25.0% [10.0%, 40.0%], no difference found" in text
     assert "project 5.0% [-10.0%, 10.0%], task loss +0.010" in text
+
+
+def test_small_divergences_differ_in_their_digits():
+    found = content() | {"kl_before_updates": 0.00042}
+    found["probes"][0]["kl"] = 0.000802
+    text = "\n".join(reading(found))
+    assert "0.00042 before the updates, 0.000802 after uncorrected ones" in text
     assert "word for word" not in text
 
 

@@ -17,6 +17,7 @@ def drawings():
     yield figures.intervals({NASTY: {"a": CELL}, "$b$": {}}, ["a", NASTY], across="rate")
     yield figures.trade_off({NASTY: (CELL, CELL)}, across="utility", up="safety")
     yield figures.timeline([2, 5], [{NASTY: 0.5}, {"b": 1.0}], [None, 0.3])
+    yield figures.counted_histogram({NASTY: {-0.1: 3, 0.1: 1}}, 0.1, across="cosine", line_at=0.0)
 
 
 @pytest.mark.filterwarnings("error")  # of matplotlib, when labels leave no room for the drawing
@@ -35,6 +36,26 @@ def test_text_and_axes_follow_the_color_scheme():
     for drawing in drawings():
         assert "#000000" not in drawing
         assert drawing.count("<text ") == drawing.count('fill: currentColor"')
+
+
+def test_a_map_says_percent_and_names_are_text_in_it():
+    drawing = figures.heat_map([NASTY, "b"], ["c"], [[0.25], [1.0]], label="rows, %")
+    assert "&lt;/script&gt;" in drawing
+    assert "<script" not in drawing
+    assert all(f">{percent}<" in drawing for percent in (25, 50, 100))
+
+
+def test_many_bins_are_joined_and_few_are_not(monkeypatch):
+    edges = []
+    monkeypatch.setattr("matplotlib.axes.Axes.stairs", lambda _, heights, at, **style: edges.append(at))
+    for bins in (24, 100):
+        figures.counted_histogram({"a": {place / 100: 1 for place in range(bins)}}, 0.01, across="x", line_at=None)
+    assert [len(at) - 1 for at in edges] == [24, 20]
+
+
+def test_ticks_of_budgets_are_tens():
+    drawing = figures.lines({"a": [(50, 1.0), (99, 2.0)]}, across="budget", up="kept")
+    assert all(f">{tick}<" in drawing for tick in (50, 60, 70, 80, 90))
 
 
 def test_more_curves_than_colors_differ_in_dashes():
