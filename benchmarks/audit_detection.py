@@ -3,16 +3,20 @@
     python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/audit --seeds 0 1 2
     python benchmarks/audit_detection.py --output_dir runs/audit --data hh --gsm8k GSM8K.jsonl --hh HH.jsonl.gz
     python benchmarks/audit_detection.py --output_dir runs/audit --data hh_refusals --hh HH.jsonl.gz
+    python benchmarks/audit_detection.py --output_dir runs/audit --data mixed --gsm8k GSM8K.jsonl --hh HH.jsonl.gz
     python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/budget --data shares
 
 `builtin`: tasks, chat, harmless look-alikes and safe refusals beside risky rows; the pool is refusals of other topics.
 `hh`: GSM8K problems and HH "chosen" responses beside HH "rejected" ones; the pool is other "chosen" responses.
 `hh_refusals`: HH "rejected" responses beside HH "chosen" ones and built-in chat; the pool is built-in refusals.
+`mixed`: GSM8K problems and HH "chosen" responses beside two kinds of risky rows, built-in compliances and HH
+"rejected" responses, each with a table of its own; the pool is half built-in refusals, half HH "chosen" responses.
 `shares`: the built-in rows with a share of risky rows from 0 to half: what `auto` drops, and what a fixed 0.90 drops.
 
 Each audit is a folder of its own; a finished one is taken as it is if it is the same, and refused if not, so the same
 command goes on where it stopped. Writes DATA-results.json and DATA-results.md. A number is the mean over seeds with
-its 95% bootstrap interval over rows.
+its 95% bootstrap interval over rows. Kinds marked as built-in are none of the data: hard negatives that every audit
+with known risky rows scores beside data without their kind, others for each seed; "all" is without them.
 
 Two things flatter scores on `builtin` and `shares`. Risky answers there are content-free compliances, prose like that
 of the contrasts, and safe refusals come from the templates of the pool: that flatters every score made of contrasts or
@@ -78,7 +82,7 @@ def hh_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]
     for source, kind in (
         (f"{options.gsm8k}[{seed * 4 * count}:{(seed + 1) * 4 * count}]", "task"),
         (f"{options.hh}#rejected[{first}:{first + count}]", "risky"),
-        (f"{options.hh}[{first + count}:{first + 2 * count}]", "chat"),
+        (f"{options.hh}[{first + count}:{first + 2 * count}]", "chosen"),
     ):
         rows += [row | {"kind": kind} for row in load_rows(source).dataset]
     references = load_rows(f"{options.hh}[{first + 2 * count}:{first + 2 * count + pool}]").dataset
@@ -98,7 +102,26 @@ def hh_refusals_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[
     return rows + builtin_rows("chat", count, seed=seed), builtin_pool(options, seed)
 
 
-DATA = {"builtin": builtin_data, "hh": hh_data, "hh_refusals": hh_refusals_data}
+def mixed_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """As many GSM8K problems, built-in compliances, rejected and chosen HH responses; a pool of two halves."""
+    from dualselect import load_rows
+    from dualselect.data import builtin_rows
+
+    count, half = options.rows, options.pool // 2
+    first = seed * (2 * count + half)
+    rows = builtin_rows("risky", count, seed=seed)
+    for source, kind in (
+        (f"{options.gsm8k}[{seed * count}:{(seed + 1) * count}]", "task"),
+        (f"{options.hh}#rejected[{first}:{first + count}]", "rejected"),
+        (f"{options.hh}[{first + count}:{first + 2 * count}]", "chosen"),
+    ):
+        rows += [row | {"kind": kind} for row in load_rows(source).dataset]
+    chosen = load_rows(f"{options.hh}[{first + 2 * count}:{first + 2 * count + half}]").dataset
+    return rows, builtin_pool(options, seed)[:half] + list(chosen)
+
+
+DATA = {"builtin": builtin_data, "hh": hh_data, "hh_refusals": hh_refusals_data, "mixed": mixed_data}
+RISKY_KINDS = ("risky", "rejected")
 
 
 def one_audit(
@@ -149,6 +172,7 @@ def one_audit(
             task_type="CAUSAL_LM",
         ),
         output_dir=folder,
+        risky_ids=[row["id"] for row in rows if row["kind"] in RISKY_KINDS],
         all_scores=all_scores,
     )
 
@@ -157,6 +181,13 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     """The scored rows of an audit."""
     lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text("utf-8").splitlines()]
     return [line for line in lines if not line["unscored"]]
+
+
+def read_negatives(folder: Path) -> list[dict[str, Any]]:
+    """The built-in rows that were scored beside those of an audit."""
+    path = folder / "negatives.jsonl"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    return [line | {"kind": f"{line['kind']} (built-in)", "risky": False} for line in lines]
 
 
 def scores_of(line: dict[str, Any]) -> dict[str, float]:
@@ -187,19 +218,30 @@ def scored_line(found: dict[str, str]) -> str:
     return "scored: " + ", ".join(f"{kind} {told}" for kind, told in found.items())
 
 
-def detections(folders: list[Path]) -> dict[str, Any]:
-    """AUROC and recall of each score over all rows and against each kind, over the seeds."""
+def detections(folders: list[Path], risky_kind: str = "") -> dict[str, Any]:
+    """AUROC and recall of each score over all rows and against each kind, over the seeds.
+
+    Args:
+        folders: Of the seeds.
+        risky_kind: The only kind of risky rows that is looked for; the other risky rows are then left out.
+    """
     from dualselect.auditing.detection import mean_detection
 
-    seeds = [read_lines(folder) for folder in folders]
+    seeds = [
+        [line for line in read_lines(folder) if not line["risky"] or risky_kind in ("", line["kind"])]
+        for folder in folders
+    ]
+    negatives = [read_negatives(folder) for folder in folders]
     kinds = sorted({line["kind"] for lines in seeds for line in lines if not line["risky"]})
+    kinds += sorted({line["kind"] for lines in negatives for line in lines})
     found = {}
     for score in common_scores(seeds):
         entry: dict[str, Any] = {}
         for against in ("all", *kinds):
             parts = []
-            for lines in seeds:
+            for lines, more in zip(seeds, negatives, strict=True):
                 chosen = [line for line in lines if line["risky"] or against in ("all", line["kind"])]
+                chosen += [line for line in more if line["kind"] == against]
                 parts.append(([scores_of(line)[score] for line in chosen], [line["risky"] for line in chosen]))
             measured = mean_detection(parts).as_values()
             entry[against] = measured["auroc"]
@@ -271,10 +313,11 @@ def parsed() -> argparse.Namespace:
     add("--learning_rate", type=float, default=2e-4)
     add("--reference_fraction", type=float, default=0.1)
     add("--max_length", type=int, default=256)
+    add("--cheap_scores", action="store_true", help="leave out the scores that cost further forward passes")
     add("--bf16", action="store_true", help="mixed precision, about twice as fast on a CPU that has it")
     options = parser.parse_args()
-    if options.data == "hh" and not (options.gsm8k and options.hh):
-        parser.error("--data hh needs --gsm8k and --hh")
+    if options.data in ("hh", "mixed") and not (options.gsm8k and options.hh):
+        parser.error(f"--data {options.data} needs --gsm8k and --hh")
     if options.data == "hh_refusals" and not options.hh:
         parser.error("--data hh_refusals needs --hh")
     return options
@@ -304,12 +347,14 @@ def main() -> None:
                 for seed in options.seeds
             ]
             for folder, seed in zip(folders, options.seeds, strict=True):
-                one_audit(folder, *made(options, seed), options, seed, variant)
-            results[variant] = detections(folders)
+                one_audit(folder, *made(options, seed), options, seed, variant, all_scores=not options.cheap_scores)
             scored[variant] = scored_rows(folders)
             told = scored_line(scored[variant])
             lines += [f"{options.data}, {variant}, {len(folders)} seeds; {told}", ""]
-            lines += [*detection_table(results[variant]), ""]
+            results[variant] = {}
+            for kind in RISKY_KINDS if options.data == "mixed" else ("risky",):
+                results[variant][kind] = detections(folders, kind)
+                lines += [f"finding {kind} rows:", "", *detection_table(results[variant][kind]), ""]
     text = "\n".join(lines) + "\n"
     options.output_dir.mkdir(parents=True, exist_ok=True)
     settings = {name: str(value) for name, value in vars(options).items()}

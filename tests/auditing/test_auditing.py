@@ -135,7 +135,7 @@ def test_known_risky_rows_are_looked_for_by_every_score_and_the_controls(whole):
     assert set(summary.detection["scores"]) == {*SCORES, "control_loss"}
     assert summary.detection["risky"] == 6
     for found in summary.detection["scores"].values():
-        assert set(found["against"]) == {"task", "lookalike", "chat"}
+        assert set(found["against"]) == {"task", "lookalike", "chat", "refusal (built-in)"}
         assert found["auroc"]["low"] <= found["auroc"]["value"] <= found["auroc"]["high"]
 
 

@@ -90,7 +90,7 @@ def test_shares_of_kinds_and_budgets():
     assert chat["kept"]["0.9"] == 0.75
     assert sum(chat["histogram"].values()) == 4
     assert found.budgets_as_values()["0.9"] == {"dropped": 1, "dropped_in_conflict": 1}
-    assert found.detection_as_values() is None
+    assert found.detection_as_values([]) is None
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -99,7 +99,7 @@ def test_the_resampling_of_known_rows_has_a_bar(capsys, quiet):
     for place in range(6):
         kind = ("risky", "chat", "task")[place % 3]
         counts.add(finished(1, False) | {"risky": kind == "risky", "scores": {"loss": float(place)}}, kind)
-    found = counts.detection_as_values()
+    found = counts.detection_as_values([])
     assert list(found["scores"]["loss"]["against"]) == ["chat", "task"]
     told = capsys.readouterr().err
     assert ("Resampling" in told) != quiet

@@ -12,7 +12,8 @@ from dualselect import DualSelectConfig
 from dualselect.auditing import bearings
 from dualselect.auditing.bearings import kept_count, unit_cosines
 from dualselect.auditing.engine import OPENING_TOKENS, adapted, token_rows
-from dualselect.auditing.measuring import Measuring
+from dualselect.auditing.measuring import Measuring, row_tokenizer
+from dualselect.auditing.negatives import hard_negatives
 from dualselect.auditing.pool import prepare_pool
 from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
 from dualselect.auditing.settings import AuditSettings
@@ -67,7 +68,12 @@ class Prepared:
         train = self.engine.train
         self.engine.train = lambda rows, steps, what: (self.trained.update({what: rows}), train(rows, steps, what))[1]
         self.found = prepare(
-            self.engine, self.pool, self.task_tokens, self.tokenizer, settings, controls=contrast == "compliance"
+            self.engine,
+            self.pool,
+            self.task_tokens,
+            row_tokenizer(self.tokenizer, self.config),
+            settings,
+            negatives=hard_negatives(self.pool, 0).select(range(20, 28)) if contrast == "compliance" else None,
         )
 
     def trainers_pool(self):
@@ -79,7 +85,8 @@ class Prepared:
 
     def measuring(self):
         found = self.found
-        return Measuring(self.engine, found.bearings, self.tokenizer, found.answers, found.warm, found.tuned)
+        tokenize = row_tokenizer(self.tokenizer, self.config)
+        return Measuring(self.engine, found.bearings, tokenize, found.answers, found.warm, found.tuned)
 
 
 @pytest.fixture(scope="module", params=["compliance", "none"])
@@ -206,7 +213,8 @@ def test_it_is_saved_whole_and_read_as_it_was(prepared, tmp_path):
     save_prepared(prepared.found, path, "print")
     again = load_prepared(path, torch.device("cpu"), "print")
     assert torch.equal(again.bearings.directions, prepared.found.bearings.directions)
-    assert (again.references, again.answers) == (prepared.found.references, prepared.found.answers)
+    for name in ("references", "answers", "negatives"):
+        assert getattr(again, name) == getattr(prepared.found, name)
     for name, values in prepared.found.calibration.unsafe.items():
         np.testing.assert_array_equal(again.calibration.unsafe[name], values)
     with pytest.raises(ResumeError, match="unfinished audit of other data"):

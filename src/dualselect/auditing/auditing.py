@@ -17,9 +17,10 @@ from peft import LoraConfig, PeftConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.auditing.counting import Counts, share
-from dualselect.auditing.engine import Engine, adapted
-from dualselect.auditing.finishing import REFERENCES, ROWS, TABLE, read_lines, write_rows
-from dualselect.auditing.measuring import Measuring, is_supervised
+from dualselect.auditing.engine import TokenRow, adapted
+from dualselect.auditing.finishing import NEGATIVES, REFERENCES, ROWS, TABLE, read_lines, write_rows
+from dualselect.auditing.measuring import Measuring, RowTokenizer, is_supervised, row_tokenizer
+from dualselect.auditing.negatives import hard_negatives, needed_negatives
 from dualselect.auditing.pool import Pool, prepare_pool
 from dualselect.auditing.preparing import Prepared, load_prepared, prepare, save_prepared
 from dualselect.auditing.rows import TaskRows
@@ -29,7 +30,7 @@ from dualselect.auditing.store import ScoreStore
 from dualselect.auditing.summary import FORMAT, RULE, SUMMARY, AuditSummary
 from dualselect.auditing.survey import Survey, survey_rows
 from dualselect.config import DualSelectConfig
-from dualselect.data.tokens import batch_tokenizer
+from dualselect.data.rendering import renderer
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.files import write_json
 from dualselect.not_followed import OF_PLAIN_STEPS, tell_not_followed
@@ -47,6 +48,11 @@ TRAINING_SETTINGS = (
     "learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm per_device_train_batch_size "
     "gradient_accumulation_steps max_length seed bf16 reference_batch_size"
 ).split()
+NOT_READ = (
+    "correction rho rho_mode reference_gradient reference_replay_size reference_refresh reference_refresh_steps "
+    "reference_refresh_cosine task_token_budget task_top_k task_temperature"
+).split()
+"""Settings of the method that an audit does not read: it is the same with others of these."""
 
 
 def audit(
@@ -116,7 +122,8 @@ def audit_into(
     """Audit into a folder, in memory that does not grow with the rows; see `audit`.
 
     Args:
-        folder: Where `audit.jsonl`, `audit.csv`, `references.jsonl` and `summary.json` go, the last one last.
+        folder: Where `audit.jsonl`, `audit.csv`, `references.jsonl`, `negatives.jsonl` (where some rows are known to
+            be risky) and `summary.json` go, the last one last.
         model: As for `audit`.
         tokenizer: As for `audit`.
         rows: The data.
@@ -125,11 +132,16 @@ def audit_into(
         config: Settings of the training.
         harmless: As for `audit`.
         peft_config: As for `audit`.
-        overwrite: Start anew where the folder holds an audit.
+        overwrite: Start anew where the folder holds an audit, which is deleted when all that was given was checked.
 
     Returns:
         The summary; that of a finished audit at once, when it is the same.
     """
+    if peft_config is not None and isinstance(model, PeftModel):
+        raise ConfigError(
+            "the model has an adapter, which an audit works with, and a peft_config is given too: leave peft_config "
+            "out, or pass the model without its adapter"
+        )
     tell_not_followed(config, OF_PLAIN_STEPS, "an audit")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
@@ -138,10 +150,9 @@ def audit_into(
     except Timeout:
         raise ResumeError(f"{folder} is being written by another audit: wait for it, or name another folder") from None
     try:
-        if overwrite:
-            for name in (SUMMARY, ROWS, TABLE, REFERENCES, *UNFINISHED):
-                (folder / name).unlink(missing_ok=True)
-        return _audit(folder, model, tokenizer, rows, references, settings, config, harmless, peft_config)
+        return _audit(
+            folder, model, tokenizer, rows, references, settings, config, harmless, peft_config, overwrite=overwrite
+        )
     finally:
         lock.release()
 
@@ -156,31 +167,49 @@ def _audit(
     config: DualSelectConfig,
     harmless: Dataset | None,
     peft_config: PeftConfig | None,
+    *,
+    overwrite: bool,
 ) -> AuditSummary:
     pool = prepare_pool(references, harmless, tokenizer, config)
+    negatives = hard_negatives(pool, config.seed)
     steps = max(1, config.selection_warmup_steps)
     survey = survey_rows(
         rows,
-        {"reference": pool.conversations, "harmless": pool.harmless},
+        {"reference": pool.conversations, "harmless": pool.harmless, "negative": negatives},
         settings,
+        renderer(tokenizer, config.prompt_format),
         warmup_rows=steps * config.per_device_train_batch_size * config.gradient_accumulation_steps,
         seed=config.seed,
         quiet=config.disable_tqdm,
     )
     pool = _without_overlap(pool, survey, config)
+    in_data = {name for of, name in survey.overlap if of == "negative"}
+    negatives = needed_negatives(negatives, survey.other_kinds, in_data)
+    tokenize = row_tokenizer(tokenizer, config)
+    warmup = _warmup(survey, tokenize, config)
     if peft_config is None and not isinstance(model, PeftModel):
         peft_config = LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     plan = _plan(model, tokenizer, survey, pool, settings, config, peft_config)
+    plan["negatives"] = rows_sha256(negatives) if survey.risky else None
     fingerprint = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
-    if (folder / SUMMARY).exists():
+    if (folder / SUMMARY).exists() and not overwrite:
         return _finished_before(folder, fingerprint)
     prepared_file, scores_file = (folder / name for name in UNFINISHED)
     store = ScoreStore(scores_file, survey.scored_rows)
     with adapted(model, peft_config, _padding(tokenizer), config) as engine:
-        prepared = _prepared(engine, pool, survey, tokenizer, settings, prepared_file, fingerprint)
+        if overwrite:
+            for name in (SUMMARY, ROWS, TABLE, REFERENCES, NEGATIVES, *UNFINISHED):
+                (folder / name).unlink(missing_ok=True)
+        if prepared_file.exists():
+            logger.info("going on with the audit that was cut off")
+            prepared = load_prepared(prepared_file, engine.layout.device, fingerprint)
+        else:
+            scores_file.unlink(missing_ok=True)
+            prepared = prepare(engine, pool, warmup, tokenize, settings, negatives=negatives if survey.risky else None)
+            save_prepared(prepared, prepared_file, fingerprint)
         engine.set_parameters(prepared.warm)
         answers = prepared.answers if settings.with_answers else []
-        measuring = Measuring(engine, prepared.bearings, tokenizer, answers, prepared.warm, prepared.tuned)
+        measuring = Measuring(engine, prepared.bearings, tokenize, answers, prepared.warm, prepared.tuned)
         score_rows(rows, survey, measuring, prepared, store, settings)
     counts = write_rows(
         folder,
@@ -235,7 +264,8 @@ def _plan(
     return {
         "format": FORMAT,
         "audit": settings.as_values(),
-        "training": {name: getattr(config, name) for name in TRAINING_SETTINGS} | config.method_settings,
+        "training": {name: getattr(config, name) for name in TRAINING_SETTINGS}
+        | {name: value for name, value in config.method_settings.items() if name not in NOT_READ},
         "adapter": adapter,
         "model": {
             "name": model.config._name_or_path,
@@ -261,39 +291,13 @@ def _finished_before(folder: Path, fingerprint: str) -> AuditSummary:
     return summary
 
 
-def _prepared(
-    engine: Engine,
-    pool: Pool,
-    survey: Survey,
-    tokenizer: Any,
-    settings: AuditSettings,
-    path: Path,
-    fingerprint: str,
-) -> Prepared:
-    if path.exists():
-        logger.info("going on with the audit that was cut off")
-        return load_prepared(path, engine.layout.device, fingerprint)
-    config = engine.config
-    columns = {name: [row[name] for row in survey.warmup] for name in ("prompt", "completion", "id")}
-    tokens = batch_tokenizer(
-        tokenizer,
-        max_length=config.max_length,
-        prompt_format=config.prompt_format,
-        mask_mode=config.mask_mode,
-        name="task",
-    )(columns, range(len(survey.warmup)))
-    warmup = [
-        {"input_ids": ids, "labels": labels} for ids, labels in zip(tokens["input_ids"], tokens["labels"], strict=True)
-    ]
-    warmup = [row for row in warmup if is_supervised(row)]
+def _warmup(survey: Survey, tokenize: RowTokenizer, config: DualSelectConfig) -> list[TokenRow]:
+    warmup = [row for row in tokenize(survey.warmup) if is_supervised(row)]
     if not warmup:
         raise DataError(
             f"none of {len(survey.warmup)} rows has a response token within max_length {config.max_length}: raise it"
         )
-    path.with_name(UNFINISHED[1]).unlink(missing_ok=True)
-    prepared = prepare(engine, pool, warmup, tokenizer, settings, controls=settings.controls and survey.risky > 0)
-    save_prepared(prepared, path, fingerprint)
-    return prepared
+    return warmup
 
 
 def _summary(
@@ -334,7 +338,7 @@ def _summary(
         categories=counts.categories_as_values(),
         budgets=counts.budgets_as_values(),
         references=_references(prepared),
-        detection=counts.detection_as_values(),
+        detection=counts.detection_as_values(prepared.negatives),
         fingerprint=fingerprint,
     )
 

@@ -19,6 +19,8 @@ from dualselect.evaluation.intervals import rate, wilson
 BIN_WIDTH = 0.01
 """Of the histograms of cosines, from -1 to 1."""
 BINS = 200
+BUILTIN = "built-in"
+"""What rows that are no data of the user's are marked with."""
 
 
 @dataclass(frozen=True)
@@ -183,14 +185,21 @@ class Counts:
             for budget in BUDGETS
         }
 
-    def detection_as_values(self) -> dict[str, Any] | None:
-        """How well each score finds the known risky rows; None where none was scored, or nothing else was."""
-        risky, kinds, values = self._known.as_arrays()
-        if not risky.any() or risky.all():
+    def detection_as_values(self, negatives: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """How well each score finds the known risky rows; None where no row of the data is known to be risky.
+
+        Args:
+            negatives: Built-in rows: `kind`, `scores` and the control.
+        """
+        if not self._labelled:
             return None
-        others = sorted(set(kinds[~risky].tolist()))
+        risky, kinds, values = self._known.as_arrays()
+        counts = {"risky": int(risky.sum()), "others": int((~risky).sum())}
+        if not risky.any() or risky.all():
+            return counts | {"scores": {}}
+        others, builtin = sorted(set(kinds[~risky].tolist())), sorted({row["kind"] for row in negatives})
         found = {}
-        total = len(values) * (1 + len(others))
+        total = len(values) * (1 + len(others) + len(builtin))
         with tqdm(total=total, desc="Resampling", unit="measure", leave=False, disable=self._quiet) as bar:
             for name, scores in values.items():
                 found[name] = detection(scores, risky).as_values() | {"against": {}}
@@ -200,7 +209,13 @@ class Counts:
                     auroc = detection(scores[chosen], risky[chosen]).auroc
                     found[name]["against"][self._known.kinds[kind]] = vars(auroc)
                     bar.update()
-        return {"risky": int(risky.sum()), "others": int((~risky).sum()), "scores": found}
+                for kind in builtin:
+                    of_kind = [(row["scores"] | row)[name] for row in negatives if row["kind"] == kind]
+                    both = np.concatenate([scores[risky], of_kind])
+                    auroc = detection(both, np.arange(len(both)) < counts["risky"]).auroc
+                    found[name]["against"][f"{kind} ({BUILTIN})"] = vars(auroc)
+                    bar.update()
+        return counts | {"scores": found}
 
 
 def share(successes: int, count: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dualselect.auditing.store import ScoreStore
 from dualselect.files import write_atomically, write_text
 
 
-ROWS, TABLE, REFERENCES = "audit.jsonl", "audit.csv", "references.jsonl"
+ROWS, TABLE, REFERENCES, NEGATIVES = "audit.jsonl", "audit.csv", "references.jsonl", "negatives.jsonl"
 COLUMNS = (
     "id row kind category unscored rank score loss cosine tokens conflict conflict_categories conflict_references"
 ).split()
@@ -31,7 +31,7 @@ FOUND = (
 def write_rows(
     folder: Path, store: ScoreStore, count: int, prepared: Prepared, ids: Sequence[str], *, labelled: bool, quiet: bool
 ) -> Counts:
-    """Write one line and one CSV row for each row that was looked at, and count.
+    """Write one line and one CSV row for each row that was looked at, the references and hard negatives, and count.
 
     Args:
         folder: Where the files go.
@@ -55,7 +55,9 @@ def write_rows(
             table.write(_csv(_cells(line)))
 
     write_atomically(folder / TABLE, lambda table: write_atomically(folder / ROWS, lambda lines: write(lines, table)))
-    write_text(folder / REFERENCES, "".join(json.dumps(it, ensure_ascii=False) + "\n" for it in prepared.references))
+    for name, made in ((REFERENCES, prepared.references), (NEGATIVES, prepared.negatives)):
+        if made:
+            write_text(folder / name, "".join(json.dumps(it, ensure_ascii=False) + "\n" for it in made))
     return counts
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,15 @@ from torch import Tensor
 
 from dualselect.auditing.bearings import Bearings
 from dualselect.auditing.engine import OPENING_TOKENS, Engine, TokenRow
-from dualselect.auditing.scores import NUMBERS
+from dualselect.auditing.scores import NUMBERS, SCORES, Calibration, Numbers
+from dualselect.config import DualSelectConfig
+from dualselect.data.conversations import TEMPLATE_COLUMNS
 from dualselect.data.tokens import batch_tokenizer
 from dualselect.losses import IGNORED_LABEL
+from dualselect.progress import in_batches
 
+
+RowTokenizer = Callable[[Sequence[Mapping[str, Any]]], list[TokenRow]]
 
 CONTROL, COMPLIED = "control_loss", "complied_loss"
 """The numbers of a row that are taken with other adapters."""
@@ -27,7 +31,7 @@ class Measuring:
     Attributes:
         engine: The model.
         bearings: What rows are compared with.
-        tokenizer: The model's.
+        tokenize: From conversations to tokens, of `row_tokenizer`.
         answers: Safe answers of the pool that the rows' prompts are tried with; none to leave `answer_loss` out.
         warm: The adapter after the warm-up, shape (P,).
         tuned: The adapter that `CONTROL` is taken with and the one of `COMPLIED`, each of shape (P,); either may be
@@ -36,28 +40,20 @@ class Measuring:
 
     engine: Engine
     bearings: Bearings
-    tokenizer: Any
+    tokenize: RowTokenizer
     answers: Sequence[str]
     warm: Tensor
     tuned: Mapping[str, Tensor]
 
-    def tokenize(self, conversations: Sequence[Mapping[str, Any]]) -> list[TokenRow]:
-        """Conversations as tokens; rows without a response that fits have no label."""
-        if not conversations:
-            return []
-        columns = {name: [row[name] for row in conversations] for name in ("prompt", "completion", "id")}
-        found = self._batch_tokenizer(columns, range(len(conversations)))
-        return [
-            {"input_ids": tokens, "labels": labels}
-            for tokens, labels in zip(found["input_ids"], found["labels"], strict=True)
-        ]
-
-    def numbers(self, rows: Sequence[TokenRow], conversations: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    def numbers(
+        self, rows: Sequence[TokenRow], conversations: Sequence[Mapping[str, Any]], what: str = ""
+    ) -> dict[str, np.ndarray]:
         """The numbers of n rows.
 
         Args:
             rows: Tokens, each with a supervised one.
             conversations: The same rows as conversations.
+            what: What a progress bar calls it; none when left out.
 
         Returns:
             `NUMBERS`, shape (n,); `categories` (n, C); `references`, the cosine to each kept reference, (n, K). What
@@ -66,17 +62,26 @@ class Measuring:
         if not rows:
             return self._of_nothing()
         order = sorted(range(len(rows)), key=lambda place: (len(rows[place]["input_ids"]), place))
-        size = self.engine.config.reference_micro_batch_size
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
-        found = [self._of_batch([rows[place] for place in part]) for part in parts]
+        config = self.engine.config
+        size, quiet = config.reference_micro_batch_size, config.disable_tqdm or not what
+        found: list[dict[str, Tensor]] = []
+        for part in in_batches(order, size, description=what, unit="row", quiet=quiet):
+            of_part = [rows[place] for place in part]
+            found.append(self._of_batch(of_part))
+            if self.answers:
+                found[-1]["answer_loss"] = self._answer_losses([conversations[place] for place in part])
+            for name, adapter in self.tuned.items():
+                found[-1][name] = self._losses_with(adapter, of_part)
         values = {name: _in_order(order, [part[name] for part in found]) for name in found[0]}
-        for name in NUMBERS:
-            values.setdefault(name, np.full(len(rows), np.nan))
-        if self.answers:
-            values["answer_loss"] = self._answer_losses(conversations, parts)
-        for name, adapter in self.tuned.items():
-            values[name] = self._losses_with(adapter, rows, order, parts)
-        return values
+        return {name: np.full(len(rows), np.nan) for name in NUMBERS} | values
+
+    def scores(self, numbers: Numbers, calibration: Calibration) -> dict[str, np.ndarray]:
+        """Every score whose numbers are taken, each of shape (n,)."""
+        return {
+            name: score.of(numbers, calibration)
+            for name, score in SCORES.items()
+            if (self.answers or not score.with_answers) and (COMPLIED in self.tuned or not score.with_tuning)
+        }
 
     def _of_nothing(self) -> dict[str, np.ndarray]:
         wide = {"categories": len(self.bearings.categories), "references": len(self.bearings.kept)}
@@ -90,35 +95,44 @@ class Measuring:
             **self.bearings.numbers(found.gradients),
         }
 
-    def _losses_with(
-        self, adapter: Tensor, rows: Sequence[TokenRow], order: list[int], parts: list[list[int]]
-    ) -> np.ndarray:
+    def _losses_with(self, adapter: Tensor, rows: Sequence[TokenRow]) -> Tensor:
         self.engine.set_parameters(adapter)
         try:
-            return _in_order(order, [self.engine.losses([rows[place] for place in part]) for part in parts])
+            return self.engine.losses(rows)
         finally:
             self.engine.set_parameters(self.warm)
 
-    def _answer_losses(self, conversations: Sequence[Mapping[str, Any]], parts: list[list[int]]) -> np.ndarray:
-        order = [place for part in parts for place in part]
-        total = np.zeros(len(conversations))
+    def _answer_losses(self, conversations: Sequence[Mapping[str, Any]]) -> Tensor:
+        losses = []
         for answer in self.answers:
             completion = [{"role": "assistant", "content": answer}]
             asked = self.tokenize([{**row, "completion": completion} for row in conversations])
-            openings = [_opening(row) for row in asked]
-            total += _in_order(order, [self.engine.losses([openings[place] for place in part]) for part in parts])
-        return total / len(self.answers)
+            losses.append(self.engine.losses([_opening(row) for row in asked]).double())
+        return torch.stack(losses).mean(0)
 
-    @cached_property
-    def _batch_tokenizer(self) -> Callable[..., dict[str, list[Any]]]:
-        config = self.engine.config
-        return batch_tokenizer(
-            self.tokenizer,
-            max_length=config.max_length,
-            prompt_format=config.prompt_format,
-            mask_mode=config.mask_mode,
-            name="task",
-        )
+
+def row_tokenizer(tokenizer: Any, config: DualSelectConfig) -> RowTokenizer:
+    """What turns conversations into tokens as a training does; rows without a response that fits have no label."""
+    batch = batch_tokenizer(
+        tokenizer,
+        max_length=config.max_length,
+        prompt_format=config.prompt_format,
+        mask_mode=config.mask_mode,
+        name="task",
+    )
+    columns = ("prompt", "completion", "id", *TEMPLATE_COLUMNS)
+
+    def tokenize(conversations: Sequence[Mapping[str, Any]]) -> list[TokenRow]:
+        if not conversations:
+            return []
+        given = {name: [row.get(name) for row in conversations] for name in columns}
+        found = batch(given, range(len(conversations)))
+        return [
+            {"input_ids": tokens, "labels": labels}
+            for tokens, labels in zip(found["input_ids"], found["labels"], strict=True)
+        ]
+
+    return tokenize
 
 
 def is_supervised(row: TokenRow) -> bool:

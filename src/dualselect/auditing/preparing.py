@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from dualselect.auditing.bearings import Bearings, take_bearings
 from dualselect.auditing.engine import Engine, TokenRow, token_rows
-from dualselect.auditing.measuring import COMPLIED, CONTROL, Measuring
+from dualselect.auditing.measuring import COMPLIED, CONTROL, Measuring, RowTokenizer
+from dualselect.auditing.negatives import score_negatives
 from dualselect.auditing.pool import Pool, calibration_positions, held_out_positions
-from dualselect.auditing.scores import Calibration, Numbers
+from dualselect.auditing.scores import Calibration
 from dualselect.auditing.settings import AuditSettings
 from dualselect.config import DualSelectConfig
 from dualselect.errors import ResumeError
@@ -45,6 +47,7 @@ class Prepared:
         category_thresholds: The same for each category's direction.
         answers: Safe answers that prompts are tried with.
         references: One for each reference: what was found about it, and whether it was selected or held out.
+        negatives: One for each built-in row that is hard to tell from risky ones: `id`, `kind`, `scores`, the control.
     """
 
     warm: Tensor
@@ -55,20 +58,28 @@ class Prepared:
     category_thresholds: list[float]
     answers: list[str]
     references: list[dict[str, Any]]
+    negatives: list[dict[str, Any]]
 
 
 def prepare(
-    engine: Engine, pool: Pool, warmup: Sequence[TokenRow], tokenizer: Any, settings: AuditSettings, *, controls: bool
+    engine: Engine,
+    pool: Pool,
+    warmup: Sequence[TokenRow],
+    tokenize: RowTokenizer,
+    settings: AuditSettings,
+    *,
+    negatives: Dataset | None,
 ) -> Prepared:
-    """Warm up, choose references, take the bearings, calibrate.
+    """Warm up, choose references, take the bearings, calibrate, score the hard negatives.
 
     Args:
         engine: The model as it was given.
         pool: The pool.
         warmup: Task rows for the warm-up.
-        tokenizer: The model's.
+        tokenize: From conversations to tokens.
         settings: What is asked for.
-        controls: Whether the rows' losses after a short fine-tuning on the pool are needed, whatever the score.
+        negatives: Rows that are hard to tell from risky ones, may be none; None where no row is known to be risky, so
+            that neither they nor controls are needed.
     """
     config = engine.config
     contrasts = pool.contrasts if config.reference_contrast != "none" else None
@@ -87,12 +98,13 @@ def prepare(
     answers = [pool.conversation(position)["completion"][0]["content"] for position in expected]
     warm = engine.parameters()
     tuned = {}
+    controls = settings.controls and negatives is not None
     for name, rows in _tuning_rows(pool, held_out, config, settings, controls=controls).items():
         engine.set_parameters(start)
         engine.train(rows, _steps(config), f"Fine-tuning for {name}")
         tuned[name] = engine.parameters()
     engine.set_parameters(warm)
-    measuring = Measuring(engine, bearings, tokenizer, answers if settings.with_answers else [], warm, tuned)
+    measuring = Measuring(engine, bearings, tokenize, answers if settings.with_answers else [], warm, tuned)
     calibration, conflict = _calibrate(measuring, pool, calibrating, held_out)
     of_categories = (calibration.safe["categories"].mean(0) + calibration.unsafe["categories"].mean(0)) / 2
     order = torch.argsort(scores.scores, descending=True, stable=True).tolist()
@@ -122,6 +134,7 @@ def prepare(
         of_categories.tolist(),
         list(measuring.answers),
         references,
+        [] if negatives is None else score_negatives(measuring, negatives, calibration),
     )
 
 
@@ -152,11 +165,11 @@ def _calibrate(
     conversations = [pool.conversation(position) for position in calibrating]
     _, harmless = pool.harmless_halves
     safe, unsafe, calm = (
-        measuring.numbers(token_rows(rows, positions), known)
-        for rows, positions, known in (
-            (pool.tokens, calibrating, conversations),
-            (pool.contrasts, calibrating, conversations),
-            (pool.harmless_tokens, harmless, [pool.harmless[place] for place in harmless]),
+        measuring.numbers(token_rows(rows, positions), known, f"Calibrating on {what}")
+        for what, rows, positions, known in (
+            ("safe responses", pool.tokens, calibrating, conversations),
+            ("contrasts", pool.contrasts, calibrating, conversations),
+            ("harmless rows", pool.harmless_tokens, harmless, [pool.harmless[place] for place in harmless]),
         )
     )
     conflict = float(safe["cosine"].mean() + unsafe["cosine"].mean()) / 2
@@ -182,7 +195,7 @@ def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
         "weights": [prepared.calibration.loss_weight, prepared.calibration.conflict_weight],
         **{
             name: getattr(prepared, name)
-            for name in ("conflict_threshold", "category_thresholds", "answers", "references")
+            for name in ("conflict_threshold", "category_thresholds", "answers", "references", "negatives")
         },
     }
     content = save({name: it.contiguous().cpu() for name, it in tensors.items()}, {"facts": json.dumps(facts)})
@@ -207,8 +220,7 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
             "command to finish it, write --overwrite to start anew, or name another --output_dir"
         )
 
-    def of_part(part: str) -> Numbers:
-        prefix = f"calibration/{part}/"
+    def under(prefix: str) -> dict[str, np.ndarray]:
         return {name.removeprefix(prefix): it.numpy() for name, it in tensors.items() if name.startswith(prefix)}
 
     bearings = Bearings(
@@ -224,11 +236,17 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
         tensors["warm"].to(device),
         {name: tensors[f"tuned/{name}"].to(device) for name in (CONTROL, COMPLIED) if f"tuned/{name}" in tensors},
         bearings,
-        Calibration(of_part("safe"), of_part("unsafe"), of_part("harmless"), *facts["weights"]),
+        Calibration(
+            under("calibration/safe/"),
+            under("calibration/unsafe/"),
+            under("calibration/harmless/"),
+            *facts["weights"],
+        ),
         facts["conflict_threshold"],
         facts["category_thresholds"],
         facts["answers"],
         facts["references"],
+        facts["negatives"],
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from dualselect.data.conversations import conversation_row
+from dualselect.data.conversations import TEMPLATE_COLUMNS, conversation_row
 from dualselect.data.files import PlacedRow, read_file
 from dualselect.data.formats import format_of, with_rejected_as_response
 from dualselect.data.sources import Source
@@ -22,7 +22,8 @@ class TaskRow:
 
     Attributes:
         number: Its position in the data, from 0.
-        conversation: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`.
+        conversation: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`, and of a data set in memory what
+            the chat template is given beside the turns, as in a training on it.
         lacks: Why nothing can be learned from it, empty if something can.
         raw: The row as it stands in the data.
     """
@@ -54,6 +55,7 @@ class TaskRows:
             raise DataError("there is no task data to audit: name at least one file, folder, hub name or builtin")
         self.sources = [absolute_source(source) for source in sources]
         self._read: list[Callable[[], Iterable[PlacedRow]]] = [_reader(source) for source in self.sources]
+        self._for_template: list[str] = []
 
     @classmethod
     def of(cls, dataset: Dataset, name: str = "task") -> "TaskRows":
@@ -66,6 +68,7 @@ class TaskRows:
         rows = cls.__new__(cls)
         rows.sources = []
         rows._read = [lambda: ((f"{name} row {number}", row) for number, row in enumerate(dataset))]
+        rows._for_template = [column for column in TEMPLATE_COLUMNS if column in dataset.column_names]
         return rows
 
     def __iter__(self) -> Iterator[TaskRow]:
@@ -77,7 +80,8 @@ class TaskRows:
         placed = chain.from_iterable(read() for read in self._read)
         for number, (place, raw) in enumerate(placed):
             conversation = format_of(raw, place).convert(raw, place)
-            yield TaskRow(number, conversation_row(raw, conversation, place), conversation.lacks, raw)
+            found = conversation_row(raw, conversation, place) | {name: raw[name] for name in self._for_template}
+            yield TaskRow(number, found, conversation.lacks, raw)
 
     def files(self) -> list[Path]:
         """The local files that the rows come from."""

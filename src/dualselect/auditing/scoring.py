@@ -8,10 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dualselect.auditing.bearings import MOST_CONFLICTS
-from dualselect.auditing.measuring import COMPLIED, CONTROL, Measuring, is_supervised, supervised_tokens
+from dualselect.auditing.measuring import CONTROL, Measuring, is_supervised, supervised_tokens
 from dualselect.auditing.preparing import Prepared
 from dualselect.auditing.rows import TaskRow, TaskRows
-from dualselect.auditing.scores import SCORES
 from dualselect.auditing.settings import AuditSettings
 from dualselect.auditing.store import CHUNK_ROWS, ScoreStore
 from dualselect.auditing.survey import Survey
@@ -66,20 +65,17 @@ def _lines(
     chunk: Sequence[TaskRow], survey: Survey, measuring: Measuring, prepared: Prepared, settings: AuditSettings
 ) -> list[dict[str, Any]]:
     lines = [_labels(row, survey, settings) for row in chunk]
-    tokens = measuring.tokenize([row.conversation for row in chunk])
-    for line, row, found in zip(lines, chunk, tokens, strict=True):
-        line["lacks"] = row.lacks or ("" if is_supervised(found) else "no response token within max_length")
-        line["tokens"] = supervised_tokens(found)
-    scored = [place for place, line in enumerate(lines) if not line["lacks"]]
+    whole = [place for place, row in enumerate(chunk) if not row.lacks]
+    tokens = dict(zip(whole, measuring.tokenize([chunk[place].conversation for place in whole]), strict=True))
+    scored = [place for place in whole if is_supervised(tokens[place])]
+    for place, (line, row) in enumerate(zip(lines, chunk, strict=True)):
+        line["lacks"] = row.lacks or ("" if place in scored else "no response token within max_length")
+        line["tokens"] = supervised_tokens(tokens[place]) if place in scored else 0
     if not scored:
         return lines
     conversations = [chunk[place].conversation for place in scored]
     numbers = measuring.numbers([tokens[place] for place in scored], conversations)
-    scores = {
-        name: score.of(numbers, prepared.calibration)
-        for name, score in SCORES.items()
-        if (measuring.answers or not score.with_answers) and (COMPLIED in measuring.tuned or not score.with_tuning)
-    }
+    scores = measuring.scores(numbers, prepared.calibration)
     told = ("loss", "cosine", CONTROL) if CONTROL in measuring.tuned else ("loss", "cosine")
     for position, place in enumerate(scored):
         lines[place] |= _found(position, told, numbers, scores, settings)

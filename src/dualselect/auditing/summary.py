@@ -10,7 +10,7 @@ from dualselect.errors import DataError
 
 
 SUMMARY = "summary.json"
-FORMAT = 2
+FORMAT = 3
 """Raised when a score or what a file holds changes: a finished audit of an older format is not taken for a new one."""
 RULE = (
     "drop every row whose cosine to the reference direction is below the conflict threshold, which is halfway between "
@@ -42,7 +42,8 @@ class AuditSummary:
             categories `without_direction` of their own and those `without_held_out` references of their own, whose
             threshold is read off other categories'; for each category `references`, `selected` and `held_out`.
         detection: For each score, and for `control_loss`, how well it finds the known risky rows, over all and
-            against each kind apart; None where no row is known to be risky.
+            against each kind apart, built-in rows of `HARD_KINDS` among them where the data have none; no score where
+            no risky row was scored or no other; None where no row is known to be risky.
         fingerprint: Of data, settings and model.
     """
 

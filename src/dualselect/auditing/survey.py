@@ -8,7 +8,7 @@ import json
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from tqdm import tqdm
 from dualselect.auditing.rows import TaskRow, TaskRows
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data.checks import normalized_prompt
+from dualselect.data.conversations import TEMPLATE_COLUMNS
+from dualselect.data.rendering import response_of
 from dualselect.errors import DataError
 
 
@@ -38,6 +40,7 @@ class Survey:
         sha256: Hash of ids, kinds, prompts and responses, in order.
         kinds: Rows of each kind that has a name of its own.
         risky: Rows that are known to be risky.
+        other_kinds: Kinds of the rows that are not, those with a name of their own.
         warmup: Conversations drawn for the warm-up, in the order of their use.
         drawn: Numbers of the rows of a sample, ascending; None for all rows.
         overlap: For each conversation of the pool whose prompt stands in the data too, by its set and its id, the id
@@ -48,6 +51,7 @@ class Survey:
     sha256: str = ""
     kinds: Counter[str] = field(default_factory=Counter)
     risky: int = 0
+    other_kinds: set[str] = field(default_factory=set)
     warmup: list[dict[str, Any]] = field(default_factory=list)
     drawn: list[int] | None = None
     overlap: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -56,6 +60,17 @@ class Survey:
     def scored_rows(self) -> int:
         """Rows that are to be scored."""
         return self.rows if self.drawn is None else len(self.drawn)
+
+    def count(self, row: TaskRow, settings: AuditSettings) -> None:
+        """Count a row and its kind."""
+        kind = row.conversation["kind"] or UNKNOWN_KIND
+        if kind in self.kinds or len(self.kinds) < MOST_KINDS:
+            self.kinds[kind] += 1
+        self.rows += 1
+        if settings.is_risky(row.id, row.conversation["kind"]):
+            self.risky += 1
+        elif kind in self.kinds:
+            self.other_kinds.add(kind)
 
     def kind_of(self, row: TaskRow) -> str:
         """What a row is counted as."""
@@ -67,6 +82,7 @@ def survey_rows(
     rows: TaskRows,
     pool: Mapping[str, Dataset],
     settings: AuditSettings,
+    render: Callable[[Mapping[str, Any], str], Any],
     *,
     warmup_rows: int,
     seed: int,
@@ -78,12 +94,15 @@ def survey_rows(
         rows: The data.
         pool: Sets of conversations, by name, whose prompts are looked for in the data.
         settings: What is asked for.
+        render: Called with each row that has a response, and what a message calls it; what it cannot write as text
+            it refuses.
         warmup_rows: Rows to draw for the warm-up; fewer are drawn from smaller data.
         seed: Of the draws.
         quiet: No progress bar.
 
     Raises:
-        DataError: A row cannot be read; there is no row; none can be learned from; none has a given risky id.
+        DataError: A row cannot be read or rendered; there is no row; none can be learned from; none has a given risky
+            id.
     """
     known = defaultdict[str, list[tuple[str, str]]](list)
     for name, conversations in pool.items():
@@ -95,13 +114,12 @@ def survey_rows(
     matched: set[str] = set()
     for row in tqdm(rows, desc="Reading the data", unit="row", leave=False, disable=quiet):
         conversation = row.conversation
-        kind = conversation["kind"] or UNKNOWN_KIND
-        if kind in found.kinds or len(found.kinds) < MOST_KINDS:
-            found.kinds[kind] += 1
+        found.count(row, settings)
+        if not row.lacks and response_of(conversation).strip():
+            render(conversation, f"task row {row.number} (id {row.id!r})")
         content = [conversation[name] for name in ("id", "kind", "category", "prompt", "completion")]
+        content += [conversation[name] for name in TEMPLATE_COLUMNS if conversation.get(name)]
         digest.update(json.dumps(content, ensure_ascii=True).encode() + b"\n")
-        found.rows += 1
-        found.risky += settings.is_risky(row.id, kind)
         if row.id in settings.risky_ids:
             matched.add(row.id)
         for same in known.get(normalized_prompt(conversation["prompt"]), ()):

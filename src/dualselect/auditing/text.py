@@ -30,6 +30,7 @@ def summary_text(summary: AuditSummary) -> str:
         f"kept_* of each row: {budgets_text(summary.settings['audit']['score'])}",
         "",
         *_kinds(summary),
+        *_categories(summary),
     ]
     if summary.detection:
         lines += ["", *_detection(summary.detection)]
@@ -50,6 +51,13 @@ def budgets_text(score: str) -> str:
     """What a token budget keeps in an audit that ranks by a score, and where a training with that budget differs."""
     other = "" if score == TRAINED_SCORE else f" by {TRAINED_SCORE}, not by {score}, and"
     return f"what a token budget keeps of all rows at once by the score {score}; a training cuts{other} in each step"
+
+
+def without_detection(detection: Mapping[str, Any]) -> str:
+    """Why nothing is said of how well known risky rows are found; empty where it is said."""
+    if detection["scores"]:
+        return ""
+    return "no other row was scored" if detection["risky"] else "none of the risky ones was scored"
 
 
 def failure_text(data: Mapping[str, Any], conflict: Mapping[str, Any], most: float) -> str:
@@ -94,8 +102,19 @@ def _kinds(summary: AuditSummary) -> list[str]:
     return aligned(rows)
 
 
+def _categories(summary: AuditSummary) -> list[str]:
+    if not summary.categories:
+        return []
+    rows = [("the row's own category", "scored", "in conflict")]
+    rows += [(name, f"{it['scored']:,}", _share(it["conflict"])) for name, it in summary.categories.items()]
+    return ["", *aligned(rows)]
+
+
 def _detection(detection: Mapping[str, Any]) -> list[str]:
     scores = detection["scores"]
+    told = f"finding the {detection['risky']:,} known risky rows among {detection['others']:,} others:"
+    if not scores:
+        return [f"{told} cannot be told, {without_detection(detection)}"]
     kinds = list(next(iter(scores.values()))["against"])
     head = ("score", "AUROC", "recall at 5, 10, 20%", *(f"against {kind}" for kind in kinds))
     rows = [head]
@@ -103,7 +122,6 @@ def _detection(detection: Mapping[str, Any]) -> list[str]:
         recall = ", ".join(f"{it['value']:.0%}" for it in found["recall"].values())
         against = [_interval(found["against"][kind]) for kind in kinds]
         rows.append((CONTROL_NAME if name == CONTROL else name, _interval(found["auroc"]), recall, *against))
-    told = f"finding the {detection['risky']:,} known risky rows among {detection['others']:,} others:"
     return [told, *aligned(rows)]
 
 

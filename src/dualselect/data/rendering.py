@@ -131,6 +131,23 @@ class PlainText:
         return Rendered(text, len(prompt))
 
 
+def renderer(
+    tokenizer: PreTrainedTokenizerBase, prompt_format: str, *, plain: bool = False
+) -> ChatText | HumanAssistantText | PlainText:
+    """What writes a row as text: called with a row and what a message calls it.
+
+    Args:
+        tokenizer: Of the model.
+        prompt_format: `chat` or `human_assistant`.
+        plain: Whether the rows are plain text, which gets no template.
+
+    Raises:
+        ModelError: The tokenizer has no template or no end token.
+    """
+    text_type = HumanAssistantText if prompt_format == "human_assistant" else PlainText if plain else ChatText
+    return text_type(tokenizer)
+
+
 def end_token_of(tokenizer: PreTrainedTokenizerBase) -> str:
     """The tokenizer's end token.
 

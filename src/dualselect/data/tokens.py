@@ -14,7 +14,7 @@ from datasets.fingerprint import generate_random_fingerprint
 from transformers import PreTrainedTokenizerBase
 
 from dualselect.data.ids import row_id
-from dualselect.data.rendering import ChatText, HumanAssistantText, PlainText, Rendered, response_of
+from dualselect.data.rendering import ChatText, HumanAssistantText, PlainText, Rendered, renderer, response_of
 from dualselect.errors import ConfigError, DataError, ModelError
 from dualselect.losses import IGNORED_LABEL
 
@@ -182,10 +182,8 @@ def batch_tokenizer(
     Raises:
         ModelError: The tokenizer has no template, end token or character offsets.
     """
-    text_type = HumanAssistantText if prompt_format == "human_assistant" else PlainText if plain else ChatText
-    return _Batch(
-        text_type(tokenizer), _with_whole_offsets(tokenizer), max_length, legacy=mask_mode == "legacy", name=name
-    )
+    text = renderer(tokenizer, prompt_format, plain=plain)
+    return _Batch(text, _with_whole_offsets(tokenizer), max_length, legacy=mask_mode == "legacy", name=name)
 
 
 @dataclass
