@@ -1,6 +1,7 @@
 """A whole audit of small data by a tiny model."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +12,19 @@ from peft import LoraConfig, get_peft_model
 from tokenizers_for_tests import chatml_tokenizer
 
 import dualselect
-from dualselect import DualSelectConfig
+from dualselect import DualSelectConfig, auditing, preparation, selection
+from dualselect import references as references_module
 from dualselect.auditing import AuditSettings, TaskRows, audit_into
-from dualselect.auditing.measuring import CONTROL, Measuring
+from dualselect.auditing.auditing import NOT_READ
+from dualselect.auditing.finishing import read_rows
+from dualselect.auditing.measuring import CONTROL, Measuring, row_tokenizer
+from dualselect.auditing.negatives import HARD_KINDS, ROWS_OF_A_KIND
 from dualselect.auditing.scores import SCORES
 from dualselect.auditing.scoring import NOT_FINITE
-from dualselect.data import builtin_mix, builtin_rows
+from dualselect.auditing.text import summary_text
+from dualselect.data import as_conversations, builtin_mix, builtin_rows, tokenize
 from dualselect.errors import ConfigError, DataError, ModelError
+from dualselect.files import write_text
 
 
 LORA = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1)
@@ -97,7 +104,7 @@ def test_every_row_has_a_line_with_its_id_first(whole):
     assert header.startswith("id,row,kind,category,unscored,rank,score")
     assert len(table) == 22
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    assert names == ["audit.csv", "audit.jsonl", "references.jsonl", "summary.json"]
+    assert names == ["audit.csv", "audit.jsonl", "negatives.jsonl", "references.jsonl", "summary.json"]
     assert not list(folder.glob(".*scores*"))
 
 
@@ -137,6 +144,100 @@ def test_known_risky_rows_are_looked_for_by_every_score_and_the_controls(whole):
     for found in summary.detection["scores"].values():
         assert set(found["against"]) == {"task", "lookalike", "chat", "refusal (built-in)"}
         assert found["auroc"]["low"] <= found["auroc"]["value"] <= found["auroc"]["high"]
+
+
+def test_hard_negatives_stand_beside_data_without_their_kinds(whole, tmp_path):
+    folder = whole[2]
+    negatives = [json.loads(line) for line in (folder / "negatives.jsonl").read_text("utf-8").splitlines()]
+    assert {row["kind"] for row in negatives} == {"refusal"}  # chat and look-alikes are in the data
+    assert len(negatives) == ROWS_OF_A_KIND
+    assert not {row["id"] for row in negatives} & {row["id"] for row in references()}
+    rows = [row for row in task_rows() if row["kind"] in ("task", "risky")]
+    found, summary = audited(tmp_path, rows=rows, settings={"reference_batch_size": 2})
+    negatives = [json.loads(line) for line in (tmp_path / "negatives.jsonl").read_text("utf-8").splitlines()]
+    assert {name: sum(row["kind"] == name for row in negatives) for name in HARD_KINDS} == dict.fromkeys(
+        HARD_KINDS, ROWS_OF_A_KIND
+    )
+    for name, told in summary.detection["scores"].items():
+        assert list(told["against"]) == ["task", *(f"{kind} (built-in)" for kind in HARD_KINDS)]
+        of = {CONTROL: lambda row: row[CONTROL]}.get(name, lambda row, name=name: row["scores"][name])
+        risky = [of(row) for row in found if row["risky"]]
+        chats = [of(row) for row in negatives if row["kind"] == "chat"]
+        above = np.mean([(one > other) + (one == other) / 2 for one in risky for other in chats])
+        assert told["against"]["chat (built-in)"]["value"] == pytest.approx(above, abs=0.02)  # stored as float32
+
+
+def test_a_negative_that_stands_in_the_data_is_left_out(tmp_path):
+    stands = builtin_rows("chat", 3, seed=1, split="test")
+    rows = [row | {"kind": "talk"} for row in stands] + [row for row in task_rows() if row["kind"] == "risky"]
+    audited(tmp_path, rows=rows, controls=False)
+    negatives = [json.loads(line)["id"] for line in (tmp_path / "negatives.jsonl").read_text("utf-8").splitlines()]
+    assert not {row["id"] for row in stands} & set(negatives)
+    assert sum(name.startswith("chat") for name in negatives) == ROWS_OF_A_KIND - 3
+
+
+def test_without_known_risky_rows_there_are_no_negatives(tmp_path):
+    rows = [row for row in task_rows() if row["kind"] == "task"]
+    _, summary = audited(tmp_path, rows=rows)
+    assert summary.detection is None
+    assert not (tmp_path / "negatives.jsonl").exists()
+
+
+def test_risky_rows_that_could_not_be_scored_are_told(tmp_path):
+    rows = [row for row in task_rows() if row["kind"] == "task"]
+    empty = rows[0] | {"id": "empty", "completion": [{"role": "assistant", "content": " "}], "kind": "risky"}
+    _, summary = audited(tmp_path, rows=[*rows, empty])
+    assert "risky rows among 8 others: cannot be told, none of the risky ones was scored" in summary_text(summary)
+
+
+def test_shares_by_the_rows_own_category_are_told(whole):
+    told = summary_text(whole[1])
+    for name, found in whole[1].categories.items():
+        assert f"\n{name} " in told
+        assert found["scored"] > 0
+    assert "the row's own category" in told
+
+
+def refusing(word):
+    tokenizer = chatml_tokenizer()
+    check = f"{{% for one in messages %}}{{% if '{word}' in one.content %}}{{{{ raise_exception('no {word}') }}}}"
+    tokenizer.chat_template = check + "{% endif %}{% endfor %}" + tokenizer.chat_template
+    return tokenizer
+
+
+def test_a_row_that_the_template_refuses_is_named_before_the_model_works(tmp_path, monkeypatch):
+    monkeypatch.setattr("dualselect.auditing.auditing.adapted", None)
+    rows = [{"id": f"r{n}", "prompt": f"question {n}", "completion": "yes"} for n in range(80)]
+    rows[71]["completion"] = "zebra"
+    with pytest.raises(DataError, match=r"task row 71 \(id 'r71'\): the chat template refuses the row \(no zebra\)"):
+        audited(tmp_path, rows=[row | _turns(row) for row in rows], tokenizer=refusing("zebra"))
+    assert not list(tmp_path.glob("*.json*"))
+
+
+def test_a_row_that_could_not_be_learned_from_is_not_rendered(tmp_path):
+    zebra = {"id": "zebra", "prompt": "a zebra", "completion": " "}
+    found, _ = audited(tmp_path, rows=[*task_rows(), zebra | _turns(zebra)], tokenizer=refusing("zebra"))
+    assert found[-1]["unscored"] == "empty response"
+
+
+def naming_tools():
+    tokenizer = chatml_tokenizer()
+    tokenizer.chat_template = "{% if tools %}{{ tools[0].name }}{% endif %}" + tokenizer.chat_template
+    return tokenizer
+
+
+def test_tools_reach_the_template_as_in_a_training(tmp_path):
+    plain = Dataset.from_list(task_rows())
+    tooled = plain.add_column("tools", [json.dumps([{"name": f"tool {place}"}]) for place in range(len(plain))])
+    trained = tokenize(as_conversations(tooled, name="task"), naming_tools(), max_length=256).dataset
+    conversations = [row.conversation for row in TaskRows.of(tooled)]
+    found = row_tokenizer(naming_tools(), config(tmp_path))(conversations)
+    for name in ("input_ids", "labels"):
+        assert [list(row[name]) for row in found] == [list(tokens) for tokens in trained[name]]
+    assert "tool 7" in naming_tools().decode(found[7]["input_ids"])
+    audited(tmp_path, rows=list(plain), tokenizer=naming_tools(), controls=False)
+    with pytest.raises(ConfigError, match="finished audit of other data"):
+        audited(tmp_path, rows=list(tooled), tokenizer=naming_tools(), controls=False)
 
 
 def test_ids_make_rows_risky_too(tmp_path):
@@ -239,6 +340,49 @@ def test_a_finished_audit_is_not_done_again_and_another_one_is_refused(whole, mo
         audited(folder, score="cosine")
 
 
+def test_settings_that_an_audit_does_not_read_leave_it_the_same(whole):
+    others = {
+        "correction": "project_add",
+        "rho": 0.7,
+        "rho_mode": "relative",
+        "reference_refresh": "steps",
+        "reference_refresh_steps": 9,
+        "task_token_budget": "0.8",
+    }
+    assert audited(whole[2], all_scores=True, settings=others)[1] == whole[1]
+
+
+def test_every_setting_of_the_method_that_an_audit_reads_is_part_of_it():
+    """What is left out of the fingerprint is read nowhere in an audit."""
+    read = [*Path(auditing.__file__).parent.glob("*.py"), Path(references_module.__file__)]
+    read += [*Path(selection.__file__).parent.glob("[!_]*.py"), Path(preparation.__file__)]
+    text = "".join(path.read_text("utf-8") for path in read)
+    assert "config.reference_contrast" in text
+    assert not [name for name in NOT_READ if f"config.{name}" in text]
+
+
+def test_an_adapter_and_a_config_for_another_one_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="leave peft_config out"):
+        audited(tmp_path, of=get_peft_model(model(), LORA), peft_config=LORA)
+
+
+def test_without_references_the_pool_is_the_built_in_one(tmp_path):
+    rows = Dataset.from_list(builtin_mix(4, 0, 0, 0))
+    settings = config(tmp_path, max_length=512)
+    _, summary = dualselect.audit(model(), chatml_tokenizer(), rows, config=settings, peft_config=LORA)
+    assert summary.references["pool"] == 200
+    assert len(summary.references["categories"]) > 5
+
+
+def test_columns_have_the_same_types_whatever_the_rows_hold(whole, tmp_path):
+    rows, _, folder = whole
+    lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text("utf-8").splitlines()]
+    assert list(rows) == lines
+    nothing = [line | {"conflict_categories": [], "conflict_references": []} for line in lines]
+    write_text(tmp_path / "audit.jsonl", "".join(json.dumps(line) + "\n" for line in nothing))
+    assert read_rows(tmp_path).features == rows.features
+
+
 def edited(rows, column, value):
     """The same rows under the same ids, but for one column of the third."""
     return Dataset.from_list([row | {column: value} if place == 2 else row for place, row in enumerate(rows)])
@@ -311,6 +455,28 @@ def test_overwrite_starts_anew(tmp_path):
         overwrite=True,
     )
     assert summary.settings["audit"]["score"] == "cosine"
+
+
+def test_a_finished_audit_is_kept_when_the_one_to_replace_it_is_refused(tmp_path):
+    audited(tmp_path, controls=False)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    good = TaskRows.of(Dataset.from_list(task_rows()))
+    unusable = TaskRows.of(Dataset.from_list([{"prompt": "word " * 300, "completion": "yes"}]))
+    nowhere = LoraConfig(target_modules=["nowhere"])
+    for rows, peft_config in ((unusable, LORA), (good, nowhere)):
+        with pytest.raises((DataError, ModelError)):
+            audit_into(
+                tmp_path,
+                model(),
+                chatml_tokenizer(),
+                rows,
+                references(),
+                AuditSettings(controls=False),
+                config(tmp_path),
+                peft_config=peft_config,
+                overwrite=True,
+            )
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.startswith(".")}
 
 
 def test_prompts_that_stand_in_pool_and_data_are_refused_unless_allowed(tmp_path):

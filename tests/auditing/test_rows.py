@@ -1,5 +1,6 @@
 """The stream of task rows: as `load_rows` reads them, but one at a time, and again."""
 
+import gzip
 import json
 
 import pytest
@@ -30,6 +31,23 @@ def test_it_is_what_load_rows_reads(pairs, ending):
         assert [row.number for row in found] == list(range(len(expected)))
         for name in ("id", "prompt", "completion"):
             assert [row.conversation[name] for row in found] == expected[name]
+
+
+@pytest.mark.parametrize("ending", ["", "[2:5]", "[:2]", "#rejected[1:3]", "[-2:]"])
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "parquet", "no newline"])
+def test_a_bar_knows_how_many_rows_there_are(pairs, ending, kind):
+    path = pairs.with_name(f"rows.{kind}" if kind != "no newline" else "rows.jsonl")
+    whole = pairs.read_bytes()
+    if kind == "parquet":
+        Dataset.from_list([json.loads(line) for line in whole.splitlines()]).to_parquet(path)
+    elif kind == "jsonl.gz":
+        path.write_bytes(gzip.compress(whole))
+    else:
+        path.write_bytes(whole.rstrip() if kind == "no newline" else whole)
+    rows = TaskRows([f"{path}{ending}"])
+    assert rows.expected() == len(list(rows))
+    assert TaskRows([str(path), "builtin:chat:3"]).expected() is None
+    assert TaskRows.of(Dataset.from_list([{"prompt": "a", "completion": "b"}])).expected() == 1
 
 
 def test_several_sources_are_one_stream(pairs):

@@ -51,7 +51,9 @@ def first(made, tmp_path_factory):
 
 def test_it_leaves_rows_table_references_summary_and_page(first):
     names = {path.name for path in first.iterdir() if not path.name.startswith(".")}
-    assert names == {"audit.jsonl", "audit.csv", "references.jsonl", "summary.json", "report.html"}
+    assert names == {
+        "audit.jsonl", "audit.csv", "references.jsonl", "negatives.jsonl", "summary.json", "report.html"
+    }  # fmt: skip
     page = (first / "report.html").read_text("utf-8")
     assert "task 3?" in page
     assert "empty response" in page

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.auditing.counting import Counts, share
 from dualselect.auditing.engine import TokenRow, adapted
-from dualselect.auditing.finishing import NEGATIVES, REFERENCES, ROWS, TABLE, read_lines, write_rows
+from dualselect.auditing.finishing import NEGATIVES, REFERENCES, ROWS, TABLE, read_rows, write_rows
 from dualselect.auditing.measuring import Measuring, RowTokenizer, is_supervised, row_tokenizer
 from dualselect.auditing.negatives import hard_negatives, needed_negatives
 from dualselect.auditing.pool import Pool, prepare_pool
@@ -31,6 +31,7 @@ from dualselect.auditing.summary import FORMAT, RULE, SUMMARY, AuditSummary
 from dualselect.auditing.survey import Survey, survey_rows
 from dualselect.config import DualSelectConfig
 from dualselect.data.rendering import renderer
+from dualselect.data_sources import BUILTIN, read_sources
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.files import write_json
 from dualselect.not_followed import OF_PLAIN_STEPS, tell_not_followed
@@ -59,7 +60,7 @@ def audit(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     task: Dataset | TaskRows,
-    references: Dataset,
+    references: Dataset | None = None,
     *,
     harmless: Dataset | None = None,
     risky_ids: Collection[str] = (),
@@ -77,7 +78,7 @@ def audit(
         model: A model, or one with an adapter; afterwards it is what it was.
         tokenizer: Its tokenizer.
         task: Task rows in any known format, read as `load_rows` reads them: plain text is a turn of a conversation.
-        references: Safe responses, in the same formats.
+        references: Safe responses, in the same formats; None for the built-in ones, 200 refusals.
         harmless: Harmless conversations, to calibrate scores with; None for built-in ones.
         risky_ids: Ids of rows that are known to be risky, beside those of kind `risky`: how well scores find them is
             told.
@@ -96,14 +97,15 @@ def audit(
     """
     asked = AuditSettings(score=score, risky_ids=frozenset(map(str, risky_ids)), **settings)
     rows = task if isinstance(task, TaskRows) else TaskRows.of(task)
+    pool = read_sources([BUILTIN], "reference_data").dataset if references is None else references
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch if output_dir is None else output_dir)
         if config is None:
             config = DualSelectConfig(str(folder), reference_contrast="compliance", report_to="none")
         summary = audit_into(
-            folder, model, tokenizer, rows, references, asked, config, harmless=harmless, peft_config=peft_config
+            folder, model, tokenizer, rows, pool, asked, config, harmless=harmless, peft_config=peft_config
         )
-        return Dataset.from_list(list(read_lines(folder / ROWS))), summary
+        return read_rows(folder), summary
 
 
 def audit_into(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from dualselect.auditing.finishing import ROWS, read_lines
 from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.settings import BUDGETS
@@ -62,7 +64,9 @@ def check_cleaned(path: Path, rows: TaskRows, budget: str, *, sampled: bool, fin
         raise ConfigError(f"--cleaned {path} is there already: name another file")
 
 
-def write_cleaned(path: Path, folder: Path, rows: TaskRows, budget: str = RECOMMENDED) -> Cleaned:
+def write_cleaned(
+    path: Path, folder: Path, rows: TaskRows, budget: str = RECOMMENDED, *, quiet: bool = False
+) -> Cleaned:
     """Write the rows that are kept, each as it stands in the data, one JSON object a line.
 
     A file that holds just these is left as it is.
@@ -72,6 +76,7 @@ def write_cleaned(path: Path, folder: Path, rows: TaskRows, budget: str = RECOMM
         folder: The finished audit of all rows.
         rows: The data.
         budget: `auto` for the rows without conflict, or one of `BUDGETS`.
+        quiet: No progress bar.
 
     Raises:
         DataError: The data are no longer those of the audit, or a row holds what JSON cannot say.
@@ -80,7 +85,9 @@ def write_cleaned(path: Path, folder: Path, rows: TaskRows, budget: str = RECOMM
     counts = {"kept": 0, "dropped": 0, "unscored": 0}
 
     def lines() -> Iterator[bytes]:
-        for row, line in zip(rows, read_lines(folder / ROWS), strict=True):
+        audited = zip(rows, read_lines(folder / ROWS), strict=True)
+        total = None if quiet else rows.expected()
+        for row, line in tqdm(audited, total=total, desc="Writing the copy", unit="row", leave=False, disable=quiet):
             if row.number != line["row"] or row.id != line["id"]:
                 raise DataError(f"row {row.number} is {row.id} and was {line['id']} in the audit: audit the data anew")
             keeps = not line["unscored"] and _keeper(budget)(line)

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from tqdm import tqdm
 
 from dualselect.auditing.counting import Counts, Ranking
@@ -26,6 +28,18 @@ FOUND = (
     "rank score loss cosine tokens conflict conflict_categories conflict_references kept categories scores"
 ).split()
 """What a line says of a scored row; that of another row has None there, so that all lines have the same columns."""
+
+
+_FEATURES: dict[str, Any] = {
+    **dict.fromkeys(["id", "kind", "category", "unscored"], Value("string")),
+    **dict.fromkeys(["row", "rank", "tokens"], Value("int64")),
+    **dict.fromkeys(["risky", "conflict"], Value("bool")),
+    "conflict_categories": List({"category": Value("string"), "cosine": Value("float64")}),
+    "conflict_references": List({"id": Value("string"), "cosine": Value("float64")}),
+}
+"""Of a line; what is not here is a float."""
+_BY_NAME = ("categories", "scores")
+_ROWS_AT_ONCE = 10_000
 
 
 def write_rows(
@@ -59,6 +73,18 @@ def write_rows(
         if made:
             write_text(folder / name, "".join(json.dumps(it, ensure_ascii=False) + "\n" for it in made))
     return counts
+
+
+def read_rows(folder: Path) -> Dataset:
+    """The rows of an audit as a data set in memory."""
+    some = next((line for line in read_lines(folder / ROWS) if not line["unscored"]), None)
+    columns = list(next(read_lines(folder / ROWS)))
+    named = {} if some is None else {name: dict.fromkeys(some[name], Value("float64")) for name in _BY_NAME}
+    known = _FEATURES | named | {"kept": dict.fromkeys([f"{budget:g}" for budget in BUDGETS], Value("bool"))}
+    features = Features({name: known.get(name, Value("float64")) for name in columns})
+    lines = read_lines(folder / ROWS)
+    parts = iter(lambda: list(islice(lines, _ROWS_AT_ONCE)), [])
+    return concatenate_datasets([Dataset.from_list(part, features=features) for part in parts])
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

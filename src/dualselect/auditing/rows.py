@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset
 
 from dualselect.data.conversations import TEMPLATE_COLUMNS, conversation_row
-from dualselect.data.files import PlacedRow, read_file
+from dualselect.data.files import PlacedRow, count_rows, read_file
 from dualselect.data.formats import format_of, with_rejected_as_response
 from dualselect.data.sources import Source
 from dualselect.data_sources import absolute_source, is_builtin, local_files, read_sources
@@ -55,6 +55,7 @@ class TaskRows:
             raise DataError("there is no task data to audit: name at least one file, folder, hub name or builtin")
         self.sources = [absolute_source(source) for source in sources]
         self._read: list[Callable[[], Iterable[PlacedRow]]] = [_reader(source) for source in self.sources]
+        self._counts: list[Callable[[], int | None]] = [_counter(source) for source in self.sources]
         self._for_template: list[str] = []
 
     @classmethod
@@ -68,6 +69,7 @@ class TaskRows:
         rows = cls.__new__(cls)
         rows.sources = []
         rows._read = [lambda: ((f"{name} row {number}", row) for number, row in enumerate(dataset))]
+        rows._counts = [lambda: len(dataset)]
         rows._for_template = [column for column in TEMPLATE_COLUMNS if column in dataset.column_names]
         return rows
 
@@ -82,6 +84,12 @@ class TaskRows:
             conversation = format_of(raw, place).convert(raw, place)
             found = conversation_row(raw, conversation, place) | {name: raw[name] for name in self._for_template}
             yield TaskRow(number, found, conversation.lacks, raw)
+
+    def expected(self) -> int | None:
+        """About how many rows there are, for a progress bar; None where only reading them tells."""
+        counts = [count() for count in self._counts]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def files(self) -> list[Path]:
         """The local files that the rows come from."""
@@ -113,6 +121,18 @@ def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
         source.check_bounds(count)
 
     return read
+
+
+def _counter(text: str) -> Callable[[], int | None]:
+    files = [] if is_builtin(text) else local_files(text)
+
+    def count() -> int | None:
+        counts = [count_rows(file) for file in files]
+        known = [found for found in counts if found is not None]
+        chosen = Source.of(text).rows
+        return len(range(sum(known))[chosen]) if known and len(known) == len(counts) else None
+
+    return count
 
 
 def _builtin(text: str) -> Iterator[PlacedRow]:

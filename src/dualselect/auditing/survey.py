@@ -112,7 +112,8 @@ def survey_rows(
     warmup = _Reservoir(warmup_rows, f"warm-up/{seed}")
     sample = None if settings.sample is None else _Reservoir(settings.sample, f"sample/{seed}")
     matched: set[str] = set()
-    for row in tqdm(rows, desc="Reading the data", unit="row", leave=False, disable=quiet):
+    total = None if quiet else rows.expected()
+    for row in tqdm(rows, total=total, desc="Reading the data", unit="row", leave=False, disable=quiet):
         conversation = row.conversation
         found.count(row, settings)
         if not row.lacks and response_of(conversation).strip():

@@ -15,12 +15,14 @@ adapter takes a few warm-up steps and is thrown away.
 
 examples:
   dualselect audit --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir audits/first
-  dualselect audit --task_data my_task.jsonl --reference_data builtin --output_dir audits/first --fail_above 0.02
+  dualselect audit --task_data my_task.jsonl --output_dir audits/first --fail_above 0.02
   dualselect audit --config runs/first/config.yaml --output_dir audits/first --cleaned my_task.clean.jsonl
 
+Without --reference_data the pool is the built-in one: 200 refusals.
+
 OUTPUT_DIR holds audit.jsonl and audit.csv (one line for each row, its id first), references.jsonl, summary.json and
-report.html. An audit that was cut off goes on where it stopped when the same command is typed again. JSONL and Parquet
-files are streamed: memory does not grow with the rows.
+report.html, and negatives.jsonl where some rows are known to be risky. An audit that was cut off goes on where it
+stopped when the same command is typed again. JSONL and Parquet files are streamed: memory does not grow with the rows.
 
 Every setting of dualselect train can be given too, in a --config or as --key value; an audit looks ahead to that
 training. Those that matter: model_name_or_path, task_data, reference_data, output_dir, overwrite, max_length,
@@ -102,7 +104,7 @@ def run(arguments: list[str]) -> int:
     )
     print("\n" + summary_text(summary))
     if options.cleaned is not None:
-        cleaned = write_cleaned(options.cleaned, folder, rows, budget)
+        cleaned = write_cleaned(options.cleaned, folder, rows, budget, quiet=settings.training.disable_tqdm)
         print(
             f"\n{options.cleaned}: {cleaned.kept:,} rows kept, {cleaned.dropped:,} left out"
             + (f", {cleaned.unscored:,} of them since they could not be scored" if cleaned.unscored else "")
@@ -127,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     scores = "\n".join(f"  {name:<23} {score.about}" for name, score in SCORES.items())
     parser = _Parser(
         prog="dualselect audit",
-        usage="dualselect audit --task_data SOURCE --reference_data SOURCE --output_dir FOLDER [options]",
+        usage="dualselect audit --task_data SOURCE [--reference_data SOURCE] --output_dir FOLDER [options]",
         description=DESCRIPTION,
         epilog=EPILOG.format(scores=scores),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,7 +6,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,6 +20,7 @@ from dualselect.errors import DataError
 PlacedRow = tuple[str, dict[str, Any]]
 ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 
+_PART = 2**20
 _BEGINNINGS = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK\x03\x04": "zip"}
 
 
@@ -44,6 +45,32 @@ def read_file(path: Path) -> Iterator[PlacedRow]:
         )
     with _opened(path, ending) as file:
         yield from _READERS[ending.removesuffix(".gz")](file, path)
+
+
+def count_rows(path: Path) -> int | None:
+    """About how many rows a file holds, without reading them as rows, for a progress bar.
+
+    Args:
+        path: A file with one of `ENDINGS`.
+
+    Returns:
+        Lines of a JSONL file, blank ones too, and rows of a Parquet file; None for the others, which are read whole.
+
+    Raises:
+        DataError: The file cannot be read, or is not what its name says.
+    """
+    ending = ending_of(path)
+    if ending.removesuffix(".gz") not in (".jsonl", ".parquet"):
+        return None
+    with _opened(path, ending) as file:
+        if ending == ".parquet":
+            with suppress(pa.ArrowException, OSError):  # reading it tells what is wrong
+                return int(pq.ParquetFile(file).metadata.num_rows)
+            return None
+        lines, last = 0, b""
+        for part in iter(lambda: file.read(_PART), b""):
+            lines, last = lines + part.count(b"\n"), part[-1:]
+        return lines + (last != b"\n")
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """The page of an audit: which rows conflict with which safe behavior, ranked, with the pictures."""
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from dualselect.auditing.counting import BIN_WIDTH
 from dualselect.auditing.finishing import REFERENCES, ROWS, read_lines
@@ -43,7 +46,10 @@ def write_audit_page(folder: Path, output: Path) -> Path:
         DataError: The folder holds no finished audit.
     """
     summary = AuditSummary.read(folder / SUMMARY)
-    lines = sorted(_highest(read_lines(folder / ROWS)), key=lambda line: line["rank"])
+    audited = tqdm(
+        read_lines(folder / ROWS), total=summary.data["drawn"], desc="Reading the audit", unit="row", leave=False
+    )
+    lines = sorted(_highest(audited), key=lambda line: line["rank"])
     texts, missing = _texts(summary, {line["row"]: line["id"] for line in lines})
     references = list(read_lines(folder / REFERENCES))
     tables = [_row_table(summary, lines, texts), _reference_table(references)]
@@ -81,8 +87,15 @@ def _texts(summary: AuditSummary, wanted: dict[int, str]) -> tuple[dict[int, lis
             raise DualSelectError("the rows were a data set in memory, which a page cannot read again")
         if hubs := [source for source in summary.data["sources"] if Source.of(source).is_hub_name]:
             raise DualSelectError(f"{', '.join(hubs)} is on a hub, which a page does not ask")
-        found = {}
-        for row in TaskRows(summary.data["sources"]):
+        found: dict[int, list[str]] = {}
+        last = max(wanted, default=-1)
+        for row in tqdm(
+            islice(TaskRows(summary.data["sources"]), last + 1),
+            total=last + 1,
+            desc="Reading the texts",
+            unit="row",
+            leave=False,
+        ):
             if row.number in wanted:
                 if row.id != wanted[row.number]:
                     raise DualSelectError(f"{', '.join(summary.data['sources'])} changed since the audit")
