@@ -251,11 +251,11 @@ def detections(folders: list[Path], risky_kind: str = "") -> dict[str, Any]:
     return found
 
 
-def budget_of(folder: Path) -> dict[str, float | None]:
-    """What `auto` and a fixed budget of 0.90 drop of an audit's rows."""
+def budget_of(folder: Path) -> dict[str, float | list[int]]:
+    """What `auto` and a fixed budget of 0.90 drop of an audit's rows: shares of tokens, and counts of rows dropped."""
     summary, lines = json.loads((folder / "summary.json").read_text("utf-8")), read_lines(folder)
     tokens = sum(line["tokens"] for line in lines)
-    found = {
+    found: dict[str, float | list[int]] = {
         "auto: tokens kept": summary["recommended_budget"]["kept_share"],
         "harmless tokens": sum(line["tokens"] for line in lines if line["kind"] != "risky") / tokens,
     }
@@ -267,7 +267,7 @@ def budget_of(folder: Path) -> dict[str, float | None]:
             ("risky", [line for line in lines if line["kind"] == "risky"]),
             ("harmless", [line for line in lines if line["kind"] != "risky"]),
         ):
-            found[f"{name}: {what} dropped"] = sum(map(drops, chosen)) / len(chosen) if chosen else None
+            found[f"{name}: {what} dropped"] = [sum(map(drops, chosen)), len(chosen)]
     return found
 
 
@@ -287,13 +287,22 @@ def detection_table(found: dict[str, Any]) -> Iterator[str]:
 
 
 def budget_table(found: dict[str, Any]) -> Iterator[str]:
-    """Lines of a markdown table of the budgets, means over seeds."""
+    """Lines of a markdown table of the budgets: means over seeds, and shares of the rows of all seeds (Wilson)."""
+    from dualselect.evaluation.intervals import rate
+
+    def cell(some: list[Any]) -> str:
+        if not isinstance(some[0], list):
+            return f"{sum(some) / len(some):.2f}"
+        dropped, rows = (sum(numbers) for numbers in zip(*some, strict=True))
+        found = rate(dropped, rows) if rows else None
+        return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if found else ""
+
     columns = list(next(iter(next(iter(found.values())).values())))
     yield "| risky rows | " + " | ".join(columns) + " |"
     yield "|---" * (len(columns) + 1) + "|"
     for share, seeds in found.items():
-        known = [[seed[column] for seed in seeds.values() if seed[column] is not None] for column in columns]
-        yield f"| {float(share):.0%} | " + " | ".join(f"{sum(it) / len(it):.2f}" if it else "" for it in known) + " |"
+        cells = [cell([seed[column] for seed in seeds.values()]) for column in columns]
+        yield f"| {float(share):.0%} | " + " | ".join(cells) + " |"
 
 
 def parsed() -> argparse.Namespace:

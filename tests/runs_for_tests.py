@@ -12,6 +12,7 @@ NASTY = (
     "<!--<script> $x_1$ \u202egnp.exe\u202c \x1b[31mred\x1b[0m \u2028 & \ud800"
 )
 KINDS = ("task", "task", "task", "lookalike", "chat", "risky")
+TURNED = ("task_direction", "reference_direction", "same_references")
 CATEGORIES = ("privacy", "fraud", "weapons", "malware", "self-harm", "theft")
 
 
@@ -35,7 +36,8 @@ def made_run(folder: Path, *, rows: int = 48, references: int = 24, seed: int = 
             log.append("warmup", step, **facts, task_gradient_norm=1.0)
             continue
         if (step - 3) % 10 == 0:
-            log.append("refresh", step, **_refresh(chance, references), conflict_threshold=-0.1)
+            turned = {f"{name}_cosine": 1 - step / 100 for name in TURNED} if step > 3 else {}
+            log.append("refresh", step, **_refresh(chance, references), conflict_threshold=-0.1, **turned)
         cosines = [chance.gauss(-0.3 if kind == "risky" else 0.1, 0.08) for kind in kinds]
         log.append(
             "step",
@@ -44,7 +46,9 @@ def made_run(folder: Path, *, rows: int = 48, references: int = 24, seed: int = 
             cosines=cosines,
             scores=[loss - cosine for loss, cosine in zip(facts["losses"], cosines, strict=True)],
             kept=[cosine >= -0.1 for cosine in cosines],
+            task_direction_cosine=1 - (step - 3) % 10 / 20,
         )
+    log.append("end", len(losses) + 1, same_references_cosine=0.875)
     lines = [f'{{"step": {step}, "loss": {loss}}}\n' for step, loss in enumerate(losses, 1)]
     write_text(folder / "metrics.jsonl", "".join(lines))
     return folder

@@ -27,7 +27,8 @@ def test_every_architecture_takes_full_steps(tmp_path, architecture):
     before = adapter_of(trainer)
     trainer.train()
     assert any(not torch.equal(before[name], value) for name, value in adapter_of(trainer).items())
-    assert [line["event"] for line in trainer.selection_log.read()] == ["warmup", "warmup", "refresh", "step", "step"]
+    found = [line["event"] for line in trainer.selection_log.read()]
+    assert found == ["warmup", "warmup", "refresh", "step", "step", "end"]
 
 
 @pytest.mark.parametrize("preservation_loss", ["excess", "kl"])
@@ -129,6 +130,33 @@ def test_a_stale_direction_and_a_changed_choice_are_told_apart(tmp_path):
     assert last.facts(scores, before=same)["reference_direction_cosine"] < 1.0 - 1e-4
 
 
+def test_how_far_the_directions_turned_is_told_at_each_step_and_at_the_end(tmp_path):
+    trainer = trained(tmp_path, max_steps=6)
+    last, steps, (end,) = trainer._loop.refresh, events(trainer, "step"), events(trainer, "end")
+    assert end["step"] == 7  # so that a run which goes on from its last checkpoint drops it
+    fresh = trainer.pool.directions(trainer.model, last.choice).correction
+    expected = cosines(fresh[None], last.directions.correction).item()
+    assert end["same_references_cosine"] == pytest.approx(expected, abs=1e-4)
+    assert end["same_references_cosine"] < 1 - 1e-4
+    turned = cosines(trainer._loop.task_direction[None], last.task_direction).item()
+    assert steps[-1]["task_direction_cosine"] == pytest.approx(turned, abs=1e-5)
+    assert len({line["task_direction_cosine"] for line in steps}) == len(steps) == 4
+    assert all("dualselect/task_direction_cosine" not in line for line in events(trainer, "warmup"))
+
+
+class Stopped(TrainerCallback):
+    """Ends a run after its fourth step, as an interruption does."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == 4
+
+
+def test_a_run_that_was_stopped_early_has_no_end(tmp_path):
+    trainer = trained(tmp_path, max_steps=6, trainer_arguments={"callbacks": [Stopped()]})
+    assert events(trainer, "step")[-1]["step"] == 4
+    assert events(trainer, "end") == []
+
+
 def test_a_direction_of_no_length_has_no_cosine(tmp_path):
     trainer = trained(
         tmp_path, max_steps=3, selection_warmup_steps=0, reference_refresh="steps", reference_refresh_steps=2
@@ -136,6 +164,7 @@ def test_a_direction_of_no_length_has_no_cosine(tmp_path):
     first, second = events(trainer, "refresh")
     assert first["task_direction_norm"] == 0.0
     assert second["task_direction_cosine"] is None
+    assert ["task_direction_cosine" in line for line in events(trainer, "step")] == [False, False, True]
     assert second["same_references_cosine"] is not None
 
 
@@ -219,7 +248,7 @@ def test_row_ids_survive_dropped_rows(tmp_path, caplog):
     )
     with caplog.at_level(logging.INFO):
         trainer = trained(tmp_path, task=rows, max_steps=3)
-    seen = {name for line in trainer.selection_log.read() if line["event"] != "refresh" for name in line["ids"]}
+    seen = {name for line in events(trainer, "warmup") + events(trainer, "step") for name in line["ids"]}
     assert seen.isdisjoint({"t0", "t5"})
     assert "dropped 2 rows" in caplog.text
     losses = {
@@ -259,7 +288,7 @@ def test_metrics_of_trl_and_of_the_selection_are_logged(tmp_path):
 def test_a_second_call_of_train_starts_anew(tmp_path):
     trainer = trained(tmp_path, max_steps=4)
     trainer.train()
-    assert [line["step"] for line in trainer.selection_log.read()] == [1, 2, 3, 3, 4]
+    assert [line["step"] for line in trainer.selection_log.read()] == [1, 2, 3, 3, 4, 5]
 
 
 def test_the_model_card_names_the_paper(tmp_path):

@@ -239,6 +239,10 @@ class ReferencePool:
                 score += weights @ (safe - self._contrast(model, positions))
         return Directions(correction, score)
 
+    def agreement(self, model: nn.Module, refresh: Refresh) -> float | None:
+        """Cosine of the direction of a refresh to that of the same references at the weights of now; None for none."""
+        return _cosine(self.directions(model, refresh.choice).correction, refresh.directions.correction)
+
     def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
         """Where compatible ends and conflict begins, read off the pool itself.
 

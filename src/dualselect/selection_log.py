@@ -1,4 +1,4 @@
-"""The selection log: one JSON line per warm-up step, refresh and step, with the ids of its rows.
+"""The selection log: one JSON line per warm-up step, refresh and step, with the ids of its rows, and one at the end.
 
 Lines are appended as they happen; a resumed run first drops what its checkpoint does not know of.
 """
@@ -16,8 +16,8 @@ SELECTION_LOG = "selection.jsonl"
 class SelectionLog:
     """Appends to and cuts back one `selection.jsonl`.
 
-    Every line has `event` (`warmup`, `refresh` or `step`) and `step`, the number of the optimizer step that it
-    belongs to, from 1.
+    Every line has `event` (`warmup`, `refresh`, `step`, or `end`, of a run that took all its steps) and `step`, the
+    number of the optimizer step that it belongs to, from 1; `end` belongs to the one after the last.
 
     Args:
         folder: The run directory; created with the first line.

@@ -4,6 +4,8 @@ One safetensors file, numbers in its metadata as JSON, written whole or not at a
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from dualselect.errors import ResumeError
 from dualselect.files import write_atomically
-from dualselect.gradients import GradientLayout
+from dualselect.gradients import GradientLayout, cosines
 from dualselect.references import Directions, Refresh
 from dualselect.selection import Choice
 
@@ -47,6 +49,28 @@ class LoopState:
         if self.refresh is None or not self.direction_steps:
             return self.direction_sum
         return self.direction_sum / self.direction_steps
+
+    @property
+    def task_direction_cosine(self) -> float | None:
+        """Of the task direction to the one that the last refresh had, in [-1, 1], 0 where that has no length.
+
+        None before the first step since.
+        """
+        if self.refresh is None or not self.direction_steps:
+            return None
+        return cosines(self.task_direction[None], self.refresh.task_direction).item()
+
+
+@contextmanager
+def full_disk_told(step: int, folder: str) -> Iterator[None]:
+    """Turn what torch and safetensors make of a full disk, while a checkpoint is written, into a plain OSError."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(
+            f"checkpoint {step} could not be written to {folder} ({error}): make room there, then resume from the "
+            "last complete checkpoint"
+        ) from error
 
 
 def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fingerprint: dict[str, Any]) -> None:

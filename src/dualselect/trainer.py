@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl import SFTTrainer
@@ -45,14 +44,12 @@ from dualselect.references import Directions, ReferencePool, Refresh, check_pool
 from dualselect.selection import (
     Choice,
     choose_all,
-    choose_by_tokens,
-    choose_compatible,
-    choose_lowest,
+    choose_task_rows,
     refresh_due,
     task_scores,
 )
 from dualselect.selection_log import SelectionLog
-from dualselect.state import empty_state, load_state, save_state
+from dualselect.state import empty_state, full_disk_told, load_state, save_state
 from dualselect.token_counts import TokenCounts
 
 
@@ -224,15 +221,12 @@ class DualSelectTrainer(SFTTrainer):
 
     def _refresh_due(self) -> bool:
         last = self._loop.refresh
-        turned = None
-        if last is not None and self._loop.direction_steps:
-            turned = cosines(self._loop.task_direction[None], last.task_direction).item()
         return refresh_due(
             self.args.reference_refresh,
             epochs_since=None if last is None else int(self.state.epoch or 0) - last.epoch,
             steps_since=None if last is None else self.state.global_step - last.step,
             every_steps=self.args.reference_refresh_steps,
-            direction_cosine=turned,
+            direction_cosine=self._loop.task_direction_cosine,
             least_cosine=self.args.reference_refresh_cosine,
         )
 
@@ -292,6 +286,8 @@ class DualSelectTrainer(SFTTrainer):
             norms["reference_direction_norm"] = reference_direction.norm().item()
         norms["update_norm"] = update.norm().item()
         self._layout.assign(model, update.clone() if update is task_gradient else update)
+        if turned := self._loop.task_direction_cosine:
+            norms["task_direction_cosine"] = turned
         self._record(choice, rows, numbers, scores, norms)
         return (choice.weights * losses).sum().float().to(self.args.device)
 
@@ -311,15 +307,16 @@ class DualSelectTrainer(SFTTrainer):
         ).tolist()
 
     def _choose(self, scores: Tensor, found_cosines: Tensor, tokens: Tensor) -> Choice:
-        temperature = self.args.task_temperature if self.args.selection_mode == "soft" else None
-        if self.args.task_top_k is not None:
-            return choose_lowest(scores, self.args.task_top_k, temperature=temperature)
-        if self.args.task_token_share is None:
-            assert self._loop.refresh is not None
-            threshold = self._loop.refresh.conflict_threshold
-            assert threshold is not None
-            return choose_compatible(scores, found_cosines, threshold, temperature=temperature)
-        return choose_by_tokens(scores, tokens, self.args.task_token_share, temperature=temperature)
+        assert self._loop.refresh is not None
+        return choose_task_rows(
+            scores,
+            found_cosines,
+            tokens,
+            top_k=self.args.task_top_k,
+            token_share=self.args.task_token_share,
+            conflict_threshold=self._loop.refresh.conflict_threshold,
+            temperature=self.args.task_temperature if self.args.selection_mode == "soft" else None,
+        )
 
     # What is told
 
@@ -374,14 +371,17 @@ class DualSelectTrainer(SFTTrainer):
         self.selection_log.cut_after(self._loop.step)
         return prepared
 
+    def _finalize_training(self, *given: Any) -> Any:
+        last = self._loop.refresh
+        if last is not None and self.state.global_step >= self.state.max_steps:  # no later refresh tells it
+            with self.compute_loss_context_manager():
+                agreement = self.pool.agreement(self.model_wrapped, last)
+            self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
+        return super()._finalize_training(*given)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        try:
+        with full_disk_told(self.state.global_step, self.args.output_dir):
             super()._save_checkpoint(model, trial)
-        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
-            raise OSError(
-                f"checkpoint {self.state.global_step} could not be written to {self.args.output_dir} ({error}): make "
-                "room there, then resume from the last complete checkpoint"
-            ) from error
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -335,7 +335,10 @@ def test_a_sample_estimates_what_all_rows_say(whole, tmp_path):
 def test_a_finished_audit_is_not_done_again_and_another_one_is_refused(whole, monkeypatch):
     _, summary, folder = whole
     monkeypatch.setattr("dualselect.auditing.auditing.score_rows", None)
+    left = folder / ".scores.jsonl"
+    left.write_text("of an audit that was killed at its very end", "utf-8")
     assert audited(folder, all_scores=True)[1] == summary
+    assert not left.exists()
     with pytest.raises(ConfigError, match="finished audit of other data, settings, or another model"):
         audited(folder, score="cosine")
 

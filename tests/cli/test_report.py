@@ -50,6 +50,25 @@ def test_missing_packages_name_the_extra(tmp_path, capsys, monkeypatch):
     assert "pip install 'dualselect[report]'" in capsys.readouterr().err
 
 
+def test_how_far_directions_turned_has_columns_a_picture_and_an_end(tmp_path):
+    run = made_run(tmp_path / "run", rows=200)
+    assert main(["report", str(run)]) == 0
+    text = (run / "report.html").read_text(encoding="utf-8")
+    for column in ("task direction", "reference direction", "last references"):
+        assert f"<th>{column} <small>" in text
+    assert text.count('<td class="number">0.870</td>') == 3  # of the refresh at step 13
+    assert "Drift: cosine of the task direction since the last refresh" in text
+    assert "its cosine then to the end of the run is 0.875." in text
+    log = run / "selection.jsonl"
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    old = [{name: it for name, it in line.items() if not name.endswith("_cosine")} for line in lines]
+    write_text(log, "".join(json.dumps(line) + "\n" for line in old if line["event"] != "end"))
+    assert main(["report", str(run)]) == 0
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "Drift:" not in text
+    assert "cosine to the last" not in text
+
+
 @pytest.mark.parametrize("parts", [("selection",), ("metrics",), ("selection", "metrics"), ("evaluation",)])
 def test_a_run_with_a_part_missing_has_a_page_all_the_same(tmp_path, parts):
     run = made_evaluation(made_run(tmp_path / "run"))

@@ -88,6 +88,9 @@ def test_hostile_texts_are_shown_as_text(opened, tmp_path):
 
 def test_ten_thousand_rows_are_painted_quickly_and_further_ones_counted(opened, tmp_path):
     folder = made_audit(tmp_path / "large", rows=10_400, unscored=100)
+    rows = [json.loads(line) for line in (folder / "data.jsonl").read_text("utf-8").splitlines()]
+    long = [row | {"prompt": row["prompt"] + " please" * 300, "completion": "Answer. " * 300} for row in rows]
+    write_text(folder / "data.jsonl", "".join(json.dumps(row) + "\n" for row in long))
     page = opened(write_audit_page(folder, folder / "report.html"))
     paint = page.evaluate("performance.getEntriesByType('paint').map(it => it.startTime)")
     assert max(paint) / 1000 < 2.0

@@ -2,7 +2,15 @@
 
 import pytest
 
-from dualselect.report.history import cosines_by_kind, jaccard, references, refresh_changes, task_rows
+from dualselect.report.history import (
+    cosines_by_kind,
+    jaccard,
+    last_staleness,
+    references,
+    refresh_changes,
+    task_drift,
+    task_rows,
+)
 
 
 def refresh(step, kept, threshold=None, **facts):
@@ -34,6 +42,7 @@ def step(number, kept, cosines=(0.5, -0.4)):
     }
 
 
+TURNED = {"task_direction_cosine": 0.6}
 WARMUP = {"event": "warmup", "step": 1, "ids": ["a", "c"], "kinds": ["task", ""], "losses": [3.0, 3.0]}
 
 
@@ -62,6 +71,16 @@ def test_drift_is_told_where_the_log_has_it():
     for change in (older, short):
         assert (change.task_turned, change.reference_turned, change.staleness) == (None, None, None)
     assert (full.task_turned, full.reference_turned, full.staleness) == (0.7, 0.2, 0.9)
+
+
+def test_the_last_stretch_is_told_by_steps_and_the_end():
+    end = {"event": "end", "step": 4, "same_references_cosine": 0.8}
+    log = [WARMUP, refresh(2, ["r1"]), step(2, [True, True]), step(3, [True, True]) | TURNED, end]
+    assert task_drift(log) == [(3, 0.6)]
+    assert last_staleness(log) == 0.8
+    assert last_staleness(log[:-1]) is None
+    assert [row.id for row in task_rows(log)] == ["a", "c", "b"]
+    assert len(refresh_changes(log)) == 1
 
 
 def test_a_row_is_followed_through_warm_up_and_steps():

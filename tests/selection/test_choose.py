@@ -6,11 +6,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualselect.selection import choose_by_tokens, choose_compatible, choose_highest, choose_lowest
+from dualselect.selection import choose_by_tokens, choose_compatible, choose_highest, choose_lowest, choose_task_rows
 
 
 def numbers(*values):
     return torch.tensor(values, dtype=torch.float64)
+
+
+def test_the_rule_for_task_rows_is_the_first_one_that_is_set():
+    scores, cosines, tokens = numbers(0.3, 2.0, -1.0, 0.7), numbers(0.1, 0.2, -0.3, 0.4), torch.tensor([5, 5, 5, 5])
+    rules = {"top_k": 1, "token_share": 0.5, "conflict_threshold": 0.0}
+    assert choose_task_rows(scores, cosines, tokens, **rules).kept == [2]
+    assert choose_task_rows(scores, cosines, tokens, **rules | {"top_k": None}).kept == [0, 2]
+    last = {"top_k": None, "token_share": None, "conflict_threshold": 0.0}
+    assert choose_task_rows(scores, cosines, tokens, **last).kept == [0, 1, 3]
+    soft = choose_task_rows(scores, cosines, tokens, **last, temperature=0.5).weights
+    assert soft.argmax() == 0
+    assert soft[2] == 0
 
 
 def test_highest_and_lowest():

@@ -289,6 +289,8 @@ def _finished_before(folder: Path, fingerprint: str) -> AuditSummary:
             f"{folder} holds a finished audit of other data, settings, or another model: name another --output_dir, "
             "or write --overwrite to delete it and start anew"
         )
+    for name in UNFINISHED:  # of an audit that was killed after its last line
+        (folder / name).unlink(missing_ok=True)
     logger.info("this audit was finished before, its files are kept")
     return summary
 

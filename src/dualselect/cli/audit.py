@@ -57,10 +57,11 @@ def run(arguments: list[str]) -> int:
     from dualselect.cli.parser import parse_train_arguments
     from dualselect.run_directory import ADAPTER, METRICS_LOG
 
+    # before the libraries are silenced, which would take the progress bars from the settings
+    request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"})
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"})
     if request.settings is None:
         print(request.help_text)
         return 0

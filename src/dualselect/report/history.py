@@ -125,6 +125,7 @@ def task_rows(log: Iterable[dict[str, Any]]) -> list[TaskRow]:
     for line in log:
         if line["event"] == "refresh":
             threshold = line.get("conflict_threshold")
+        if line["event"] in ("refresh", "end"):
             continue
         count = len(line["ids"])
         kinds, categories = _labels(line)
@@ -189,6 +190,17 @@ def refresh_changes(log: Iterable[dict[str, Any]]) -> list[RefreshChange]:
         )
         before = now
     return changes
+
+
+def task_drift(log: Iterable[dict[str, Any]]) -> list[tuple[int, float]]:
+    """At each step the cosine of the task direction since the last refresh to the one at the last refresh."""
+    name = "task_direction_cosine"
+    return [(line["step"], line[name]) for line in log if line["event"] == "step" and line.get(name) is not None]
+
+
+def last_staleness(log: Iterable[dict[str, Any]]) -> float | None:
+    """`staleness` as of a refresh, but at the end of the run; None where the log has none."""
+    return next((line["same_references_cosine"] for line in log if line["event"] == "end"), None)
 
 
 def jaccard(first: Iterable[str], second: Iterable[str]) -> float:

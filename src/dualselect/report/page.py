@@ -22,7 +22,7 @@ from dualselect.files import write_text
 from dualselect.report import figures
 from dualselect.report.folders import Evaluation, RunFiles, read_folders
 from dualselect.report.headline import Measure, Numbers, by_category, compared, headline, overall
-from dualselect.report.history import cosines_by_kind, refresh_changes, task_rows
+from dualselect.report.history import cosines_by_kind, last_staleness, refresh_changes, task_drift, task_rows
 from dualselect.report.tables import ROW_LIMIT, Table, reference_table, response_table, task_table
 from dualselect.report.texts import row_texts
 from dualselect.visible import visible
@@ -162,7 +162,7 @@ def _losses(runs: Sequence[RunFiles]) -> Markup | None:
 
 def _mechanism(run: RunFiles) -> dict[str, Any]:
     rows = task_rows(run.selection)
-    changes = refresh_changes(run.selection)
+    changes, drift = refresh_changes(run.selection), task_drift(run.selection)
     kinds: dict[str, dict[str, int]] = {}
     for row in rows:
         counts = kinds.setdefault(row.kind, {"rows": 0, "offered": 0, "dropped": 0})
@@ -174,9 +174,13 @@ def _mechanism(run: RunFiles) -> dict[str, Any]:
     thresholds = [(it.step, it.conflict_threshold) for it in changes if it.conflict_threshold is not None]
     return {
         "name": run.name,
-        "steps": sum(line["event"] != "refresh" for line in run.selection),
+        "steps": sum(line["event"] in ("warmup", "step") for line in run.selection),
         "warmup": sum(line["event"] == "warmup" for line in run.selection),
         "changes": changes,
+        "last_staleness": last_staleness(run.selection),
+        "drift": figures.lines({"task direction": drift}, across="optimizer step", up="cosine to that of the refresh")
+        if drift
+        else None,
         "kinds": dict(sorted(kinds.items())),
         "cosines": figures.lines(curves, across="optimizer step", up="mean cosine to the references", steps=thresholds)
         if curves

@@ -7,6 +7,7 @@ from dualselect.selection.choose import (
     choose_compatible,
     choose_highest,
     choose_lowest,
+    choose_task_rows,
 )
 from dualselect.selection.refresh import refresh_due
 from dualselect.selection.scores import reference_scores, task_scores
@@ -19,6 +20,7 @@ __all__ = [
     "choose_compatible",
     "choose_highest",
     "choose_lowest",
+    "choose_task_rows",
     "reference_scores",
     "refresh_due",
     "task_scores",

@@ -86,6 +86,35 @@ def choose_compatible(
     return _weigh(scores, kept if len(kept) else _ascending(scores)[:1], temperature)
 
 
+def choose_task_rows(
+    scores: Tensor,
+    cosines: Tensor,
+    tokens: Tensor,
+    *,
+    top_k: int | None,
+    token_share: float | None,
+    conflict_threshold: float | None,
+    temperature: float | None = None,
+) -> Choice:
+    """The task examples of one step: a number of them, a share of the tokens, or those without conflict.
+
+    Args:
+        scores: Task scores, shape (n,).
+        cosines: To the reference direction, shape (n,).
+        tokens: Supervised tokens of each, shape (n,).
+        top_k: How many to keep; the other two rules do not count then.
+        token_share: Share of the tokens to keep, in (0, 1]; None for the rows without conflict.
+        conflict_threshold: Cosine below which a row conflicts, needed without the other two.
+        temperature: As for `choose_lowest`.
+    """
+    if top_k is not None:
+        return choose_lowest(scores, top_k, temperature=temperature)
+    if token_share is not None:
+        return choose_by_tokens(scores, tokens, token_share, temperature=temperature)
+    assert conflict_threshold is not None
+    return choose_compatible(scores, cosines, conflict_threshold, temperature=temperature)
+
+
 def _ascending(scores: Tensor) -> Tensor:
     if not torch.isfinite(scores).all():
         raise ValueError(f"scores must be finite to be ranked, got {scores.tolist()}")
