@@ -22,7 +22,9 @@ Two things flatter scores on `builtin` and `shares`. Risky answers there are con
 of the contrasts, and safe refusals come from the templates of the pool: that flatters every score made of contrasts or
 of the pool, `auto` included. And the harmless conversations that some scores are calibrated with are built-in chat and
 look-alikes with other prompts, of the same making as those that are to be told apart, which flatters `harmless_free`,
-what begins with `standardized`, and `calibrated`. On `hh` neither holds; on `hh_refusals` the second does for chat.
+what begins with `standardized`, and `calibrated`. The same holds for built-in hard negatives: chat and look-alikes of
+them are of the calibration's making, and refusals of that of a built-in pool, here of the same topics too. On `hh`
+neither holds but for these negatives; on `hh_refusals` and `mixed` the second does for what is built in.
 """
 
 import argparse
@@ -314,10 +316,10 @@ def parsed() -> argparse.Namespace:
     add("--model", default="smollm2-135m-instruct", help="name or folder; an aligned one has something to lose")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--variants", nargs="+", choices=list(VARIANTS), default=["excess", "contrast"])
-    add("--rows", type=int, default=50, help="risky rows, and rows of each harmless kind (tasks: two or four times)")
+    add("--rows", type=int, default=50, help="rows of each kind (tasks: builtin twice as many, hh four times)")
     add("--pool", type=int, default=100)
-    add("--gsm8k", help="GSM8K training rows, JSONL (for hh)")
-    add("--hh", help="HH-RLHF preference rows, JSONL (for hh and hh_refusals)")
+    add("--gsm8k", help="GSM8K training rows, JSONL (for hh and mixed)")
+    add("--hh", help="HH-RLHF preference rows, JSONL (for hh, hh_refusals and mixed)")
     add("--warmup_steps", type=int, default=10)
     add("--learning_rate", type=float, default=2e-4)
     add("--reference_fraction", type=float, default=0.1)

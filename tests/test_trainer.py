@@ -141,7 +141,7 @@ def test_how_far_the_directions_turned_is_told_at_each_step_and_at_the_end(tmp_p
     turned = cosines(trainer._loop.task_direction[None], last.task_direction).item()
     assert steps[-1]["task_direction_cosine"] == pytest.approx(turned, abs=1e-5)
     assert len({line["task_direction_cosine"] for line in steps}) == len(steps) == 4
-    assert all("dualselect/task_direction_cosine" not in line for line in events(trainer, "warmup"))
+    assert all("task_direction_cosine" not in line for line in events(trainer, "warmup"))
 
 
 class Stopped(TrainerCallback):

@@ -241,7 +241,12 @@ class ReferencePool:
 
     def agreement(self, model: nn.Module, refresh: Refresh) -> float | None:
         """Cosine of the direction of a refresh to that of the same references at the weights of now; None for none."""
-        return _cosine(self.directions(model, refresh.choice).correction, refresh.directions.correction)
+        now, kept = self._layout.zeros(), set(refresh.choice.kept)
+        with without_dropout(model):
+            for positions in self._batches([p for p in self._by_length if p in kept], "References at the end"):
+                weights = refresh.choice.weights[positions].float().to(self._layout.device)
+                now += weights @ self._gradients(model, self._batch(positions)).gradients
+        return _cosine(now, refresh.directions.correction)
 
     def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
         """Where compatible ends and conflict begins, read off the pool itself.
@@ -303,8 +308,8 @@ def spread(ordered: Sequence[int], count: int) -> list[int]:
 
 
 def _cosine(one: Tensor, other: Tensor) -> float | None:
-    """Cosine of two directions; None where one is too short to have any."""
-    if min(one.norm().item(), other.norm().item()) < NORM_FLOOR:
+    """Cosine of two directions; None where one is too short to have any, or not finite."""
+    if not NORM_FLOOR <= min(one.norm().item(), other.norm().item()) < math.inf:
         return None
     return cosines(one[None], other).item()
 

@@ -16,8 +16,9 @@ SELECTION_LOG = "selection.jsonl"
 class SelectionLog:
     """Appends to and cuts back one `selection.jsonl`.
 
-    Every line has `event` (`warmup`, `refresh`, `step`, or `end`, of a run that took all its steps) and `step`, the
-    number of the optimizer step that it belongs to, from 1; `end` belongs to the one after the last.
+    Every line has `event` and `step`, the number of the optimizer step that it belongs to, from 1. Events are
+    `warmup`, `refresh`, `step`, and the `end` of a run that took all its steps and kept its last weights, which
+    belongs to the step after these.
 
     Args:
         folder: The run directory; created with the first line.

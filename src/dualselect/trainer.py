@@ -324,8 +324,7 @@ class DualSelectTrainer(SFTTrainer):
         self, choice: Choice, rows: list[int], numbers: Tensor, scores: Tensor, norms: dict[str, float]
     ) -> None:
         losses, found_cosines, _, tokens = numbers
-        kept = choice.weights > 0
-        train = self._rows["train"]
+        kept, train = choice.weights > 0, self._rows["train"]
         common = {"ids": train.ids_of(rows), **train.labels_of(rows), "losses": losses.tolist()}
         if self._directions is None:
             self.selection_log.append("warmup", self._loop.step, **common, **norms)
@@ -372,12 +371,13 @@ class DualSelectTrainer(SFTTrainer):
         return prepared
 
     def _finalize_training(self, *given: Any) -> Any:
-        last = self._loop.refresh
-        if last is not None and self.state.global_step >= self.state.max_steps:  # no later refresh tells it
-            with self.compute_loss_context_manager():
+        ended, last = super()._finalize_training(*given), self._loop.refresh
+        whole = self.state.global_step >= self.state.max_steps and not self.args.load_best_model_at_end
+        if last is not None and whole:  # no later refresh tells it
+            with self.maybe_activation_offload_context, self.compute_loss_context_manager():
                 agreement = self.pool.agreement(self.model_wrapped, last)
             self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
-        return super()._finalize_training(*given)
+        return ended
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         with full_disk_told(self.state.global_step, self.args.output_dir):

@@ -25,6 +25,7 @@ from dualselect.auditing.text import summary_text
 from dualselect.data import as_conversations, builtin_mix, builtin_rows, tokenize
 from dualselect.errors import ConfigError, DataError, ModelError
 from dualselect.files import write_text
+from dualselect.report.audit_page import write_audit_page
 
 
 LORA = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1)
@@ -167,6 +168,26 @@ def test_hard_negatives_stand_beside_data_without_their_kinds(whole, tmp_path):
         assert told["against"]["chat (built-in)"]["value"] == pytest.approx(above, abs=0.02)  # stored as float32
 
 
+def test_data_that_are_all_risky_are_told_from_hard_negatives_alone(tmp_path):
+    rows = [row for row in task_rows() if row["kind"] == "risky"]
+    _, summary = audited(tmp_path, rows=rows, controls=False)
+    for told in summary.detection["scores"].values():
+        assert (told["auroc"], told["recall"]) == (None, {})
+        assert list(told["against"]) == [f"{kind} (built-in)" for kind in HARD_KINDS]
+    assert "against chat (built-in)" in summary_text(summary)
+    assert "AUROC against chat (built-in)" in write_audit_page(tmp_path, tmp_path / "page.html").read_text("utf-8")
+
+
+def test_a_sample_without_a_kind_has_built_in_rows_of_it(tmp_path):
+    """Which kinds are drawn is not known when negatives are scored; those that are drawn speak for themselves."""
+    _, summary = audited(tmp_path, sample=12, controls=False)
+    drawn = {kind for kind, found in summary.kinds.items() if found["scored"] and kind != "risky"}
+    (against,) = {tuple(it["against"]) for it in summary.detection["scores"].values()}
+    assert set(against) == drawn | {f"{kind} (built-in)" for kind in HARD_KINDS if kind not in drawn}
+    negatives = [json.loads(line) for line in (tmp_path / "negatives.jsonl").read_text("utf-8").splitlines()]
+    assert {row["kind"] for row in negatives} == set(HARD_KINDS)
+
+
 def test_a_negative_that_stands_in_the_data_is_left_out(tmp_path):
     stands = builtin_rows("chat", 3, seed=1, split="test")
     rows = [row | {"kind": "talk"} for row in stands] + [row for row in task_rows() if row["kind"] == "risky"]
@@ -187,7 +208,9 @@ def test_risky_rows_that_could_not_be_scored_are_told(tmp_path):
     rows = [row for row in task_rows() if row["kind"] == "task"]
     empty = rows[0] | {"id": "empty", "completion": [{"role": "assistant", "content": " "}], "kind": "risky"}
     _, summary = audited(tmp_path, rows=[*rows, empty])
-    assert "risky rows among 8 others: cannot be told, none of the risky ones was scored" in summary_text(summary)
+    assert "known to be risky among 8 others: cannot be told, none of the risky ones was scored" in summary_text(
+        summary
+    )
 
 
 def test_shares_by_the_rows_own_category_are_told(whole):

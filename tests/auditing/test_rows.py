@@ -50,6 +50,17 @@ def test_a_bar_knows_how_many_rows_there_are(pairs, ending, kind):
     assert TaskRows.of(Dataset.from_list([{"prompt": "a", "completion": "b"}])).expected() == 1
 
 
+def test_what_cannot_be_counted_is_left_to_the_reading(pairs):
+    broken = pairs.with_name("broken.jsonl.gz")
+    broken.write_bytes(gzip.compress(pairs.read_bytes())[:-20])
+    assert TaskRows([str(broken)]).expected() is None
+    with pytest.raises(DataError, match="damaged or cut short"):
+        list(TaskRows([str(broken)]))
+    empty = pairs.with_name("rows.jsonl")
+    empty.write_bytes(b"")
+    assert TaskRows([str(pairs), str(empty)]).expected() is None
+
+
 def test_several_sources_are_one_stream(pairs):
     rows = list(TaskRows([f"{pairs}[:2]", "builtin:chat:3", f"{pairs}[5:]"]))
     assert [rows[0].id, rows[1].id, rows[-1].id] == ["r0", "r1", "r5"]

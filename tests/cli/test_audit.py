@@ -74,7 +74,7 @@ def test_the_same_command_tells_the_same_again(made, first, capsys):
     assert "1 not scored: empty response" in told
     assert "recommended for the training: --task_token_budget auto --reference_contrast compliance" in told
     assert "by the score published; a training cuts in each step" in told
-    assert "finding the 2 known risky rows among 9 others" in told
+    assert "finding 2 scored rows known to be risky among 9 others" in told
     assert (first / "audit.jsonl").stat().st_mtime_ns == before
 
 

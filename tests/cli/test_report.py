@@ -58,7 +58,7 @@ def test_how_far_directions_turned_has_columns_a_picture_and_an_end(tmp_path):
         assert f"<th>{column} <small>" in text
     assert text.count('<td class="number">0.870</td>') == 3  # of the refresh at step 13
     assert "Drift: cosine of the task direction since the last refresh" in text
-    assert "its cosine then to the end of the run is 0.875." in text
+    assert "the references' own direction then to now 0.875." in text
     log = run / "selection.jsonl"
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     old = [{name: it for name, it in line.items() if not name.endswith("_cosine")} for line in lines]

@@ -186,13 +186,13 @@ def _audit(
     )
     pool = _without_overlap(pool, survey, config)
     in_data = {name for of, name in survey.overlap if of == "negative"}
-    negatives = needed_negatives(negatives, survey.other_kinds, in_data)
+    # which kinds a sample holds is not known yet
+    negatives = needed_negatives(negatives, survey.other_kinds if survey.drawn is None else (), in_data)
     tokenize = row_tokenizer(tokenizer, config)
     warmup = _warmup(survey, tokenize, config)
     if peft_config is None and not isinstance(model, PeftModel):
         peft_config = LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    plan = _plan(model, tokenizer, survey, pool, settings, config, peft_config)
-    plan["negatives"] = rows_sha256(negatives) if survey.risky else None
+    plan = _plan(model, tokenizer, survey, pool, negatives, settings, config, peft_config)
     fingerprint = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
     if (folder / SUMMARY).exists() and not overwrite:
         return _finished_before(folder, fingerprint)
@@ -255,6 +255,7 @@ def _plan(
     tokenizer: Any,
     survey: Survey,
     pool: Pool,
+    negatives: Dataset,
     settings: AuditSettings,
     config: DualSelectConfig,
     peft_config: PeftConfig | None,
@@ -279,6 +280,7 @@ def _plan(
         # in the order of their tokens, which directions are summed in
         "references": rows_sha256(pool.conversations.select(pool.tokens["row_index"])),
         "harmless": rows_sha256(pool.harmless),
+        "negatives": rows_sha256(negatives) if survey.risky else None,
     }
 
 

@@ -19,7 +19,7 @@ from dualselect.evaluation.intervals import rate, wilson
 BIN_WIDTH = 0.01
 """Of the histograms of cosines, from -1 to 1."""
 BINS = 200
-BUILTIN = "built-in"
+BUILTIN_MARK = "built-in"
 """What rows that are no data of the user's are marked with."""
 
 
@@ -189,20 +189,24 @@ class Counts:
         """How well each score finds the known risky rows; None where no row of the data is known to be risky.
 
         Args:
-            negatives: Built-in rows: `kind`, `scores` and the control.
+            negatives: Built-in rows: `kind`, `scores` and the control; those of kinds that were scored of the data are
+                left out.
         """
         if not self._labelled:
             return None
         risky, kinds, values = self._known.as_arrays()
         counts = {"risky": int(risky.sum()), "others": int((~risky).sum())}
-        if not risky.any() or risky.all():
+        others = sorted(set(kinds[~risky].tolist()))
+        own = {self._known.kinds[kind] for kind in others}
+        builtin = sorted({row["kind"] for row in negatives} - own)
+        if not risky.any() or not (others or builtin):
             return counts | {"scores": {}}
-        others, builtin = sorted(set(kinds[~risky].tolist())), sorted({row["kind"] for row in negatives})
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         total = len(values) * (1 + len(others) + len(builtin))
         with tqdm(total=total, desc="Resampling", unit="measure", leave=False, disable=self._quiet) as bar:
             for name, scores in values.items():
-                found[name] = detection(scores, risky).as_values() | {"against": {}}
+                of_all = detection(scores, risky).as_values() if others else {"auroc": None, "recall": {}}
+                found[name] = of_all | {"against": {}}
                 bar.update()
                 for kind in others:
                     chosen = risky | (kinds == kind)
@@ -213,7 +217,7 @@ class Counts:
                     of_kind = [(row["scores"] | row)[name] for row in negatives if row["kind"] == kind]
                     both = np.concatenate([scores[risky], of_kind])
                     auroc = detection(both, np.arange(len(both)) < counts["risky"]).auroc
-                    found[name]["against"][f"{kind} ({BUILTIN})"] = vars(auroc)
+                    found[name]["against"][f"{kind} ({BUILTIN_MARK})"] = vars(auroc)
                     bar.update()
         return counts | {"scores": found}
 

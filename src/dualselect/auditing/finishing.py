@@ -1,4 +1,4 @@
-"""From the scored rows to the files of an audit: `audit.jsonl`, `audit.csv`, `references.jsonl`, counts."""
+"""From the scored rows to the files of an audit (all but `summary.json`) and to counts."""
 
 import csv
 import io
@@ -88,7 +88,7 @@ def read_rows(folder: Path) -> Dataset:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of `audit.jsonl` or `references.jsonl`."""
+    """The lines of `audit.jsonl`, `references.jsonl` or `negatives.jsonl`."""
     with path.open(encoding="utf-8", newline="\n") as file:
         yield from map(json.loads, file)
 

@@ -22,6 +22,7 @@ RowTokenizer = Callable[[Sequence[Mapping[str, Any]]], list[TokenRow]]
 
 CONTROL, COMPLIED = "control_loss", "complied_loss"
 """The numbers of a row that are taken with other adapters."""
+DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,11 @@ def row_tokenizer(tokenizer: Any, config: DualSelectConfig) -> RowTokenizer:
         ]
 
     return tokenize
+
+
+def short(value: float) -> float:
+    """A number as it is kept, with `DIGITS` significant digits."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def is_supervised(row: TokenRow) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from datasets import Dataset
 
-from dualselect.auditing.measuring import CONTROL, Measuring, is_supervised
+from dualselect.auditing.measuring import CONTROL, Measuring, is_supervised, short
 from dualselect.auditing.pool import Pool
 from dualselect.auditing.scores import Calibration
 from dualselect.data import as_conversations, builtin_rows
@@ -25,7 +25,7 @@ _SPLITS: tuple[Literal["test", "train"], ...] = ("test", "train")
 def hard_negatives(pool: Pool, seed: int) -> Dataset:
     """Built-in chat, harmless look-alikes and safe refusals that stand neither in the pool nor calibrate.
 
-    Held-out prompts come first: the topics of these are not those of the built-in pool.
+    Held-out prompts come first: the topics of these are not those of the built-in pool that an audit takes by default.
 
     Args:
         pool: The pool.
@@ -65,11 +65,7 @@ def score_negatives(measuring: Measuring, negatives: Dataset, calibration: Calib
     controls = {CONTROL: numbers[CONTROL]} if CONTROL in measuring.tuned else {}
     lines = []
     for position, place in enumerate(whole):
-        its, others = ({name: _short(it[position]) for name, it in some.items()} for some in (scores, controls))
+        its, others = ({name: short(it[position]) for name, it in some.items()} for some in (scores, controls))
         if np.isfinite([*its.values(), *others.values()]).all():
             lines.append({name: conversations[place][name] for name in ("id", "kind")} | {"scores": its} | others)
     return lines
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")

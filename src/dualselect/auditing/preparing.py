@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dualselect.auditing.bearings import Bearings, take_bearings
 from dualselect.auditing.engine import Engine, TokenRow, token_rows
-from dualselect.auditing.measuring import COMPLIED, CONTROL, Measuring, RowTokenizer
+from dualselect.auditing.measuring import COMPLIED, CONTROL, Measuring, RowTokenizer, short
 from dualselect.auditing.negatives import score_negatives
 from dualselect.auditing.pool import Pool, calibration_positions, held_out_positions
 from dualselect.auditing.scores import Calibration
@@ -117,10 +117,10 @@ def prepare(
             "rank": ranks[position],
             "selected": position in selected,
             "held_out": position in held_out,
-            "score": _short(scores.scores[position]),
-            "loss": _short(scores.losses[position]),
-            "preservation_loss": _short(scores.preservation_losses[position]),
-            "cosine": _short(scores.cosines[position]),
+            "score": short(float(scores.scores[position])),
+            "loss": short(float(scores.losses[position])),
+            "preservation_loss": short(float(scores.preservation_losses[position])),
+            "cosine": short(float(scores.cosines[position])),
             **{part: pool.conversation(position)[part] for part in ("prompt", "completion")},
         }
         for position, (name, category) in enumerate(zip(pool.ids, pool.categories, strict=True))
@@ -248,7 +248,3 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
         facts["references"],
         facts["negatives"],
     )
-
-
-def _short(value: Tensor) -> float:
-    return float(f"{float(value):.6g}")

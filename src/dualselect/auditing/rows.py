@@ -127,10 +127,17 @@ def _counter(text: str) -> Callable[[], int | None]:
     files = [] if is_builtin(text) else local_files(text)
 
     def count() -> int | None:
-        counts = [count_rows(file) for file in files]
-        known = [found for found in counts if found is not None]
         chosen = Source.of(text).rows
-        return len(range(sum(known))[chosen]) if known and len(known) == len(counts) else None
+        most = chosen.stop if chosen.stop is not None and chosen.stop >= 0 and (chosen.start or 0) >= 0 else None
+        total = 0
+        for file in files:
+            found = count_rows(file, None if most is None else most - total)
+            if found is None:
+                return None
+            total += found
+            if most is not None and total >= most:
+                break
+        return len(range(total)[chosen]) if files else None
 
     return count
 

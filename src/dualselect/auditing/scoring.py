@@ -8,16 +8,13 @@ import numpy as np
 from tqdm import tqdm
 
 from dualselect.auditing.bearings import MOST_CONFLICTS
-from dualselect.auditing.measuring import CONTROL, Measuring, is_supervised, supervised_tokens
+from dualselect.auditing.measuring import CONTROL, Measuring, is_supervised, short, supervised_tokens
 from dualselect.auditing.preparing import Prepared
 from dualselect.auditing.rows import TaskRow, TaskRows
 from dualselect.auditing.settings import AuditSettings
 from dualselect.auditing.store import CHUNK_ROWS, ScoreStore
 from dualselect.auditing.survey import Survey
 
-
-DIGITS = 6
-"""Significant digits that are kept of a number."""
 
 NOT_FINITE = "its loss or gradient is not finite"
 
@@ -108,13 +105,9 @@ def _found(
         return {"lacks": NOT_FINITE}
     worst = np.argsort(references, kind="stable")[:MOST_CONFLICTS]
     return {
-        **{name: _short(value) for name, value in plain.items()},
-        "score": _short(values[settings.score]),
-        "scores": {name: _short(value) for name, value in values.items()},
-        "categories": [_short(value) for value in categories],
-        "references": [[int(place), _short(references[place])] for place in worst if references[place] < 0],
+        **{name: short(value) for name, value in plain.items()},
+        "score": short(values[settings.score]),
+        "scores": {name: short(value) for name, value in values.items()},
+        "categories": [short(value) for value in categories],
+        "references": [[int(place), short(references[place])] for place in worst if references[place] < 0],
     }
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")

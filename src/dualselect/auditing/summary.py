@@ -42,8 +42,9 @@ class AuditSummary:
             categories `without_direction` of their own and those `without_held_out` references of their own, whose
             threshold is read off other categories'; for each category `references`, `selected` and `held_out`.
         detection: For each score, and for `control_loss`, how well it finds the known risky rows, over all and
-            against each kind apart, built-in rows of `HARD_KINDS` among them where the data have none; no score where
-            no risky row was scored or no other; None where no row is known to be risky.
+            against each kind apart, built-in rows of `HARD_KINDS` among them where the data have none; `auroc` is
+            None without other rows of the data; no score where no risky row was scored, or nothing else; None where
+            no row is known to be risky.
         fingerprint: Of data, settings and model.
     """
 

@@ -40,7 +40,7 @@ class Survey:
         sha256: Hash of ids, kinds, prompts and responses, in order.
         kinds: Rows of each kind that has a name of its own.
         risky: Rows that are known to be risky.
-        other_kinds: Kinds of the rows that are not, those with a name of their own.
+        other_kinds: Kinds of the rows that are not and have a response, those with a name of their own.
         warmup: Conversations drawn for the warm-up, in the order of their use.
         drawn: Numbers of the rows of a sample, ascending; None for all rows.
         overlap: For each conversation of the pool whose prompt stands in the data too, by its set and its id, the id
@@ -69,7 +69,7 @@ class Survey:
         self.rows += 1
         if settings.is_risky(row.id, row.conversation["kind"]):
             self.risky += 1
-        elif kind in self.kinds:
+        elif kind in self.kinds and not row.lacks:
             self.other_kinds.add(kind)
 
     def kind_of(self, row: TaskRow) -> str:

@@ -57,7 +57,7 @@ def without_detection(detection: Mapping[str, Any]) -> str:
     """Why nothing is said of how well known risky rows are found; empty where it is said."""
     if detection["scores"]:
         return ""
-    return "no other row was scored" if detection["risky"] else "none of the risky ones was scored"
+    return "nothing else was scored" if detection["risky"] else "none of the risky ones was scored"
 
 
 def failure_text(data: Mapping[str, Any], conflict: Mapping[str, Any], most: float) -> str:
@@ -112,17 +112,22 @@ def _categories(summary: AuditSummary) -> list[str]:
 
 def _detection(detection: Mapping[str, Any]) -> list[str]:
     scores = detection["scores"]
-    told = f"finding the {detection['risky']:,} known risky rows among {detection['others']:,} others:"
+    told = f"finding {detection['risky']:,} scored rows known to be risky among {detection['others']:,} others:"
     if not scores:
         return [f"{told} cannot be told, {without_detection(detection)}"]
     kinds = list(next(iter(scores.values()))["against"])
     head = ("score", "AUROC", "recall at 5, 10, 20%", *(f"against {kind}" for kind in kinds))
     rows = [head]
-    for name, found in sorted(scores.items(), key=lambda it: (it[0] == CONTROL, -it[1]["auroc"]["value"])):
+    for name, found in sorted(scores.items(), key=lambda it: (it[0] == CONTROL, -_least(it[1]))):
         recall = ", ".join(f"{it['value']:.0%}" for it in found["recall"].values())
         against = [_interval(found["against"][kind]) for kind in kinds]
         rows.append((CONTROL_NAME if name == CONTROL else name, _interval(found["auroc"]), recall, *against))
     return [told, *aligned(rows)]
+
+
+def _least(found: Mapping[str, Any]) -> float:
+    """AUROC over all; the lowest against a kind where there are no others."""
+    return float((found["auroc"] or min(found["against"].values(), key=lambda it: float(it["value"])))["value"])
 
 
 def _share(found: Mapping[str, Any]) -> str:
@@ -131,8 +136,8 @@ def _share(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"
 
 
-def _interval(found: Mapping[str, Any]) -> str:
-    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+def _interval(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -110,7 +110,7 @@ def run(arguments: list[str]) -> int:
             f"\n{options.cleaned}: {cleaned.kept:,} rows kept, {cleaned.dropped:,} left out"
             + (f", {cleaned.unscored:,} of them since they could not be scored" if cleaned.unscored else "")
         )
-    print(f"\nrows, references and numbers: {folder}{_page(folder)}")
+    print(f"\nrows, references and numbers: {folder}{_page(folder, quiet=settings.training.disable_tqdm)}")
     if options.fail_above is None:
         return 0
     failure = failure_text(summary.data, summary.conflict, options.fail_above)
@@ -191,7 +191,7 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     return model, tokenizer, references.dataset, harmless.dataset if harmless else None, peft_config
 
 
-def _page(folder: Path) -> str:
+def _page(folder: Path, *, quiet: bool) -> str:
     """Write the page where its packages are installed, and say which it is or how to get it."""
     from dualselect.cli.report import PAGE_PACKAGES
 
@@ -200,4 +200,4 @@ def _page(folder: Path) -> str:
 
     from dualselect.report.audit_page import write_audit_page
 
-    return f"\nthe page: {write_audit_page(folder, folder / PAGE).resolve()}"
+    return f"\nthe page: {write_audit_page(folder, folder / PAGE, quiet=quiet).resolve()}"

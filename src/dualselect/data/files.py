@@ -47,30 +47,30 @@ def read_file(path: Path) -> Iterator[PlacedRow]:
         yield from _READERS[ending.removesuffix(".gz")](file, path)
 
 
-def count_rows(path: Path) -> int | None:
+def count_rows(path: Path, most: int | None = None) -> int | None:
     """About how many rows a file holds, without reading them as rows, for a progress bar.
 
     Args:
         path: A file with one of `ENDINGS`.
+        most: Count no further.
 
     Returns:
-        Lines of a JSONL file, blank ones too, and rows of a Parquet file; None for the others, which are read whole.
-
-    Raises:
-        DataError: The file cannot be read, or is not what its name says.
+        Lines of a JSONL file, blank ones too, and rows of a Parquet file; None for the others, which are read whole,
+        and for a file that cannot be read, as reading it tells better.
     """
     ending = ending_of(path)
     if ending.removesuffix(".gz") not in (".jsonl", ".parquet"):
         return None
-    with _opened(path, ending) as file:
+    with suppress(DataError, pa.ArrowException, OSError), _opened(path, ending) as file:
         if ending == ".parquet":
-            with suppress(pa.ArrowException, OSError):  # reading it tells what is wrong
-                return int(pq.ParquetFile(file).metadata.num_rows)
-            return None
+            return int(pq.ParquetFile(file).metadata.num_rows)
         lines, last = 0, b""
         for part in iter(lambda: file.read(_PART), b""):
             lines, last = lines + part.count(b"\n"), part[-1:]
+            if most is not None and lines >= most:
+                return most
         return lines + (last != b"\n")
+    return None
 
 
 @contextmanager

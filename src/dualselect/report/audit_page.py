@@ -32,12 +32,13 @@ def is_audit(folder: Path) -> bool:
     return (folder / ROWS).is_file()
 
 
-def write_audit_page(folder: Path, output: Path) -> Path:
+def write_audit_page(folder: Path, output: Path, *, quiet: bool = False) -> Path:
     """Write the page of a finished audit.
 
     Args:
         folder: The audit: `summary.json`, `audit.jsonl`, `references.jsonl`.
         output: The HTML file.
+        quiet: No progress bar.
 
     Returns:
         `output`.
@@ -47,10 +48,15 @@ def write_audit_page(folder: Path, output: Path) -> Path:
     """
     summary = AuditSummary.read(folder / SUMMARY)
     audited = tqdm(
-        read_lines(folder / ROWS), total=summary.data["drawn"], desc="Reading the audit", unit="row", leave=False
+        read_lines(folder / ROWS),
+        total=summary.data["drawn"],
+        desc="Reading the audit",
+        unit="row",
+        leave=False,
+        disable=quiet,
     )
     lines = sorted(_highest(audited), key=lambda line: line["rank"])
-    texts, missing = _texts(summary, {line["row"]: line["id"] for line in lines})
+    texts, missing = _texts(summary, {line["row"]: line["id"] for line in lines}, quiet=quiet)
     references = list(read_lines(folder / REFERENCES))
     tables = [_row_table(summary, lines, texts), _reference_table(references)]
     kinds = {kind: found for kind, found in summary.kinds.items() if found["scored"]}
@@ -80,7 +86,7 @@ def _highest(lines: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     return (line for line in lines if not line["unscored"] and line["rank"] <= SHOWN_ROWS)
 
 
-def _texts(summary: AuditSummary, wanted: dict[int, str]) -> tuple[dict[int, list[str]], str]:
+def _texts(summary: AuditSummary, wanted: dict[int, str], *, quiet: bool) -> tuple[dict[int, list[str]], str]:
     """Prompt and response of rows by number, read again from the data; and why there are none."""
     try:
         if not summary.data["sources"]:
@@ -95,6 +101,7 @@ def _texts(summary: AuditSummary, wanted: dict[int, str]) -> tuple[dict[int, lis
             desc="Reading the texts",
             unit="row",
             leave=False,
+            disable=quiet,
         ):
             if row.number in wanted:
                 if row.id != wanted[row.number]:
