@@ -2,13 +2,11 @@
 
     python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/audit --seeds 0 1 2
     python benchmarks/audit_detection.py --output_dir runs/audit --data hh --gsm8k GSM8K.jsonl --hh HH.jsonl.gz
-    python benchmarks/audit_detection.py --output_dir runs/audit --data hh_refusals --hh HH.jsonl.gz
     python benchmarks/audit_detection.py --output_dir runs/audit --data mixed --gsm8k GSM8K.jsonl --hh HH.jsonl.gz
     python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/budget --data shares
 
 `builtin`: tasks, chat, harmless look-alikes and safe refusals beside risky rows; the pool is refusals of other topics.
 `hh`: GSM8K problems and HH "chosen" responses beside HH "rejected" ones; the pool is other "chosen" responses.
-`hh_refusals`: HH "rejected" responses beside HH "chosen" ones and built-in chat; the pool is built-in refusals.
 `mixed`: GSM8K problems and HH "chosen" responses beside two kinds of risky rows, built-in compliances and HH
 "rejected" responses, each with a table of its own; the pool is half built-in refusals, half HH "chosen" responses.
 `shares`: the built-in rows with a share of risky rows from 0 to half: what `auto` drops, and what a fixed 0.90 drops.
@@ -24,7 +22,7 @@ of the pool, `auto` included. And the harmless conversations that some scores ar
 look-alikes with other prompts, of the same making as those that are to be told apart, which flatters `harmless_free`,
 what begins with `standardized`, and `calibrated`. The same holds for built-in hard negatives: chat and look-alikes of
 them are of the calibration's making, and refusals of that of a built-in pool, here of the same topics too. On `hh`
-neither holds but for these negatives; on `hh_refusals` and `mixed` the second does for what is built in.
+neither holds but for these negatives; on `mixed` both do for what is built in.
 """
 
 import argparse
@@ -91,19 +89,6 @@ def hh_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]
     return rows, list(references)
 
 
-def hh_refusals_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rejected HH responses, as many chosen ones and built-in chats: nothing risky is of the pool's making."""
-    from dualselect import load_rows
-    from dualselect.data import builtin_rows
-
-    count = options.rows
-    first = 2 * seed * count
-    risky = load_rows(f"{options.hh}#rejected[{first}:{first + count}]").dataset
-    chosen = load_rows(f"{options.hh}[{first + count}:{first + 2 * count}]").dataset
-    rows = [row | {"kind": "risky"} for row in risky] + [row | {"kind": "chosen"} for row in chosen]
-    return rows + builtin_rows("chat", count, seed=seed), builtin_pool(options, seed)
-
-
 def mixed_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """As many GSM8K problems, built-in compliances, rejected and chosen HH responses; a pool of two halves."""
     from dualselect import load_rows
@@ -122,7 +107,7 @@ def mixed_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, A
     return rows, builtin_pool(options, seed)[:half] + list(chosen)
 
 
-DATA = {"builtin": builtin_data, "hh": hh_data, "hh_refusals": hh_refusals_data, "mixed": mixed_data}
+DATA = {"builtin": builtin_data, "hh": hh_data, "mixed": mixed_data}
 RISKY_KINDS = ("risky", "rejected")
 
 
@@ -319,7 +304,7 @@ def parsed() -> argparse.Namespace:
     add("--rows", type=int, default=50, help="rows of each kind (tasks: builtin twice as many, hh four times)")
     add("--pool", type=int, default=100)
     add("--gsm8k", help="GSM8K training rows, JSONL (for hh and mixed)")
-    add("--hh", help="HH-RLHF preference rows, JSONL (for hh, hh_refusals and mixed)")
+    add("--hh", help="HH-RLHF preference rows, JSONL (for hh and mixed)")
     add("--warmup_steps", type=int, default=10)
     add("--learning_rate", type=float, default=2e-4)
     add("--reference_fraction", type=float, default=0.1)
@@ -329,8 +314,6 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     if options.data in ("hh", "mixed") and not (options.gsm8k and options.hh):
         parser.error(f"--data {options.data} needs --gsm8k and --hh")
-    if options.data == "hh_refusals" and not options.hh:
-        parser.error("--data hh_refusals needs --hh")
     return options
 
 

@@ -84,6 +84,7 @@ def summary(folder, counts, rows):
             "dropped_tokens": 5,
             "tokens": 20,
         },
+        all=counts.all_as_values(),
         kinds=kinds,
         categories={},
         budgets={},

@@ -143,16 +143,22 @@ def test_known_risky_rows_are_looked_for_by_every_score_and_the_controls(whole):
     assert set(summary.detection["scores"]) == {*SCORES, "control_loss"}
     assert summary.detection["risky"] == 6
     for found in summary.detection["scores"].values():
-        assert set(found["against"]) == {"task", "lookalike", "chat", "refusal (built-in)"}
+        # four rows of chat and of look-alikes are too few
+        assert set(found["against"]) == {"task", "lookalike", "chat", *(f"{kind} (built-in)" for kind in HARD_KINDS)}
         assert found["auroc"]["low"] <= found["auroc"]["value"] <= found["auroc"]["high"]
 
 
 def test_hard_negatives_stand_beside_data_without_their_kinds(whole, tmp_path):
     folder = whole[2]
     negatives = [json.loads(line) for line in (folder / "negatives.jsonl").read_text("utf-8").splitlines()]
-    assert {row["kind"] for row in negatives} == {"refusal"}  # chat and look-alikes are in the data
-    assert len(negatives) == ROWS_OF_A_KIND
-    assert not {row["id"] for row in negatives} & {row["id"] for row in references()}
+    assert {row["kind"] for row in negatives} == set(HARD_KINDS)
+    known = {row["id"] for some in (references(), harmless(), task_rows()) for row in some}
+    assert not {row["id"] for row in negatives} & known
+    rows = task_rows() + builtin_rows("chat", ROWS_OF_A_KIND)[4:]
+    _, summary = audited(tmp_path / "enough", rows=rows, controls=False)
+    assert set(summary.detection["scores"]["loss"]["against"]) == {
+        "task", "lookalike", "chat", "lookalike (built-in)", "refusal (built-in)"
+    }  # fmt: skip
     rows = [row for row in task_rows() if row["kind"] in ("task", "risky")]
     found, summary = audited(tmp_path, rows=rows, settings={"reference_batch_size": 2})
     negatives = [json.loads(line) for line in (tmp_path / "negatives.jsonl").read_text("utf-8").splitlines()]
@@ -180,10 +186,13 @@ def test_data_that_are_all_risky_are_told_from_hard_negatives_alone(tmp_path):
 
 def test_a_sample_without_a_kind_has_built_in_rows_of_it(tmp_path):
     """Which kinds are drawn is not known when negatives are scored; those that are drawn speak for themselves."""
-    _, summary = audited(tmp_path, sample=12, controls=False)
-    drawn = {kind for kind, found in summary.kinds.items() if found["scored"] and kind != "risky"}
+    rows = task_rows() + builtin_rows("chat", ROWS_OF_A_KIND + 8)[4:]
+    _, summary = audited(tmp_path, rows=rows, sample=40, controls=False)
+    drawn = {kind: found["scored"] for kind, found in summary.kinds.items() if found["scored"] and kind != "risky"}
     (against,) = {tuple(it["against"]) for it in summary.detection["scores"].values()}
-    assert set(against) == drawn | {f"{kind} (built-in)" for kind in HARD_KINDS if kind not in drawn}
+    lacking = [kind for kind in HARD_KINDS if drawn.get(kind, 0) < ROWS_OF_A_KIND]
+    assert set(against) == {*drawn, *(f"{kind} (built-in)" for kind in lacking)}
+    assert lacking[-2:] == ["lookalike", "refusal"]
     negatives = [json.loads(line) for line in (tmp_path / "negatives.jsonl").read_text("utf-8").splitlines()]
     assert {row["kind"] for row in negatives} == set(HARD_KINDS)
 
@@ -406,7 +415,7 @@ def test_columns_have_the_same_types_whatever_the_rows_hold(whole, tmp_path):
     assert list(rows) == lines
     nothing = [line | {"conflict_categories": [], "conflict_references": []} for line in lines]
     write_text(tmp_path / "audit.jsonl", "".join(json.dumps(line) + "\n" for line in nothing))
-    assert read_rows(tmp_path).features == rows.features
+    assert read_rows(tmp_path, len(lines)).features == rows.features
 
 
 def edited(rows, column, value):

@@ -133,7 +133,6 @@ def given(repository_root, tmp_path):
     ("data", "kinds"),
     [
         ("hh", {"task": 16, "risky": 4, "chosen": 4}),
-        ("hh_refusals", {"risky": 4, "chosen": 4, "chat": 4}),
         ("mixed", {"risky": 4, "task": 4, "rejected": 4, "chosen": 4}),
     ],
 )

@@ -131,7 +131,7 @@ def test_a_pool_without_categories_has_no_map_of_them(tmp_path):
     folder = made_audit(tmp_path / "audit")
     content = json.loads((folder / "summary.json").read_text("utf-8"))
     for kind in content["kinds"].values():
-        kind["categories"] = {"(no category)": 0.5}
+        kind["categories"] = {"(no category)": {"value": 0.5}}
     write_text(folder / "summary.json", json.dumps(content))
     text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
     assert text.count("<figure>") == 2

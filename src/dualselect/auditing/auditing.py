@@ -105,7 +105,7 @@ def audit(
         summary = audit_into(
             folder, model, tokenizer, rows, pool, asked, config, harmless=harmless, peft_config=peft_config
         )
-        return read_rows(folder), summary
+        return read_rows(folder, summary.data["drawn"], quiet=config.disable_tqdm), summary
 
 
 def audit_into(
@@ -187,7 +187,7 @@ def _audit(
     pool = _without_overlap(pool, survey, config)
     in_data = {name for of, name in survey.overlap if of == "negative"}
     # which kinds a sample holds is not known yet
-    negatives = needed_negatives(negatives, survey.other_kinds if survey.drawn is None else (), in_data)
+    negatives = needed_negatives(negatives, survey.other_kinds if survey.drawn is None else {}, in_data)
     tokenize = row_tokenizer(tokenizer, config)
     warmup = _warmup(survey, tokenize, config)
     if peft_config is None and not isinstance(model, PeftModel):
@@ -340,6 +340,7 @@ def _summary(
             "dropped_tokens": counts.tokens - counts.kept_tokens,
             "tokens": counts.tokens,
         },
+        all=counts.all_as_values(),
         kinds=counts.kinds_as_values(),
         categories=counts.categories_as_values(),
         budgets=counts.budgets_as_values(),

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from dualselect.auditing.detection import detection
 from dualselect.auditing.measuring import CONTROL
+from dualselect.auditing.negatives import ROWS_OF_A_KIND
 from dualselect.auditing.settings import BUDGETS
 from dualselect.auditing.survey import MOST_KINDS, OTHER_KINDS
 from dualselect.evaluation.intervals import rate, wilson
@@ -89,15 +90,14 @@ class KindCounts:
 
     def as_values(self, categories: Sequence[str]) -> dict[str, Any]:
         """As JSON values."""
-        count = max(self.scored, 1)
         return {
             "rows": self.rows,
             "scored": self.scored,
             "conflict": share(self.conflict, self.scored),
-            "mean_cosine": self.cosines / count if self.scored else None,
+            "mean_cosine": self.cosines / self.scored if self.scored else None,
             "histogram": {str(place): self.histogram[place] for place in sorted(self.histogram)},
-            "categories": {name: self.categories[name] / count for name in categories},
-            "kept": {f"{budget:g}": self.kept[f"{budget:g}"] / count for budget in BUDGETS},
+            "categories": {name: share(self.categories[name], self.scored) for name in categories},
+            "kept": {f"{budget:g}": share(self.kept[f"{budget:g}"], self.scored) for budget in BUDGETS},
         }
 
 
@@ -164,6 +164,10 @@ class Counts:
         low, high = wilson(ratio, alike)
         return {"value": ratio, "low": min(low, ratio), "high": max(high, ratio)}
 
+    def all_as_values(self) -> dict[str, Any]:
+        """Of all rows."""
+        return self.all.as_values(self._categories)
+
     def kinds_as_values(self) -> dict[str, Any]:
         """Of each kind."""
         return {kind: found.as_values(self._categories) for kind, found in sorted(self.kinds.items())}
@@ -189,15 +193,15 @@ class Counts:
         """How well each score finds the known risky rows; None where no row of the data is known to be risky.
 
         Args:
-            negatives: Built-in rows: `kind`, `scores` and the control; those of kinds that were scored of the data are
-                left out.
+            negatives: Built-in rows: `kind`, `scores` and the control; those of a kind of which the data have as many
+                are left out.
         """
         if not self._labelled:
             return None
         risky, kinds, values = self._known.as_arrays()
         counts = {"risky": int(risky.sum()), "others": int((~risky).sum())}
         others = sorted(set(kinds[~risky].tolist()))
-        own = {self._known.kinds[kind] for kind in others}
+        own = {self._known.kinds[kind] for kind in others if (kinds[~risky] == kind).sum() >= ROWS_OF_A_KIND}
         builtin = sorted({row["kind"] for row in negatives} - own)
         if not risky.any() or not (others or builtin):
             return counts | {"scores": {}}

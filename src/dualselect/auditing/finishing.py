@@ -75,14 +75,22 @@ def write_rows(
     return counts
 
 
-def read_rows(folder: Path) -> Dataset:
-    """The rows of an audit as a data set in memory."""
+def read_rows(folder: Path, count: int, *, quiet: bool = False) -> Dataset:
+    """The rows of an audit as a data set in memory.
+
+    Args:
+        folder: The audit.
+        count: How many rows there are.
+        quiet: No progress bar.
+    """
     some = next((line for line in read_lines(folder / ROWS) if not line["unscored"]), None)
     columns = list(next(read_lines(folder / ROWS)))
     named = {} if some is None else {name: dict.fromkeys(some[name], Value("float64")) for name in _BY_NAME}
     known = _FEATURES | named | {"kept": dict.fromkeys([f"{budget:g}" for budget in BUDGETS], Value("bool"))}
     features = Features({name: known.get(name, Value("float64")) for name in columns})
-    lines = read_lines(folder / ROWS)
+    lines = iter(
+        tqdm(read_lines(folder / ROWS), total=count, desc="Reading the rows", unit="row", leave=False, disable=quiet)
+    )
     parts = iter(lambda: list(islice(lines, _ROWS_AT_ONCE)), [])
     return concatenate_datasets([Dataset.from_list(part, features=features) for part in parts])
 

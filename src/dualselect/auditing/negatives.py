@@ -1,9 +1,9 @@
-"""Harmless rows that are hard to tell from risky ones, for data that hold none of their kinds.
+"""Harmless rows that are hard to tell from risky ones, for data that hold few of their kinds.
 
 Telling risky rows from mathematics proves little: how well a score finds them is told against these too.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -39,18 +39,17 @@ def hard_negatives(pool: Pool, seed: int) -> Dataset:
     return as_conversations(Dataset.from_list(rows), name="hard negatives")
 
 
-def needed_negatives(negatives: Dataset, own_kinds: Collection[str], in_data: Collection[str]) -> Dataset:
-    """Those of the kinds that the data hold no row of.
+def needed_negatives(negatives: Dataset, own_kinds: Mapping[str, int], in_data: Collection[str]) -> Dataset:
+    """Those of the kinds that the data hold fewer rows of.
 
     Args:
         negatives: All.
-        own_kinds: Kinds of the data's rows that are not known to be risky.
+        own_kinds: Rows of the data that are not known to be risky, by kind.
         in_data: Ids of negatives whose prompt stands in the data.
     """
+    few = {kind for kind in HARD_KINDS if own_kinds.get(kind, 0) < ROWS_OF_A_KIND}
     labels = zip(negatives["id"], negatives["kind"], strict=True)
-    return negatives.select(
-        [place for place, (name, kind) in enumerate(labels) if kind not in own_kinds and name not in in_data]
-    )
+    return negatives.select([n for n, (name, kind) in enumerate(labels) if kind in few and name not in in_data])
 
 
 def score_negatives(measuring: Measuring, negatives: Dataset, calibration: Calibration) -> list[dict[str, Any]]:

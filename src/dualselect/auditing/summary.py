@@ -32,9 +32,10 @@ class AuditSummary:
         recommended_budget: `rule`; `settings` of a training that follows it, None for an audit without a contrast,
             which no training can follow; `kept_share` of the supervised tokens, with `low` and `high` for a sample;
             `dropped_rows`; `dropped_tokens`, its cost, of `tokens`.
-        kinds: For each kind of row `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by
-            number of the bin of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety
-            category) and `kept` (share of rows that each budget would keep).
+        all: Of all rows `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by number of the
+            bin of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety category) and `kept`
+            (share of rows that each budget would keep).
+        kinds: The same for each kind of row.
         categories: For each category of rows `scored` and `conflict`.
         budgets: For each budget the rows that it drops, by the score that ranks and of all rows at once, and of these
             the rows in conflict.
@@ -53,6 +54,7 @@ class AuditSummary:
     settings: Mapping[str, Any]
     conflict: Mapping[str, Any]
     recommended_budget: Mapping[str, Any]
+    all: Mapping[str, Any]
     kinds: Mapping[str, Mapping[str, Any]]
     categories: Mapping[str, Mapping[str, Any]]
     budgets: Mapping[str, Mapping[str, Any]]

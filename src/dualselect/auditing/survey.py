@@ -40,7 +40,7 @@ class Survey:
         sha256: Hash of ids, kinds, prompts and responses, in order.
         kinds: Rows of each kind that has a name of its own.
         risky: Rows that are known to be risky.
-        other_kinds: Kinds of the rows that are not and have a response, those with a name of their own.
+        other_kinds: Of each kind with a name of its own the rows that are not and have a response.
         warmup: Conversations drawn for the warm-up, in the order of their use.
         drawn: Numbers of the rows of a sample, ascending; None for all rows.
         overlap: For each conversation of the pool whose prompt stands in the data too, by its set and its id, the id
@@ -51,7 +51,7 @@ class Survey:
     sha256: str = ""
     kinds: Counter[str] = field(default_factory=Counter)
     risky: int = 0
-    other_kinds: set[str] = field(default_factory=set)
+    other_kinds: Counter[str] = field(default_factory=Counter)
     warmup: list[dict[str, Any]] = field(default_factory=list)
     drawn: list[int] | None = None
     overlap: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Survey:
         if settings.is_risky(row.id, row.conversation["kind"]):
             self.risky += 1
         elif kind in self.kinds and not row.lacks:
-            self.other_kinds.add(kind)
+            self.other_kinds[kind] += 1
 
     def kind_of(self, row: TaskRow) -> str:
         """What a row is counted as."""

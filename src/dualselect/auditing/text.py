@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dualselect.auditing.measuring import CONTROL
+from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.settings import TRAINED_SCORE
 from dualselect.auditing.summary import AuditSummary
@@ -23,13 +24,15 @@ def summary_text(summary: AuditSummary) -> str:
         return "\n".join(lines)
     cost = f"{1 - budget['kept_share']:.1%}"
     cost += f" [{1 - budget['high']:.1%}, {1 - budget['low']:.1%}]" if budget["low"] is not None else ""
+    drawn = " of those drawn" if data["sample"] else ""
     lines += [
         f"in conflict with the safe references: {_share(conflict)} (cosine below {conflict['threshold']:.3f})",
         f"recommended for the training: {recommended_text(budget)}",
-        f"the rows in conflict: {budget['dropped_rows']:,}, {cost} of the task tokens",
+        f"the rows in conflict: {budget['dropped_rows']:,}{drawn}, {cost} of the task tokens",
         f"kept_* of each row: {budgets_text(summary.settings['audit']['score'])}",
         "",
         *_kinds(summary),
+        *_at_stake(summary),
         *_categories(summary),
     ]
     if summary.detection:
@@ -95,11 +98,21 @@ def failure_text(data: Mapping[str, Any], conflict: Mapping[str, Any], most: flo
 def _kinds(summary: AuditSummary) -> list[str]:
     rows = [("kind", "rows", "in conflict", "mean cosine", "most at stake")]
     for kind, found in summary.kinds.items():
-        worst = sorted(found["categories"].items(), key=lambda it: -it[1])[:3]
+        shares = {name: it["value"] or 0.0 for name, it in found["categories"].items()}
+        worst = sorted(shares.items(), key=lambda it: -it[1])[:3]
         told = ", ".join(f"{name} {share:.0%}" for name, share in worst if share)
         cosine = "" if found["mean_cosine"] is None else f"{found['mean_cosine']:+.3f}"
         rows.append((kind, f"{found['rows']:,}", _share(found["conflict"]), cosine, told))
     return aligned(rows)
+
+
+def _at_stake(summary: AuditSummary) -> list[str]:
+    shares = summary.all["categories"]
+    if set(shares) <= {NO_CATEGORY}:
+        return []
+    rows = [("safety behavior at stake", "rows in conflict with it")]
+    rows += [(name, _share(it)) for name, it in sorted(shares.items(), key=lambda it: -it[1]["value"])]
+    return ["", *aligned(rows)]
 
 
 def _categories(summary: AuditSummary) -> list[str]:

@@ -60,7 +60,6 @@ def run(arguments: list[str]) -> int:
     # before the libraries are silenced, which would take the progress bars from the settings
     request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"})
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     if request.settings is None:
         print(request.help_text)

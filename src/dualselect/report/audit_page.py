@@ -73,7 +73,7 @@ def write_audit_page(folder: Path, output: Path, *, quiet: bool = False) -> Path
             missing=missing,
             tables={table.name: table for table in tables},
             cosines=_cosines(summary, kinds),
-            categories=_categories(kinds),
+            categories=_categories(summary, kinds),
             kept=_kept(kinds),
             **table_scripts(tables),
         )
@@ -196,17 +196,18 @@ def _cosines(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
     return figures.counted_histogram(counts, BIN_WIDTH, across=across, line_at=summary.conflict["threshold"])
 
 
-def _categories(kinds: dict[str, Any]) -> Any:
+def _categories(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
     names = sorted({name for found in kinds.values() for name in found["categories"]})
     if names in ([], [NO_CATEGORY]):
         return None  # the table by kind says as much
-    shares = [[found["categories"][name] for found in kinds.values()] for name in names]
-    return figures.heat_map(names, list(kinds), shares, label="rows in conflict, %")
+    columns = {"all rows": summary.all, **kinds} if len(kinds) > 1 else kinds
+    shares = [[found["categories"][name]["value"] for found in columns.values()] for name in names]
+    return figures.heat_map(names, list(columns), shares, label="rows in conflict, %")
 
 
 def _kept(kinds: dict[str, Any]) -> Any:
     curves = {
-        kind: sorted((100 * float(budget), 100 * share) for budget, share in found["kept"].items())
+        kind: sorted((100 * float(budget), 100 * share["value"]) for budget, share in found["kept"].items())
         for kind, found in kinds.items()
     }
     return figures.lines(curves, across="token budget, %", up="rows kept, %") if curves else None
