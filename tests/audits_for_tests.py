@@ -86,7 +86,7 @@ def summary(folder, counts, rows):
         },
         all=counts.all_as_values(),
         kinds=kinds,
-        categories={},
+        categories=counts.categories_as_values(),
         budgets={},
         references={
             "pool": 12,

@@ -3,7 +3,7 @@
 import pytest
 
 from dualselect.auditing.scoring import NOT_FINITE
-from dualselect.auditing.text import aligned, budgets_text, failure_text, recommended_text
+from dualselect.auditing.text import aligned, budgets_text, failure_text, recommended_text, worst_first
 
 
 def test_what_is_recommended_can_be_typed():
@@ -51,6 +51,11 @@ def test_a_sample_passes_only_with_its_whole_interval(value, high, told):
     assert failure.startswith(told)
     assert bool(failure) == bool(told)
     assert ("raise --sample or leave it out" in failure) == (told.startswith("of the 100"))
+
+
+def test_categories_most_in_conflict_come_first():
+    found = {name: {"conflict": {"value": value}} for name, value in {"b": 0.2, "c": None, "a": 0.2, "d": 1.0}.items()}
+    assert [name for name, _ in worst_first(found)] == ["d", "a", "b", "c"]
 
 
 def test_a_table_shows_what_a_terminal_would_act_on():

@@ -73,6 +73,9 @@ def test_the_numbers_stand_above_the_tables(tmp_path):
     assert "compared one by one with the 4 highest of 5 selected ones" in text
     assert "control: loss after fine-tuning on the pool" in text
     assert text.count("<figure>") == 3
+    assert (
+        '<tr><th scope="row">fraud</th><td class="number">8</td><td class="number">100.0% <small>[67.6, 100.0]' in text
+    )
 
 
 def test_hostile_texts_are_shown_as_text(opened, tmp_path):

@@ -119,8 +119,13 @@ def _categories(summary: AuditSummary) -> list[str]:
     if not summary.categories:
         return []
     rows = [("the row's own category", "scored", "in conflict")]
-    rows += [(name, f"{it['scored']:,}", _share(it["conflict"])) for name, it in summary.categories.items()]
+    rows += [(name, f"{it['scored']:,}", _share(it["conflict"])) for name, it in worst_first(summary.categories)]
     return ["", *aligned(rows)]
+
+
+def worst_first(categories: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Categories of rows with what a summary says of them, by the share of rows in conflict."""
+    return sorted(categories.items(), key=lambda it: (-(it[1]["conflict"]["value"] or 0.0), it[0]))
 
 
 def _detection(detection: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from dualselect.auditing.finishing import REFERENCES, ROWS, read_lines
 from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.summary import SUMMARY, AuditSummary
-from dualselect.auditing.text import CONTROL_NAME, budgets_text, recommended_text, without_detection
+from dualselect.auditing.text import CONTROL_NAME, budgets_text, recommended_text, without_detection, worst_first
 from dualselect.data.sources import Source
 from dualselect.errors import DualSelectError
 from dualselect.files import write_text
@@ -69,6 +69,7 @@ def write_audit_page(folder: Path, output: Path, *, quiet: bool = False) -> Path
             control=CONTROL_NAME,
             recommended=recommended_text(summary.recommended_budget),
             budgets=budgets_text(summary.settings["audit"]["score"]),
+            own_categories=worst_first(summary.categories),
             without_detection=without_detection(summary.detection) if summary.detection else "",
             missing=missing,
             tables={table.name: table for table in tables},
