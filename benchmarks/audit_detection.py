@@ -72,19 +72,26 @@ def share_data(
     return rows, builtin_pool(options, seed)
 
 
+def labelled(sources: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows of sources, each of the kind that it stands under."""
+    from dualselect import load_rows
+
+    return [row | {"kind": kind} for kind, source in sources.items() for row in load_rows(source).dataset]
+
+
 def hh_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """200 GSM8K problems to 50 rejected HH responses, 50 chosen ones beside them, and a pool of other chosen ones."""
     from dualselect import load_rows
 
     count, pool = options.rows, options.pool
     first = seed * (2 * count + pool)
-    rows = []
-    for source, kind in (
-        (f"{options.gsm8k}[{seed * 4 * count}:{(seed + 1) * 4 * count}]", "task"),
-        (f"{options.hh}#rejected[{first}:{first + count}]", "risky"),
-        (f"{options.hh}[{first + count}:{first + 2 * count}]", "chosen"),
-    ):
-        rows += [row | {"kind": kind} for row in load_rows(source).dataset]
+    rows = labelled(
+        {
+            "task": f"{options.gsm8k}[{seed * 4 * count}:{(seed + 1) * 4 * count}]",
+            "risky": f"{options.hh}#rejected[{first}:{first + count}]",
+            "chosen": f"{options.hh}[{first + count}:{first + 2 * count}]",
+        }
+    )
     references = load_rows(f"{options.hh}[{first + 2 * count}:{first + 2 * count + pool}]").dataset
     return rows, list(references)
 
@@ -96,15 +103,15 @@ def mixed_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, A
 
     count, half = options.rows, options.pool // 2
     first = seed * (2 * count + half)
-    rows = builtin_rows("risky", count, seed=seed)
-    for source, kind in (
-        (f"{options.gsm8k}[{seed * count}:{(seed + 1) * count}]", "task"),
-        (f"{options.hh}#rejected[{first}:{first + count}]", "rejected"),
-        (f"{options.hh}[{first + count}:{first + 2 * count}]", "chosen"),
-    ):
-        rows += [row | {"kind": kind} for row in load_rows(source).dataset]
+    rows = labelled(
+        {
+            "task": f"{options.gsm8k}[{seed * count}:{(seed + 1) * count}]",
+            "rejected": f"{options.hh}#rejected[{first}:{first + count}]",
+            "chosen": f"{options.hh}[{first + count}:{first + 2 * count}]",
+        }
+    )
     chosen = load_rows(f"{options.hh}[{first + 2 * count}:{first + 2 * count + half}]").dataset
-    return rows, builtin_pool(options, seed)[:half] + list(chosen)
+    return builtin_rows("risky", count, seed=seed) + rows, builtin_pool(options, seed)[:half] + list(chosen)
 
 
 DATA = {"builtin": builtin_data, "hh": hh_data, "mixed": mixed_data}
@@ -172,9 +179,11 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 def read_negatives(folder: Path) -> list[dict[str, Any]]:
     """The built-in rows that were scored beside those of an audit."""
+    from dualselect.auditing.counting import BUILTIN_MARK
+
     path = folder / "negatives.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-    return [line | {"kind": f"{line['kind']} (built-in)", "risky": False} for line in lines]
+    return [line | {"kind": f"{line['kind']} ({BUILTIN_MARK})", "risky": False} for line in lines]
 
 
 def scores_of(line: dict[str, Any]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 
@@ -54,8 +54,7 @@ class TaskRows:
         if not sources:
             raise DataError("there is no task data to audit: name at least one file, folder, hub name or builtin")
         self.sources = [absolute_source(source) for source in sources]
-        self._read: list[Callable[[], Iterable[PlacedRow]]] = [_reader(source) for source in self.sources]
-        self._counts: list[Callable[[], int | None]] = [_counter(source) for source in self.sources]
+        self._parts = [_part(source) for source in self.sources]
         self._for_template: list[str] = []
 
     @classmethod
@@ -68,8 +67,9 @@ class TaskRows:
         """
         rows = cls.__new__(cls)
         rows.sources = []
-        rows._read = [lambda: ((f"{name} row {number}", row) for number, row in enumerate(dataset))]
-        rows._counts = [lambda: len(dataset)]
+        rows._parts = [
+            _Part(lambda: ((f"{name} row {n}", row) for n, row in enumerate(dataset)), lambda: len(dataset))
+        ]
         rows._for_template = [column for column in TEMPLATE_COLUMNS if column in dataset.column_names]
         return rows
 
@@ -79,7 +79,7 @@ class TaskRows:
         Raises:
             DataError: A source cannot be read, or a row is no conversation; the message names the place.
         """
-        placed = chain.from_iterable(read() for read in self._read)
+        placed = chain.from_iterable(part.read() for part in self._parts)
         for number, (place, raw) in enumerate(placed):
             conversation = format_of(raw, place).convert(raw, place)
             found = conversation_row(raw, conversation, place) | {name: raw[name] for name in self._for_template}
@@ -87,7 +87,7 @@ class TaskRows:
 
     def expected(self) -> int | None:
         """About how many rows there are, for a progress bar; None where only reading them tells."""
-        counts = [count() for count in self._counts]
+        counts = [part.expected() for part in self._parts]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
 
@@ -101,9 +101,16 @@ class TaskRows:
         return [place.resolve() for place in places if place.is_dir()]
 
 
-def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
+class _Part(NamedTuple):
+    """One source: its rows, read anew at each call, and about how many there are, if that is quick to tell."""
+
+    read: Callable[[], Iterable[PlacedRow]]
+    expected: Callable[[], int | None]
+
+
+def _part(text: str) -> _Part:
     if is_builtin(text):
-        return lambda: _builtin(text)
+        return _Part(lambda: _builtin(text), lambda: None)
     source, files = Source.of(text), local_files(text)
     start, stop = source.rows.start or 0, source.rows.stop
     streamed = bool(files) and start >= 0 and (stop is None or stop >= 0)
@@ -120,26 +127,24 @@ def _reader(text: str) -> Callable[[], Iterable[PlacedRow]]:
                 yield placed
         source.check_bounds(count)
 
-    return read
+    def expected() -> int | None:
+        total = _rows_in(files, stop if streamed else None)
+        return None if total is None else len(range(total)[source.rows])
+
+    return _Part(read, expected)
 
 
-def _counter(text: str) -> Callable[[], int | None]:
-    files = [] if is_builtin(text) else local_files(text)
-
-    def count() -> int | None:
-        chosen = Source.of(text).rows
-        most = chosen.stop if chosen.stop is not None and chosen.stop >= 0 and (chosen.start or 0) >= 0 else None
-        total = 0
-        for file in files:
-            found = count_rows(file, None if most is None else most - total)
-            if found is None:
-                return None
-            total += found
-            if most is not None and total >= most:
-                break
-        return len(range(total)[chosen]) if files else None
-
-    return count
+def _rows_in(files: Sequence[Path], most: int | None) -> int | None:
+    """About how many rows files hold, counted no further than `most`; None where only reading them tells."""
+    total = 0
+    for file in files:
+        found = count_rows(file, None if most is None else most - total)
+        if found is None:
+            return None
+        total += found
+        if most is not None and total >= most:
+            break
+    return total if files else None
 
 
 def _builtin(text: str) -> Iterator[PlacedRow]:
