@@ -109,9 +109,8 @@ def test_references_and_directions_are_those_of_the_trainer(prepared):
     assert torch.allclose(found[1], directions.correction, atol=1e-6)
 
 
+@pytest.mark.parametrize("prepared", ["compliance"], indirect=True)  # without contrasts there is no such budget
 def test_the_conflict_threshold_is_that_of_the_automatic_budget(prepared):
-    if prepared.config.reference_contrast == "none":
-        pytest.skip("the trainer has no automatic budget without contrasts")
     pool, kept = prepared.trainers_pool(), [it["selected"] for it in prepared.found.references]
     choice = pool.choose(torch.tensor([float(it) for it in kept]))
     directions = pool.directions(prepared.engine.model, choice)
