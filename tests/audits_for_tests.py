@@ -5,7 +5,7 @@ import random
 
 from dualselect.auditing.counting import Counts
 from dualselect.auditing.summary import AuditSummary
-from dualselect.files import write_json, write_text
+from dualselect.system.files import write_json, write_text
 
 
 CATEGORIES = ("fraud", "privacy", "weapons")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dualselect.embedded_model import embedded_model_folder
+from dualselect.models.embedded import embedded_model_folder
 
 
 torch.set_num_threads(1)

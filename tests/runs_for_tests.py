@@ -3,8 +3,8 @@
 import random
 from pathlib import Path
 
-from dualselect.files import write_json, write_text
-from dualselect.selection_log import SelectionLog
+from dualselect.system.files import write_json, write_text
+from dualselect.training.selection_log import SelectionLog
 
 
 NASTY = (

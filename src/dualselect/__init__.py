@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dualselect.auditing import audit
-    from dualselect.config import DualSelectConfig
     from dualselect.data import load_rows
     from dualselect.errors import DualSelectError
     from dualselect.models import load_model
-    from dualselect.trainer import DualSelectTrainer
+    from dualselect.training.config import DualSelectConfig
+    from dualselect.training.trainer import DualSelectTrainer
 
 __version__ = "0.1.0"
 __all__ = ["DualSelectConfig", "DualSelectError", "DualSelectTrainer", "audit", "load_model", "load_rows"]
 
 _HOMES = {
-    "DualSelectConfig": "config",
+    "DualSelectConfig": "training.config",
     "DualSelectError": "errors",
-    "DualSelectTrainer": "trainer",
+    "DualSelectTrainer": "training.trainer",
     "audit": "auditing",
     "load_model": "models",
     "load_rows": "data",
@@ -30,3 +30,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'dualselect' has no attribute {name!r}")
     return getattr(importlib.import_module(f"dualselect.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

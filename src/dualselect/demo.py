@@ -18,18 +18,18 @@ from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer
 from trl import SFTConfig, SFTTrainer
 
-from dualselect.config import DualSelectConfig
 from dualselect.data import as_conversations, tokenize
 from dualselect.data.builtin import builtin_mix, builtin_rows
 from dualselect.errors import ResumeError
 from dualselect.evaluation import exact_match, generate_responses, rate
 from dualselect.evaluation.builtin_suites import heldout_rows, rows_up_to
-from dualselect.files import write_json, write_text
 from dualselect.judges import is_refusal
 from dualselect.methods.sft import Sft
 from dualselect.methods.trainer import MethodTrainer
 from dualselect.models import EMBEDDED_MODEL, load_model
-from dualselect.trainer import DualSelectTrainer
+from dualselect.system.files import write_json, write_text
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.trainer import DualSelectTrainer
 
 
 MODELS = {"start": "aligned start", "plain": "plain fine-tuning", "dualselect": "DualSelect"}

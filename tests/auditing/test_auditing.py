@@ -19,7 +19,7 @@ from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.text import summary_text
 from dualselect.data import builtin_mix
 from dualselect.errors import ConfigError, DataError, ModelError
-from dualselect.files import write_text
+from dualselect.system.files import write_text
 
 
 def test_every_row_has_a_line_with_its_id_first(whole):

@@ -10,7 +10,7 @@ from dualselect.auditing.cleaning import Cleaned, write_cleaned
 from dualselect.auditing.finishing import ROWS
 from dualselect.auditing.rows import TaskRows
 from dualselect.errors import ConfigError, DataError
-from dualselect.files import write_text
+from dualselect.system.files import write_text
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dualselect.auditing.pool import (
     held_out_positions,
     prepare_pool,
 )
-from dualselect.references import CALIBRATION_REFERENCES
+from dualselect.training.references import CALIBRATION_REFERENCES
 
 
 def test_every_kind_of_harmless_conversation_stands_on_both_sides(tmp_path):

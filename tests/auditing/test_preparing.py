@@ -18,9 +18,9 @@ from dualselect.auditing.pool import prepare_pool
 from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data import as_conversations, tokenize
+from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ResumeError
-from dualselect.losses import IGNORED_LABEL
-from dualselect.references import ReferencePool
+from dualselect.training.references import ReferencePool
 
 
 def rows(prefix, count, answer):

@@ -9,7 +9,7 @@ from datasets import Dataset
 from dualselect import load_rows
 from dualselect.auditing.rows import TaskRows
 from dualselect.errors import DataError
-from dualselect.files import write_text
+from dualselect.system.files import write_text
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from peft import LoraConfig, get_peft_model
 from small_audits_for_tests import LORA, audited, config, harmless, model, references, task_rows
 from tokenizers_for_tests import chatml_tokenizer
 
-from dualselect import auditing, preparation, selection
-from dualselect import references as references_module
+from dualselect import auditing, selection
 from dualselect.auditing import AuditSettings, TaskRows, audit_into
 from dualselect.auditing.auditing import NOT_READ
 from dualselect.errors import ConfigError, DataError, ModelError
+from dualselect.training import preparation
+from dualselect.training import references as references_module
 
 
 def test_a_finished_audit_is_not_done_again_and_another_one_is_refused(whole, monkeypatch):

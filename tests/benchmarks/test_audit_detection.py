@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from dualselect.data.builtin.harmful_topics import TRAIN_TOPICS
-from dualselect.files import write_json, write_text
+from dualselect.system.files import write_json, write_text
 
 
 @pytest.fixture(scope="module")

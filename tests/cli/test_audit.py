@@ -10,7 +10,7 @@ from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
-from dualselect.files import write_text
+from dualselect.system.files import write_text
 
 
 @pytest.fixture(scope="module")

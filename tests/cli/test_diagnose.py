@@ -13,7 +13,7 @@ from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.diagnose import settings_of
 from dualselect.cli.main import main
-from dualselect.data_sources import read_sources
+from dualselect.data.source_rows import read_sources
 from dualselect.diagnostic import read_diagnostic
 from dualselect.diagnostic.settings import OPTIONS
 from dualselect.errors import ConfigError

@@ -10,7 +10,7 @@ from runs_for_tests import made_comparison, made_evaluation, made_run
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
-from dualselect.files import write_text
+from dualselect.system.files import write_text
 
 
 def test_a_run_gets_its_page(tmp_path, capsys):

@@ -6,8 +6,8 @@ from trl import SFTConfig
 
 from dualselect.cli.main import main
 from dualselect.cli.train_help import GROUPS
-from dualselect.config import DualSelectConfig
-from dualselect.settings import LoraModelConfig, TrainArguments, setting_types
+from dualselect.runs.settings import LoraModelConfig, TrainArguments, setting_types
+from dualselect.training.config import DualSelectConfig
 
 
 def test_every_setting_of_this_project_is_in_one_group():

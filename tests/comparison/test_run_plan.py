@@ -6,7 +6,7 @@ from dualselect.comparison import read_comparison
 from dualselect.comparison.materials import Materials, read_rows
 from dualselect.comparison.run_plan import PLAN_FILE, TEST, VALIDATION, Plans, RunPlan
 from dualselect.errors import ConfigError, DataError
-from dualselect.files import write_json
+from dualselect.system.files import write_json
 
 
 @pytest.fixture

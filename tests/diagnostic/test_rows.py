@@ -3,7 +3,7 @@
 import json
 
 from dualselect.diagnostic.rows import read_rows
-from dualselect.files import write_text
+from dualselect.system.files import write_text
 
 
 def test_a_category_that_is_missing_is_read_off_the_prompt_and_told(settings, files, tmp_path, caplog):

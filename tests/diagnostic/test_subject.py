@@ -11,7 +11,7 @@ from dualselect.diagnostic.sketch import CountSketch
 from dualselect.diagnostic.subject import Subject
 from dualselect.evaluation.store import Store
 from dualselect.gradients import cosines, sequential_gradients
-from dualselect.losses import response_cross_entropy, response_kl
+from dualselect.gradients.losses import response_cross_entropy, response_kl
 
 
 @pytest.fixture

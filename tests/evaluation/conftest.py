@@ -7,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 from servers_for_tests import Server
 from tokenizers_for_tests import chatml_tokenizer
 
-from dualselect.files import write_text
+from dualselect.system.files import write_text
 
 
 @pytest.fixture(scope="session")

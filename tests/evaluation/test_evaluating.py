@@ -12,6 +12,7 @@ import pytest
 import torch
 from servers_for_tests import completion
 
+from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ConfigError, DataError, JudgeError, ModelError
 from dualselect.evaluation import GenerationSettings, Prompt, Suite, evaluate, read_evaluation
 from dualselect.evaluation.likelihood import Asked, token_rows
@@ -19,7 +20,6 @@ from dualselect.evaluation.local_model import find_model, load_local_model
 from dualselect.evaluation.metrics import MEASURED
 from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Verdict
-from dualselect.losses import IGNORED_LABEL
 
 
 SHORT = GenerationSettings(max_new_tokens=6, batch_size=4)

@@ -11,7 +11,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from dualselect.errors import GradientError
 from dualselect.gradients import GradientLayout, cosines, sequential_gradients, tapped_gradients
-from dualselect.losses import response_cross_entropy
+from dualselect.gradients.losses import response_cross_entropy
 
 
 VOCABULARY = 97

@@ -7,7 +7,7 @@ import torch
 from rows_for_tests import adapter_of, conversation_rows, safe_rows, small_trainer, trained
 
 from dualselect.errors import ResumeError
-from dualselect.state import STATE_FILE
+from dualselect.training.state import STATE_FILE
 
 
 SETTINGS = {"dropout": 0.1, "save_strategy": "steps", "save_steps": 1, "max_steps": 14}  # five steps to an epoch

@@ -4,7 +4,7 @@ import pytest
 import torch
 from rows_for_tests import adapter_of, conversation_rows, events, safe_rows, small_trainer, trained
 
-from dualselect.references import start_model_of
+from dualselect.training.references import start_model_of
 
 
 def same_run(one, other, tolerance=1e-6):

@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from tokenizers_for_tests import BLANK_ENDING_TEMPLATE, chatml_tokenizer
 
 from dualselect.cli.main import main
-from dualselect.data_sources import read_sources
+from dualselect.data.source_rows import read_sources
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS, DualSelect, fine_tune
 from dualselect.methods.cost import COST_FILE
 from dualselect.methods.fine_tune import run_settings
-from dualselect.training import load_run_model
+from dualselect.runs.train import load_run_model
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from audits_for_tests import made_audit
 from runs_for_tests import NASTY
 
 from dualselect.errors import DataError
-from dualselect.files import write_text
 from dualselect.report import audit_page
 from dualselect.report.audit_page import write_audit_page
+from dualselect.system.files import write_text
 
 
 def test_rows_are_ranked_searched_filtered_and_explained(opened, tmp_path):

@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import pytest
 
 from dualselect.demo import MEASURES, MODELS
-from dualselect.files import write_json, write_text
 from dualselect.report.demo_page import write_demo_page
-from dualselect.selection_log import SelectionLog
+from dualselect.system.files import write_json, write_text
+from dualselect.training.selection_log import SelectionLog
 
 
 NASTY = '<script>alert(1)</script><img src=x onerror="alert(2)">\u202egnp.exe \x1b[31mred'

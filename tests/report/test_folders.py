@@ -4,8 +4,8 @@ import pytest
 from runs_for_tests import made_comparison, made_evaluation, made_run
 
 from dualselect.errors import DataError
-from dualselect.files import write_json, write_text
 from dualselect.report.folders import kind_of, read_folders
+from dualselect.system.files import write_json, write_text
 
 
 def test_a_folder_is_known_by_its_files(tmp_path):

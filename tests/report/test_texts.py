@@ -2,10 +2,10 @@
 
 import yaml
 
-from dualselect.data_sources import read_sources
-from dualselect.files import write_text
+from dualselect.data.source_rows import read_sources
 from dualselect.report.texts import row_texts
-from dualselect.run_record import data_record
+from dualselect.runs.record import data_record
+from dualselect.system.files import write_text
 
 
 def made(run, *sources):

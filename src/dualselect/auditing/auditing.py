@@ -29,13 +29,13 @@ from dualselect.auditing.settings import AuditSettings
 from dualselect.auditing.store import ScoreStore
 from dualselect.auditing.summary import FORMAT, RULE, SUMMARY, AuditSummary
 from dualselect.auditing.survey import Survey, survey_rows
-from dualselect.config import DualSelectConfig
 from dualselect.data.rendering import renderer
-from dualselect.data_sources import BUILTIN, read_sources
+from dualselect.data.source_rows import BUILTIN, read_sources
 from dualselect.errors import ConfigError, DataError, ResumeError
-from dualselect.files import write_json
-from dualselect.not_followed import OF_PLAIN_STEPS, tell_not_followed
-from dualselect.run_record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint
+from dualselect.runs.record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint
+from dualselect.system.files import write_json
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.ignored_settings import OF_PLAIN_STEPS, tell_not_followed
 
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dualselect.auditing.engine import Engine, token_rows
 from dualselect.auditing.pool import Pool
-from dualselect.gradients.direction import NORM_FLOOR
+from dualselect.gradients.layout import NORM_FLOOR
 from dualselect.selection import Choice
 
 

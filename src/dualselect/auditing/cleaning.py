@@ -12,7 +12,7 @@ from dualselect.auditing.finishing import ROWS, read_lines
 from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.settings import BUDGETS
 from dualselect.errors import ConfigError, DataError
-from dualselect.files import write_atomically
+from dualselect.system.files import write_atomically
 
 
 RECOMMENDED = "auto"

@@ -18,13 +18,14 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from trl.trainer.utils import add_fused_lm_head
 
-from dualselect.config import DualSelectConfig
+from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import GradientError, ModelError
 from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
-from dualselect.losses import IGNORED_LABEL, mean_over_tokens, response_cross_entropy, score_responses
-from dualselect.precision import autocast_forward
-from dualselect.progress import in_batches
-from dualselect.references import without_dropout
+from dualselect.gradients.losses import mean_over_tokens, response_cross_entropy, score_responses
+from dualselect.models.precision import autocast_forward
+from dualselect.system.progress import in_batches
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.references import without_dropout
 
 
 OPENING_TOKENS = 8

@@ -16,7 +16,7 @@ from dualselect.auditing.measuring import CONTROL
 from dualselect.auditing.preparing import Prepared
 from dualselect.auditing.settings import BUDGETS
 from dualselect.auditing.store import ScoreStore
-from dualselect.files import write_atomically, write_text
+from dualselect.system.files import write_atomically, write_text
 
 
 ROWS, TABLE, REFERENCES, NEGATIVES = "audit.jsonl", "audit.csv", "references.jsonl", "negatives.jsonl"

@@ -11,11 +11,10 @@ from torch import Tensor
 from dualselect.auditing.bearings import Bearings
 from dualselect.auditing.engine import OPENING_TOKENS, Engine, TokenRow
 from dualselect.auditing.scores import NUMBERS, SCORES, Calibration, Numbers
-from dualselect.config import DualSelectConfig
 from dualselect.data.conversations import TEMPLATE_COLUMNS
-from dualselect.data.tokens import batch_tokenizer
-from dualselect.losses import IGNORED_LABEL
-from dualselect.progress import in_batches
+from dualselect.data.tokens import IGNORED_LABEL, batch_tokenizer
+from dualselect.system.progress import in_batches
+from dualselect.training.config import DualSelectConfig
 
 
 RowTokenizer = Callable[[Sequence[Mapping[str, Any]]], list[TokenRow]]

@@ -9,11 +9,11 @@ from typing import Any
 
 from datasets import Dataset
 
-from dualselect.config import DualSelectConfig
 from dualselect.data import as_conversations, builtin_rows, tokenize
 from dualselect.errors import DataError
-from dualselect.preparation import PreparedRows, contrast_rows, prepare_rows
-from dualselect.references import CALIBRATION_REFERENCES, check_pool, spread
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.preparation import PreparedRows, contrast_rows, prepare_rows
+from dualselect.training.references import CALIBRATION_REFERENCES, check_pool, spread
 
 
 logger = logging.getLogger(__name__)

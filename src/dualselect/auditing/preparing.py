@@ -23,10 +23,10 @@ from dualselect.auditing.negatives import score_negatives
 from dualselect.auditing.pool import Pool, calibration_positions, held_out_positions
 from dualselect.auditing.scores import Calibration
 from dualselect.auditing.settings import AuditSettings
-from dualselect.config import DualSelectConfig
 from dualselect.errors import ResumeError
-from dualselect.files import write_atomically
-from dualselect.references import ReferencePool, start_model_of
+from dualselect.system.files import write_atomically
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.references import ReferencePool, start_model_of
 
 
 ANSWERS = 2

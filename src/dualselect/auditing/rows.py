@@ -11,8 +11,8 @@ from datasets import Dataset
 from dualselect.data.conversations import TEMPLATE_COLUMNS, conversation_row
 from dualselect.data.files import PlacedRow, count_rows, read_file
 from dualselect.data.formats import format_of, with_rejected_as_response
+from dualselect.data.source_rows import absolute_source, is_builtin, local_files, read_sources
 from dualselect.data.sources import Source
-from dualselect.data_sources import absolute_source, is_builtin, local_files, read_sources
 from dualselect.errors import DataError
 
 

@@ -8,7 +8,7 @@ from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.settings import TRAINED_SCORE
 from dualselect.auditing.summary import AuditSummary
-from dualselect.visible import visible
+from dualselect.system.visible import visible
 
 
 CONTROL_NAME = "control: loss after fine-tuning on the pool"

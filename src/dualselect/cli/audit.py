@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> int:
     from dualselect.auditing.summary import SUMMARY
     from dualselect.auditing.text import failure_text, summary_text
     from dualselect.cli.parser import parse_train_arguments
-    from dualselect.run_directory import ADAPTER, METRICS_LOG
+    from dualselect.runs.directory import ADAPTER, METRICS_LOG
 
     # before the libraries are silenced, which would take the progress bars from the settings
     request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"})
@@ -175,9 +175,9 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     """Model, tokenizer, references, harmless conversations, adapter; what is quick to check comes first."""
     from trl import get_peft_config
 
-    from dualselect.data_sources import read_sources
-    from dualselect.precision import quantization_of
-    from dualselect.training import load_run_model
+    from dualselect.data.source_rows import read_sources
+    from dualselect.models.precision import quantization_of
+    from dualselect.runs.train import load_run_model
 
     references = read_sources(settings.data.reference_data or ["builtin"], "reference_data")
     harmless = read_sources(harmless_data, "harmless_data") if harmless_data else None

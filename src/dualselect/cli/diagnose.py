@@ -6,7 +6,7 @@ from dataclasses import MISSING
 from typing import Any, NoReturn
 
 from dualselect.errors import ConfigError
-from dualselect.visible import visible
+from dualselect.system.visible import visible
 
 
 DESCRIPTION = """\

@@ -10,9 +10,9 @@ import torch
 from trl import TrlParser
 
 from dualselect.cli.train_help import train_help
-from dualselect.config_file import ConfigFile, check_known, read_config
 from dualselect.errors import ConfigError, DualSelectError
-from dualselect.settings import SETTING_CLASSES, RunSettings, setting_choices, setting_types, wanted_text
+from dualselect.runs.config_file import ConfigFile, check_known, read_config
+from dualselect.runs.settings import SETTING_CLASSES, RunSettings, setting_choices, setting_types, wanted_text
 
 
 @dataclass(frozen=True)

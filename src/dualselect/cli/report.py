@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dualselect.errors import ConfigError
-from dualselect.run_directory import REPORT
+from dualselect.runs.directory import REPORT
 
 
 PAGE_PACKAGES = ("jinja2", "matplotlib")

@@ -3,7 +3,7 @@
 import warnings
 
 from dualselect.cli.parser import parse_train_arguments
-from dualselect.run_summary import RunSummary
+from dualselect.runs.summary import RunSummary
 
 
 def run(arguments: list[str]) -> int:
@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> int:
 
     from transformers.utils import logging as transformers_logging
 
-    from dualselect.training import train_run
+    from dualselect.runs.train import train_run
 
     transformers_logging.set_verbosity_error()
     # Names that TRL uses and transformers will drop, and a default for GPUs: nothing that a user could act on.

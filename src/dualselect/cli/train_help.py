@@ -5,7 +5,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable
 
-from dualselect.settings import setting_choices, setting_types
+from dualselect.runs.settings import setting_choices, setting_types
 
 
 INTRODUCTION = """\

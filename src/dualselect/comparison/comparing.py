@@ -18,13 +18,13 @@ from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
 from dualselect.comparison.running import Runs, Tell, only_one
 from dualselect.comparison.table import Costs, cost_rows, measured_rows
 from dualselect.comparison.tuning import Tuning, tuning_of
-from dualselect.config_file import RECORD_KEY
 from dualselect.errors import DataError, DualSelectError
 from dualselect.evaluation.results import Evaluation, read_evaluation
 from dualselect.evaluation.store import Store
-from dualselect.files import write_text
 from dualselect.methods.cost import COST_FILE
-from dualselect.run_directory import CONFIG_FILE, EVALUATION
+from dualselect.runs.config_file import RECORD_KEY
+from dualselect.runs.directory import CONFIG_FILE, EVALUATION
+from dualselect.system.files import write_text
 
 
 PREFERENCES_FILE = "preferences.jsonl"

@@ -17,14 +17,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dualselect.config_file import check_keys, read_mapping
-from dualselect.embedded_model import EMBEDDED_MODEL
 from dualselect.errors import ConfigError
 from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.judges import JudgeSettings
 from dualselect.methods import METHODS, Method
 from dualselect.methods.fine_tune import run_settings
-from dualselect.settings import setting_types, typed_value
+from dualselect.models.embedded import EMBEDDED_MODEL
+from dualselect.runs.config_file import check_keys, read_mapping
+from dualselect.runs.settings import setting_types, typed_value
 
 
 START = "start"

@@ -8,11 +8,11 @@ from typing import Any
 from datasets import Dataset
 
 from dualselect.comparison.config import ComparisonConfig
-from dualselect.data_sources import read_sources
+from dualselect.data.source_rows import read_sources
 from dualselect.evaluation.store import key_of
 from dualselect.evaluation.suite import Suite
 from dualselect.judges import Judge
-from dualselect.run_record import file_sha256, rows_sha256
+from dualselect.runs.record import file_sha256, rows_sha256
 
 
 ROLES = ("task_data", "reference_data")

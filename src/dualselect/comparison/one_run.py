@@ -23,15 +23,15 @@ from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
 from dualselect.comparison.run_plan import DONE_FILE, FAILURE_FILE, PLAN_FILE, RunPlan
-from dualselect.config_file import RECORD_KEY
 from dualselect.errors import DataError, DualSelectError
 from dualselect.evaluation.evaluating import evaluate
 from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.evaluation.results import read_evaluation
-from dualselect.files import write_json
 from dualselect.judges import JudgeSettings
 from dualselect.methods import METHODS, fine_tune
-from dualselect.run_directory import CONFIG_FILE, EVALUATION
+from dualselect.runs.config_file import RECORD_KEY
+from dualselect.runs.directory import CONFIG_FILE, EVALUATION
+from dualselect.system.files import write_json
 
 
 FAILED, ORPHANED = 2, 3

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dualselect.files import write_json, write_text
+from dualselect.system.files import write_json, write_text
 
 
 FORMAT = 1

@@ -17,10 +17,10 @@ from dualselect.comparison.config import ComparisonConfig, Entry, EvaluationPlan
 from dualselect.comparison.materials import Materials
 from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation.local_model import LOADING
-from dualselect.files import write_json
 from dualselect.methods import Method
-from dualselect.run_directory import ADAPTER, EVALUATION
-from dualselect.settings import LoraModelConfig
+from dualselect.runs.directory import ADAPTER, EVALUATION
+from dualselect.runs.settings import LoraModelConfig
+from dualselect.system.files import write_json
 
 
 TEST, VALIDATION = "test", "validation"

@@ -13,7 +13,7 @@ from dualselect.evaluation.results import Evaluation, SummaryRow, read_evaluatio
 from dualselect.evaluation.suite import Suite
 from dualselect.judges import Judge
 from dualselect.methods.sft import VALIDATION_LOSS
-from dualselect.run_directory import EVALUATION, METRICS_LOG
+from dualselect.runs.directory import EVALUATION, METRICS_LOG
 
 
 PARTS: tuple[set[tuple[str, str]], ...] = (

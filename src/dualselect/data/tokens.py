@@ -16,8 +16,10 @@ from transformers import PreTrainedTokenizerBase
 from dualselect.data.ids import row_id
 from dualselect.data.rendering import ChatText, HumanAssistantText, PlainText, Rendered, renderer, response_of
 from dualselect.errors import ConfigError, DataError, ModelError
-from dualselect.losses import IGNORED_LABEL
 
+
+IGNORED_LABEL = -100
+"""Label of a token that is not supervised; the same value as in transformers and TRL."""
 
 PromptFormat = Literal["chat", "human_assistant"]
 MaskMode = Literal["exact", "legacy"]

@@ -31,9 +31,9 @@ from dualselect.diagnostic.strategies import dualselect, periodic_random, unifor
 from dualselect.diagnostic.subject import Place, Subject
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.store import Store
-from dualselect.files import write_atomically, write_json
-from dualselect.run_record import data_record, model_fingerprint, tokenizer_fingerprint
+from dualselect.runs.record import data_record, model_fingerprint, tokenizer_fingerprint
 from dualselect.selection import Choice
+from dualselect.system.files import write_atomically, write_json
 
 
 RESULT_FILE, SETTINGS_FILE, STORE_FILE = "diagnostic.json", "settings.json", "measured.jsonl"

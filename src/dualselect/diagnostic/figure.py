@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dualselect.files import write_atomically
+from dualselect.system.files import write_atomically
 
 
 FORMATS = {"svg": ["Date"], "pdf": ["CreationDate"]}

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualselect.correction import corrected
 from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.subject import Place, Subject, parts_of
+from dualselect.selection.correction import corrected
 
 
 @dataclass(frozen=True)

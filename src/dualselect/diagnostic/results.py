@@ -28,9 +28,9 @@ from dualselect.diagnostic.reduction import NOTHING, Interval, Reduction, reduct
 from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.strategies import turns
-from dualselect.files import write_text
-from dualselect.preparation import PreparedRows
 from dualselect.selection import Choice
+from dualselect.system.files import write_text
+from dualselect.training.preparation import PreparedRows
 
 
 FORMAT = 1

@@ -10,13 +10,13 @@ from itertools import zip_longest
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from dualselect.config import DualSelectConfig
 from dualselect.data import check_overlap
-from dualselect.data_sources import SourceRows, read_sources
+from dualselect.data.source_rows import SourceRows, read_sources
 from dualselect.diagnostic.settings import DiagnosticSettings, named_source
 from dualselect.diagnostic.topics import OTHER, topic_of
 from dualselect.errors import ConfigError, DataError
-from dualselect.preparation import PreparedRows, contrast_rows, prepare_rows
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.preparation import PreparedRows, contrast_rows, prepare_rows
 
 
 logger = logging.getLogger(__name__)

@@ -6,13 +6,13 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dualselect.config import DualSelectConfig
-from dualselect.config_file import RECORD_KEY, check_keys, read_mapping
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings
-from dualselect.not_followed import OF_PLAIN_STEPS, NotFollowed, tell_not_followed
-from dualselect.settings import RunSettings, setting_types, settings_to_write
+from dualselect.runs.config_file import RECORD_KEY, check_keys, read_mapping
+from dualselect.runs.settings import RunSettings, setting_types, settings_to_write
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.ignored_settings import OF_PLAIN_STEPS, NotFollowed, tell_not_followed
 
 
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")

@@ -9,7 +9,7 @@ Shapes: P trainable parameters, D buckets, B gradients.
 import torch
 from torch import Tensor
 
-from dualselect.gradients.direction import NORM_FLOOR
+from dualselect.gradients.layout import NORM_FLOOR
 
 
 class CountSketch:

@@ -20,13 +20,13 @@ from trl import get_peft_config
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import add_fused_lm_head
 
-from dualselect.config import DualSelectConfig
 from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
-from dualselect.losses import response_cross_entropy, response_kl
-from dualselect.precision import autocast_forward
-from dualselect.references import start_model_of
-from dualselect.settings import RunSettings
-from dualselect.training import load_run_model
+from dualselect.gradients.losses import response_cross_entropy, response_kl
+from dualselect.models.precision import autocast_forward
+from dualselect.runs.settings import RunSettings
+from dualselect.runs.train import load_run_model
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.references import start_model_of
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from dualselect.evaluation.store import Store, key_of
 from dualselect.evaluation.suite import Suite
 from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Judge, JudgeSettings, PairwiseJudge, load_judge
-from dualselect.run_record import PACKAGES, model_fingerprint
+from dualselect.runs.record import PACKAGES, model_fingerprint
 
 
 logger = logging.getLogger(__name__)

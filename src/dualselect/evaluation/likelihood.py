@@ -13,9 +13,8 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from dualselect.data.tokens import PromptFormat, batch_tokenizer
+from dualselect.data.tokens import IGNORED_LABEL, PromptFormat, batch_tokenizer
 from dualselect.evaluation.suite import Turns
-from dualselect.losses import IGNORED_LABEL
 
 
 @dataclass(frozen=True)

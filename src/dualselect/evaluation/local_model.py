@@ -10,13 +10,13 @@ from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from dualselect.config_file import read_config
 from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ModelError
 from dualselect.models import load_model
-from dualselect.precision import quantization_of
-from dualselect.run_directory import ADAPTER, CONFIG_FILE, EVALUATION
-from dualselect.settings import LoraModelConfig
+from dualselect.models.precision import quantization_of
+from dualselect.runs.config_file import read_config
+from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION
+from dualselect.runs.settings import LoraModelConfig
 
 
 ADAPTER_CONFIG = "adapter_config.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.errors import DataError
-from dualselect.files import write_json
+from dualselect.system.files import write_json
 
 
 FORMAT = 1

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dualselect.errors import DataError, ResumeError
-from dualselect.files import write_text
+from dualselect.system.files import write_text
 
 
 def key_of(*parts: Any) -> str:

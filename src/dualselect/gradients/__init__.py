@@ -1,6 +1,6 @@
 """Per-example gradients of the trainable parameters."""
 
-from dualselect.gradients.direction import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
+from dualselect.gradients.layout import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
 from dualselect.gradients.sequential import sequential_gradients
 from dualselect.gradients.taps import tapped_gradients
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dualselect.errors import GradientError
-from dualselect.gradients.direction import ExampleLosses, GradientLayout, PerExampleGradients
+from dualselect.gradients.layout import ExampleLosses, GradientLayout, PerExampleGradients
 
 
 def sequential_gradients(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dualselect.errors import GradientError
-from dualselect.gradients.direction import ExampleLosses, GradientLayout, PerExampleGradients
+from dualselect.gradients.layout import ExampleLosses, GradientLayout, PerExampleGradients
 
 
 EXACT_TOLERANCE, ROUNDED_TOLERANCE = 1e-3, 0.1

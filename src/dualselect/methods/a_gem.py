@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dualselect.losses import response_cross_entropy
+from dualselect.gradients.losses import response_cross_entropy
 from dualselect.methods.memory import Memory, without_conflict
 from dualselect.methods.method import Method, Need, Run, Update, check_count
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dualselect.losses import IGNORED_LABEL, score_responses
+from dualselect.data.tokens import IGNORED_LABEL
+from dualselect.gradients.losses import score_responses
 from dualselect.methods.method import Method, Need, Run, Update, check_range, mean_of_examples
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from dualselect.files import write_json
+from dualselect.system.files import write_json
 
 
 COST_FILE = "cost.json"

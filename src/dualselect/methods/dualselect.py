@@ -9,13 +9,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
-from dualselect.data_sources import SourceRows
+from dualselect.data.source_rows import SourceRows
 from dualselect.methods.method import Method, Need
-from dualselect.references import ReferencePool
+from dualselect.runs.settings import RunSettings
+from dualselect.runs.train import dualselect_trainer
 from dualselect.selection import Choice, choose_highest
-from dualselect.settings import RunSettings
-from dualselect.trainer import DualSelectTrainer
-from dualselect.training import dualselect_trainer
+from dualselect.training.references import ReferencePool
+from dualselect.training.trainer import DualSelectTrainer
 
 
 NEVER = 10**9

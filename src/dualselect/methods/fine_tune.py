@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from dualselect.config_file import check_known
 from dualselect.errors import ConfigError, DualSelectError
 from dualselect.methods.cost import COST_FILE, CostMeter
 from dualselect.methods.dualselect import DualSelect
 from dualselect.methods.method import Method
-from dualselect.run_directory import RunDirectory
-from dualselect.settings import SETTING_CLASSES, RunSettings, typed_value
-from dualselect.training import is_template_file, train_run
+from dualselect.runs.config_file import check_known
+from dualselect.runs.directory import RunDirectory
+from dualselect.runs.settings import SETTING_CLASSES, RunSettings, typed_value
+from dualselect.runs.train import is_template_file, train_run
 
 
 def fine_tune(method: Method, settings: Mapping[str, Any], folder: str | Path) -> Path:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dualselect.gradients.direction import NORM_FLOOR
+from dualselect.gradients.layout import NORM_FLOOR
 from dualselect.methods.method import Run
-from dualselect.references import without_dropout
+from dualselect.training.references import without_dropout
 
 
 class Memory:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
-from dualselect.data_sources import SourceRows
+from dualselect.data.source_rows import SourceRows
 from dualselect.errors import ConfigError
 from dualselect.gradients import GradientLayout
-from dualselect.losses import response_cross_entropy
-from dualselect.settings import RunSettings
+from dualselect.gradients.losses import response_cross_entropy
+from dualselect.runs.settings import RunSettings
 
 
 Need = Literal[

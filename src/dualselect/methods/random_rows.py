@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from datasets import Dataset
 
-from dualselect.losses import IGNORED_LABEL
+from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.methods.method import Method, check_range
 from dualselect.selection import choose_by_tokens
 

@@ -9,9 +9,9 @@ from datasets import Dataset
 from torch import Tensor
 
 from dualselect.errors import DataError
-from dualselect.losses import response_cross_entropy
+from dualselect.gradients.losses import response_cross_entropy
 from dualselect.methods.method import Method, Run, Update, check_range
-from dualselect.references import without_dropout
+from dualselect.training.references import without_dropout
 
 
 VALIDATION_LOSS = "validation_loss"

@@ -22,13 +22,13 @@ from transformers import (
 from trl import SFTTrainer, get_peft_config
 
 from dualselect.data import tokenize
-from dualselect.data_sources import SourceRows
+from dualselect.data.source_rows import SourceRows
 from dualselect.errors import ConfigError, GradientError
 from dualselect.gradients import GradientLayout
 from dualselect.methods.method import Method, Run, Update
-from dualselect.precision import with_float32_adapter
-from dualselect.references import start_model_of
-from dualselect.settings import RunSettings
+from dualselect.models.precision import with_float32_adapter
+from dualselect.runs.settings import RunSettings
+from dualselect.training.references import start_model_of
 
 
 TOKENS = ["input_ids", "labels"]

@@ -15,11 +15,11 @@ from dualselect.auditing.summary import SUMMARY, AuditSummary
 from dualselect.auditing.text import CONTROL_NAME, budgets_text, recommended_text, without_detection, worst_first
 from dualselect.data.sources import Source
 from dualselect.errors import DualSelectError
-from dualselect.files import write_text
 from dualselect.report import figures
 from dualselect.report.page import page_environment, table_scripts
 from dualselect.report.tables import HARMLESS_KINDS, Column, Table, cut
 from dualselect.report.texts import as_text
+from dualselect.system.files import write_text
 
 
 SHOWN_ROWS = 10_000

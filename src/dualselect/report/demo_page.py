@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dualselect.files import write_text
 from dualselect.report import figures
 from dualselect.report.page import page_environment
-from dualselect.selection_log import SelectionLog
+from dualselect.system.files import write_text
+from dualselect.training.selection_log import SelectionLog
 
 
 HARMFUL = "refusal"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dualselect.report.headline import Cell
-from dualselect.visible import visible
+from dualselect.system.visible import visible
 
 
 # Okabe-Ito: told apart by color-blind readers too; marks and dashes tell apart what has the same color

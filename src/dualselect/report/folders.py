@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dualselect.errors import DataError
-from dualselect.run_directory import ADAPTER, CONFIG_FILE, EVALUATION, METRICS_LOG
-from dualselect.selection_log import SELECTION_LOG, SelectionLog
+from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION, METRICS_LOG
+from dualselect.training.selection_log import SELECTION_LOG, SelectionLog
 
 
 COMPARISON = "comparison.json"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dualselect.run_summary import UNKNOWN_KIND
+from dualselect.runs.summary import UNKNOWN_KIND
 
 
 UNKNOWN_CATEGORY = "(no category)"

@@ -18,14 +18,14 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from dualselect.comparison.figure import axes_of, on_fewer_seeds
-from dualselect.files import write_text
 from dualselect.report import figures
 from dualselect.report.folders import Evaluation, RunFiles, read_folders
 from dualselect.report.headline import Measure, Numbers, by_category, compared, headline, overall
 from dualselect.report.history import cosines_by_kind, last_staleness, refresh_changes, task_drift, task_rows
 from dualselect.report.tables import ROW_LIMIT, Table, reference_table, response_table, task_table
 from dualselect.report.texts import row_texts
-from dualselect.visible import visible
+from dualselect.system.files import write_text
+from dualselect.system.visible import visible
 
 
 # Within a script element these could end it, or start a comment; in JSON they can always be written so.

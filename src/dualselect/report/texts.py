@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dualselect.errors import DualSelectError
-from dualselect.run_directory import CONFIG_FILE
+from dualselect.runs.directory import CONFIG_FILE
 
 
 class RowTexts(NamedTuple):
@@ -25,7 +25,7 @@ def row_texts(run: Path) -> RowTexts:
         found.missing.append(f"the run has no {CONFIG_FILE} that names its data")
         return found
     # they bring torch along, which a page without texts does not need
-    from dualselect.config_file import read_config
+    from dualselect.runs.config_file import read_config
 
     try:
         record = (read_config(run / CONFIG_FILE).record or {}).get("data", {})
@@ -41,9 +41,9 @@ def row_texts(run: Path) -> RowTexts:
 
 
 def _read(role: str, data: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    from dualselect.data.source_rows import read_sources
     from dualselect.data.sources import Source
-    from dualselect.data_sources import read_sources
-    from dualselect.run_record import data_record
+    from dualselect.runs.record import data_record
 
     if hubs := [source for source in data["sources"] if Source.of(source).is_hub_name]:
         raise DualSelectError(f"{', '.join(hubs)} is on a hub, which a report does not ask")

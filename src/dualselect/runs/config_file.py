@@ -1,0 +1,153 @@
+"""Config files: what a user writes and what a run leaves behind, read and written."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dualselect.errors import ConfigError
+from dualselect.system.files import write_text
+from dualselect.runs.settings import setting_types, typed_value
+
+
+# The one key of a run's config.yaml that is no setting: what the run was made with, see run_record.py.
+RECORD_KEY = "dualselect_run"
+HEADER = """\
+# Written by dualselect. In the run directory PATH this file repeats the run exactly with
+#   dualselect train --config PATH/config.yaml --output_dir ANOTHER
+# and continues it, when it was interrupted, with
+#   dualselect train --config PATH/config.yaml --resume
+# {key}, at the end, says what the run was made with; data files that have changed since are refused.
+"""
+HEADER_OF_OTHER_METHODS = """\
+# Written by dualselect: the settings of a run by {method}, which {command} repeats.
+# {key}, at the end, says what the run was made with.
+"""
+
+
+@dataclass
+class ConfigFile:
+    """A config file as read.
+
+    Attributes:
+        settings: Setting name to value, of the type that the setting wants.
+        record: What the run that wrote the file was made with; None for a file written by hand.
+    """
+
+    settings: dict[str, Any]
+    record: dict[str, Any] | None = field(default=None)
+
+
+def read_config(path: str | Path) -> ConfigFile:
+    """Read a config file and check every key and value.
+
+    The config.yaml of a run has no `output_dir`, so that the run can be moved: it is the folder of the file.
+
+    Raises:
+        ConfigError: The file is missing, is not a YAML mapping, has a key twice or one that is no setting, or a value
+            of another type than its setting; the message names file, line or key, and what to write.
+    """
+    path = Path(path)
+    content = read_mapping(path)
+    record = content.pop(RECORD_KEY, None)
+    if record is not None and not isinstance(record, dict):
+        raise ConfigError(f"{path}: {RECORD_KEY} is {record!r}, not a mapping; leave it out or restore the file")
+    for name in content:
+        check_known(str(name), str(path))
+    settings = {name: typed_value(name, value, str(path)) for name, value in content.items()}
+    if record is not None:
+        settings.setdefault("output_dir", str(path.resolve().parent))
+    return ConfigFile(settings, record)
+
+
+def write_config(path: str | Path, settings: dict[str, Any], record: dict[str, Any]) -> None:
+    """Write the config.yaml of a run, whole or not at all."""
+    method = record.get("method", {"command": "dualselect train"})
+    ours = method["command"] == "dualselect train"
+    header = (
+        HEADER.format(key=RECORD_KEY)
+        if ours
+        else HEADER_OF_OTHER_METHODS.format(key=RECORD_KEY, method=method["name"], command=method["command"])
+    )
+    body = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=119)
+    made_with = yaml.safe_dump({RECORD_KEY: record}, sort_keys=False, allow_unicode=True, width=119)
+    write_text(path, header + body + "\n" + made_with)
+
+
+def check_keys(content: Mapping[Any, Any], known: Iterable[str], where: str) -> None:
+    """Refuse a key that is not known, naming the nearest that is.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    names = list(known)
+    for key in content:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names)[:12])}, ..."
+            raise ConfigError(f"{where}: {key} is not known here; {advice}")
+
+
+def check_known(name: str, where: str) -> None:
+    """Refuse a name that is no setting, naming the nearest that is."""
+    if name in setting_types():
+        return
+    near = difflib.get_close_matches(name.replace("-", "_"), setting_types(), n=1)
+    advice = f"did you mean {near[0]}?" if near else "dualselect train --help-all lists all settings"
+    raise ConfigError(f"{where}: {name} is not a setting; {advice}")
+
+
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        ConfigError: The file is missing, is no UTF-8 text, no YAML or no mapping, or has a key twice.
+    """
+    if path.is_dir():
+        raise ConfigError(f"config {path} is a folder; write the file, for example {path / 'config.yaml'}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, _yaml_files_beside(path), n=1)
+        advice = f"did you mean {path.parent / near[0]}?" if near else "check the path, or see examples/"
+        raise ConfigError(f"config file {path} does not exist; {advice}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"config file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8 and check that it is YAML"
+        ) from None
+    try:
+        content = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader, only stricter
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"{path}{line}: not valid YAML: {problem}; write one `key: value` a line") from None
+    if content is None:
+        raise ConfigError(f"config file {path} is empty; write one `key: value` a line, see examples/")
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"config file {path} holds a {type(content).__name__}, not settings; write one `key: value` a line"
+        )
+    return content
+
+
+def _yaml_files_beside(path: Path) -> list[str]:
+    return [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML would silently keep the last of two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key} stands there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)

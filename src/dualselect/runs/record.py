@@ -1,0 +1,147 @@
+"""What a run was made with: versions, seeds, data hashes, model; kept in config.yaml, checked when it is repeated."""
+
+import hashlib
+import importlib.metadata
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dualselect.errors import DataError
+from dualselect.runs.settings import RunSettings
+
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("dualselect", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
+# Enough numbers of each tensor to tell two models apart, few enough to hash 8 billion in seconds.
+SAMPLES_PER_TENSOR = 4096
+
+
+def run_record(
+    settings: RunSettings,
+    data: Mapping[str, Any],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, Any]:
+    """The record of a run, as plain values.
+
+    Args:
+        settings: The resolved settings.
+        data: Of `data_record`.
+        model: The model before any adapter.
+        tokenizer: Its tokenizer.
+    """
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "seeds": {"seed": settings.training.seed, "data_seed": settings.training.data_seed},
+        "model": {"weights": model_fingerprint(model), "tokenizer": tokenizer_fingerprint(tokenizer)},
+        "data": dict(data),
+    }
+
+
+def data_record(rows: Dataset, files: Sequence[Path]) -> dict[str, Any]:
+    """Number and hash of the rows that were taken, and sha256 of the files that they came from.
+
+    Args:
+        rows: The rows as loaded.
+        files: The local files; none for hub names and built-in data.
+    """
+    return {"rows": len(rows), "rows_sha256": rows_sha256(rows), "files": {str(it): file_sha256(it) for it in files}}
+
+
+def rows_sha256(rows: Dataset) -> str:
+    """A hash of rows and their order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr(sorted(row.items())).encode())
+    return digest.hexdigest()
+
+
+def check_data(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_changed: bool) -> None:
+    """Compare the data of a run with those of the run that its config.yaml came from.
+
+    Only files that both runs name are compared: other data are another run, which is nobody's mistake.
+
+    Raises:
+        DataError: A file has changed, or the same sources give other rows, and `allow_changed` is false.
+    """
+    for role, found in now.items():
+        before = recorded.get(role, {})
+        files = before.get("files", {})
+        changed = [path for path, digest in found["files"].items() if path in files and files[path] != digest]
+        same_sources = before.get("sources") == found["sources"]
+        if same_sources and not changed and before.get("rows_sha256") != found["rows_sha256"]:
+            changed = found["sources"]
+        if not changed:
+            continue
+        told = (
+            f"{role}: {', '.join(changed)} changed since the run of this config.yaml ({before.get('rows')} rows "
+            f"then, {found['rows']} now)"
+        )
+        if not allow_changed:
+            raise DataError(
+                f"{told}: the run would not be repeated. Restore the data, or accept them with --allow_changed_data."
+            )
+        logger.warning("%s; accepted because of allow_changed_data", told)
+
+
+def warn_of_differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn of every version and of the model when they differ from the run that config.yaml came from."""
+    for section in ("versions", "model"):
+        for name, value in now[section].items():
+            before = recorded.get(section, {}).get(name)
+            if before is not None and before != value:
+                logger.warning(
+                    "%s %s was %s when this config.yaml was written and is %s now: the run may come out differently",
+                    section.removesuffix("s"),
+                    name,
+                    before,
+                    value,
+                )
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, as sha256sum prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_fingerprint(model: PreTrainedModel) -> str:
+    """A hash of names, shapes and evenly spaced numbers of every parameter."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.state_dict().items()):
+        numbers = parameter.detach().flatten()
+        numbers = numbers[:: max(1, len(numbers) // SAMPLES_PER_TENSOR)]
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+        digest.update(numbers.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def adapter_scaling(model: PreTrainedModel) -> list[dict[str, Any]]:
+    """What decides how strongly a model's active adapters work and does not show in their numbers."""
+    if not isinstance(model, PeftModel):
+        return []
+    names = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
+    return [
+        {name: getattr(model.peft_config[adapter], name, None) for name in names} for adapter in model.active_adapters
+    ]
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of the vocabulary, the special tokens and the chat template."""
+    parts = (sorted(tokenizer.get_vocab().items()), tokenizer.special_tokens_map, tokenizer.chat_template)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

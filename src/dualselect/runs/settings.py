@@ -1,0 +1,292 @@
+"""The settings of one run: where the data are, how to train, which model; and how each is written in a file."""
+
+import enum
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from transformers import TrainingArguments
+from trl import ModelConfig
+
+from dualselect.training.config import DualSelectConfig
+from dualselect.models.embedded import EMBEDDED_MODEL
+from dualselect.errors import ConfigError
+
+
+@dataclass
+class TrainArguments:
+    """Where the rows come from, and what to do with an output directory that is already in use."""
+
+    task_data: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Task rows: one or more files (JSONL, JSON, CSV, Parquet, also .gz), folders or hub names. "
+            "`FILE[0:200]` takes these rows only, `FILE#rejected` the rejected response of preference rows. "
+            "`builtin` is the built-in mix, `builtin:KIND:COUNT` one kind: task, risky, refusal, lookalike, chat."
+        },
+    )
+    reference_data: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "The reference pool: safe responses to keep, in the same forms, with prompts that are not in the "
+            "task data. `builtin` is the built-in refusals."
+        },
+    )
+    resume: bool = field(
+        default=False,
+        metadata={
+            "help": "Continue an interrupted run from the newest complete checkpoint of output_dir, bit for bit; on a "
+            "GPU with full_determinism, since its kernels may add in another order."
+        },
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Delete the run that output_dir holds, and start anew."})
+    allow_changed_data: bool = field(
+        default=False,
+        metadata={"help": "With the config.yaml of a run: accept data files that have changed since. Else an error."},
+    )
+
+
+@dataclass
+class LoraModelConfig(ModelConfig):
+    """TRL's model settings with the paper's LoRA as the default and the embedded model as the model."""
+
+    model_name_or_path: str = field(
+        default=EMBEDDED_MODEL,
+        metadata={
+            "help": "The model to fine-tune: a hub name, a folder, a .gguf file, or the embedded "
+            f"{EMBEDDED_MODEL}, which needs no hub."
+        },
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Number format of the frozen weights: float32, bfloat16, float16, or auto (bfloat16 on a GPU). "
+            "The adapter is float32 with each.",
+            "choices": ["auto", "bfloat16", "float16", "float32"],
+        },
+    )
+    use_peft: bool = field(
+        default=True, metadata={"help": "Train a LoRA adapter. Full fine-tuning is not supported yet."}
+    )
+    lora_r: int = field(default=16, metadata={"help": "Rank of the adapter."})
+    lora_alpha: int = field(default=32, metadata={"help": "The adapter is scaled by lora_alpha / lora_r."})
+    lora_dropout: float = field(
+        default=0.05, metadata={"help": "Dropout before the adapter, in training; scores of references have none."}
+    )
+    lora_target_modules: list[str] | None = field(
+        default_factory=lambda: ["q_proj", "v_proj"],
+        metadata={"help": "Linear layers that get an adapter, by the end of their names, or `all-linear`."},
+    )
+
+    def __post_init__(self) -> None:
+        target = self.lora_target_modules
+        super().__post_init__()
+        if isinstance(target, list) and target != ["all-linear"]:
+            # TRL makes a text of a list of one, which PEFT would match against whole module names.
+            self.lora_target_modules = target
+        if not self.use_peft:
+            raise ConfigError(
+                "use_peft is false: full fine-tuning is not supported yet, only LoRA adapters are trained. Leave "
+                "use_peft out; for a larger adapter write lora_r: 64 and lora_target_modules: all-linear."
+            )
+
+
+@dataclass
+class RunSettings:
+    """Everything that one run is made from.
+
+    Attributes:
+        data: Where the rows come from.
+        training: The method and the training.
+        model: The model and its adapter.
+    """
+
+    data: TrainArguments
+    training: DualSelectConfig
+    model: LoraModelConfig
+
+
+SETTING_CLASSES: tuple[type[Any], ...] = (TrainArguments, DualSelectConfig, LoraModelConfig)
+
+# Always written to config.yaml, so that a run says what matters most even where it is the default of a library.
+WRITTEN_OF_TRAINING = [
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "gradient_checkpointing",
+    "seed",
+    "data_seed",
+    "save_strategy",
+    "save_steps",
+    "logging_steps",
+]
+# What belongs to one call and not to the run, and what nobody should find in a file.
+# (activation_checkpointing is transformers' new name of gradient_checkpointing and always equal to it.)
+NOT_WRITTEN = {
+    "output_dir",
+    "resume",
+    "overwrite",
+    "allow_changed_data",
+    "resume_from_checkpoint",
+    "hub_token",
+    "local_rank",
+    "activation_checkpointing",
+    "activation_checkpointing_kwargs",
+}
+
+
+def settings_to_write(settings: RunSettings) -> dict[str, Any]:
+    """The settings as plain values: all that this project defines, and all others that are not at their default.
+
+    To be called before a trainer is made of them: transformers sets its device anew with each set of arguments, and
+    the defaults are one.
+    """
+    written: dict[str, Any] = {}
+    always = {
+        TrainArguments: set(TrainArguments.__annotations__),
+        DualSelectConfig: set(DualSelectConfig.__annotations__) | set(WRITTEN_OF_TRAINING),
+        LoraModelConfig: set(LoraModelConfig.__annotations__),
+    }
+    for part in (settings.data, settings.model, settings.training):
+        kind = type(part)
+        default = DualSelectConfig(activation_checkpointing=False) if isinstance(part, DualSelectConfig) else kind()
+        for setting in fields(kind):
+            if setting.name in NOT_WRITTEN or not setting.init:
+                continue
+            value = getattr(part, setting.name)
+            if setting.name in always[kind] or value != getattr(default, setting.name):
+                written[setting.name] = _plain(value)
+    return written
+
+
+def _default_training(use_cpu: bool) -> DualSelectConfig:
+    # activation_checkpointing only keeps transformers from warning of the name that TRL uses.
+    return DualSelectConfig(use_cpu=use_cpu, activation_checkpointing=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return _plain(value.to_dict()) if hasattr(value, "to_dict") else value
+
+
+@cache
+def setting_types() -> dict[str, Any]:
+    """Name and annotated type of every setting."""
+    return {
+        name: hint
+        for kind in SETTING_CLASSES
+        for name, hint in get_type_hints(kind).items()
+        if any(setting.name == name and setting.init for setting in fields(kind))
+    }
+
+
+@cache
+def setting_choices(name: str) -> tuple[str, ...]:
+    """The values that a setting can take, where these are a fixed list; otherwise empty."""
+    for kind in SETTING_CLASSES:
+        found = {setting.name: setting for setting in fields(kind)}.get(name)
+        if found is not None and "choices" in found.metadata:
+            return tuple(map(str, found.metadata["choices"]))
+    # SFTConfig narrows some enums of transformers to text; their values are still all that is accepted.
+    for hint in (setting_types()[name], get_type_hints(TrainingArguments).get(name)):
+        for member in (hint, *get_args(hint)):
+            if get_origin(member) is Literal:
+                return tuple(map(str, get_args(member)))
+            if isinstance(member, type) and issubclass(member, enum.Enum):
+                return tuple(str(choice.value) for choice in member)
+    return ()
+
+
+def typed_value(name: str, value: Any, where: str) -> Any:
+    """A value of a config file as its setting wants it.
+
+    YAML reads `2e-5` as text and `no` as false, and a single name may stand for a list of one; these are understood.
+
+    Args:
+        name: The setting.
+        value: What the file says.
+        where: The file, for the message.
+
+    Raises:
+        ConfigError: The value cannot be what the setting is.
+    """
+    choices = setting_choices(name)
+    if value is False and "no" in choices:
+        value = "no"
+    wanted = setting_types()[name]
+    members = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    for convert in (_exactly, _converted):
+        for member in members:
+            found = convert(value, member)
+            if found is not _NO and (not choices or found is None or str(found) in choices):
+                return found
+    raise ConfigError(f"{where}: {name} is {value!r}; write {wanted_text(name)}")
+
+
+def wanted_text(name: str) -> str:
+    """What a setting can be, in words."""
+    if choices := setting_choices(name):
+        return "one of " + ", ".join(choices)
+    wanted = setting_types()[name]
+    members = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "a text", dict: "a mapping"}
+    words |= {list: "a list", types.NoneType: "null"}
+    kinds = [get_origin(member) or member for member in members]
+    return " or ".join(words[kind] for kind in kinds if kind in words) or "nothing: it cannot be set here"
+
+
+_NO = object()
+
+
+def _exactly(value: Any, wanted: Any) -> Any:
+    kind = get_origin(wanted) or wanted
+    if kind is list:
+        return _list_of(value, get_args(wanted)) if isinstance(value, list) else _NO
+    if kind is types.NoneType:
+        return value if value is None else _NO
+    return value if isinstance(kind, type) and type(value) is kind else _NO
+
+
+def _list_of(values: list[Any], item: tuple[Any, ...]) -> Any:
+    if not item or not isinstance(item[0], type):
+        return values
+    converted = [_converted(value, item[0]) for value in values]
+    return _NO if any(value is _NO for value in converted) else converted
+
+
+def _converted(value: Any, wanted: Any) -> Any:
+    kind = get_origin(wanted) or wanted
+    if kind is Literal or (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        return value if isinstance(value, str) else _NO
+    if kind is list:
+        return [value] if isinstance(value, str) else _NO
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return _NO
+    if kind is str:
+        return str(value)
+    if kind is bool:
+        return {"true": True, "false": False}.get(str(value).lower(), _NO)
+    return _number(value, kind) if kind in (int, float) else _NO
+
+
+def _number(value: float | str, kind: type[Any]) -> Any:
+    try:
+        number = float(value)
+    except ValueError:
+        return _NO
+    if kind is float:
+        return number
+    return int(number) if number.is_integer() else _NO

@@ -1,0 +1,97 @@
+"""What a run did, in a few lines: steps, time, and which kinds of rows it dropped."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dualselect.runs.directory import RunDirectory
+from dualselect.training.selection_log import SelectionLog
+
+
+UNKNOWN_KIND = "(no kind)"
+
+
+@dataclass(frozen=True)
+class KindCount:
+    """How often rows of one kind were offered to the selection, and how often they were dropped."""
+
+    kind: str
+    seen: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What happened in a run.
+
+    Attributes:
+        directory: The run directory.
+        steps: Optimizer steps done, of all calls together.
+        planned_steps: Optimizer steps that the settings ask for.
+        warmup_steps: Those of them without selection.
+        refreshes: Choices of references.
+        seconds: Duration of this call's training.
+        kinds: Dropped rows by kind.
+        interrupted_by: Number of the signal that ended the run early; None when it is finished.
+    """
+
+    directory: Path
+    steps: int
+    planned_steps: int
+    warmup_steps: int
+    refreshes: int
+    seconds: float
+    kinds: list[KindCount]
+    interrupted_by: int | None = None
+
+    def describe(self) -> str:
+        """A short table."""
+        minutes, seconds = divmod(round(self.seconds), 60)
+        lines = [
+            f"{self.steps} of {self.planned_steps} optimizer steps ({self.warmup_steps} warm-up), references chosen "
+            f"{self.refreshes}x, {minutes} min {seconds} s"
+        ]
+        if self.kinds:
+            lines.append(f"{'kind':<16}{'offered':>9}{'dropped':>9}{'share':>8}")
+        for count in self.kinds:
+            lines.append(f"{count.kind:<16}{count.seen:>9}{count.dropped:>9}{count.dropped / count.seen:>8.1%}")
+        return "\n".join(lines)
+
+
+def summarize(
+    directory: RunDirectory, *, planned_steps: int, seconds: float, interrupted_by: int | None = None
+) -> RunSummary:
+    """Read the summary of a run from its selection log.
+
+    Args:
+        directory: The run.
+        planned_steps: Optimizer steps that the settings ask for.
+        seconds: Duration of the training.
+        interrupted_by: The signal that ended it early.
+    """
+    lines = SelectionLog(directory.path).read() if directory.selection.exists() else []
+    events = Counter(line["event"] for line in lines)
+    return RunSummary(
+        directory.path,
+        events["warmup"] + events["step"],
+        planned_steps,
+        events["warmup"],
+        events["refresh"],
+        seconds,
+        count_kinds(lines),
+        interrupted_by,
+    )
+
+
+def count_kinds(lines: list[dict[str, Any]]) -> list[KindCount]:
+    """Offered and dropped rows by kind over all selection steps, a row counted as often as it came up."""
+    seen: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for line in lines:
+        if line["event"] != "step":
+            continue
+        for kind, kept in zip(line.get("kinds") or [""] * len(line["ids"]), line["kept"], strict=True):
+            seen[kind or UNKNOWN_KIND] += 1
+            dropped[kind or UNKNOWN_KIND] += not kept
+    return [KindCount(kind, seen[kind], dropped[kind]) for kind in sorted(seen)]

@@ -1,0 +1,48 @@
+"""What the references do to the update (arXiv 2606.09866, gradient correction)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dualselect.gradients.layout import NORM_FLOOR
+
+
+def corrected(
+    task_gradient: Tensor,
+    reference_direction: Tensor,
+    *,
+    mode: Literal["add", "project", "project_add", "none"],
+    rho: float,
+    rho_mode: Literal["absolute", "relative"] = "absolute",
+) -> Tensor:
+    """The task gradient, nudged by the reference direction.
+
+        add:          g_task + rho * g_ref
+        project:      g_task - min(0, <g_task, g_ref>) / |g_ref|^2 * g_ref
+        project_add:  project, then add
+
+    With `rho_mode` relative, rho is multiplied by |g_task| / |g_ref| before it is used. A reference direction
+    shorter than `NORM_FLOOR` corrects nothing.
+
+    Args:
+        task_gradient: Shape (P,).
+        reference_direction: Shape (P,).
+        mode: As above, or `none` for the task gradient as it is.
+        rho: 0 or more.
+        rho_mode: `absolute` as in the paper, or `relative`.
+
+    Returns:
+        Shape (P,), a new tensor unless nothing is corrected.
+    """
+    length = torch.linalg.vector_norm(reference_direction)
+    if mode == "none" or length < NORM_FLOOR:
+        return task_gradient
+    gradient = task_gradient
+    if mode in ("project", "project_add"):
+        opposed = (task_gradient @ reference_direction).clamp(max=0.0)
+        gradient = gradient - opposed / length**2 * reference_direction
+    if mode in ("add", "project_add"):
+        scale = rho * torch.linalg.vector_norm(task_gradient) / length if rho_mode == "relative" else rho
+        gradient = gradient + scale * reference_direction
+    return gradient
