@@ -19,10 +19,10 @@ from dualselect.methods.a_gem import AGem
 from dualselect.methods.constrained_sft import ConstrainedSft
 from dualselect.methods.ema import Ema
 from dualselect.methods.lisa import Lisa
-from dualselect.methods.memory import without_conflict
 from dualselect.methods.method import weights_of
 from dualselect.methods.safegrad import SafeGrad
 from dualselect.methods.sft import SftTuned
+from dualselect.selection import project_conflict
 
 
 RATE = 0.1
@@ -89,9 +89,9 @@ def test_the_projection_leaves_nothing_of_the_conflict_and_agreement_alone():
     generator = torch.Generator().manual_seed(0)
     update, other = torch.randn(2, 50, generator=generator)
     other = other if update @ other < 0 else -other
-    assert abs(float(without_conflict(update, other) @ other)) < 1e-5
-    assert torch.equal(without_conflict(update, -other), update)
-    assert torch.equal(without_conflict(update, torch.zeros(50)), update)
+    assert abs(float(project_conflict(update, other) @ other)) < 1e-5
+    assert torch.equal(project_conflict(update, -other), update)
+    assert torch.equal(project_conflict(update, torch.zeros(50)), update)
 
 
 def test_a_memory_against_the_task_is_projected_out(method_trainer, monkeypatch):

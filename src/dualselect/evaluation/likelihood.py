@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dualselect.data.tokens import IGNORED_LABEL, PromptFormat, batch_tokenizer
 from dualselect.evaluation.suite import Turns
+from dualselect.gradients.losses import kl_per_token
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def divergences(
         now = _log_probabilities(model, batch)
         with start():
             before = _log_probabilities(start_model, batch)
-        return nn.functional.kl_div(now, before, log_target=True, reduction="none").sum(-1)
+        return kl_per_token(now, before)
 
     for numbers, values in _batches(rows, batch_size, done, model, of_batch):
         yield {number: max(0.0, float(value.mean())) for number, value in zip(numbers, values, strict=True)}

@@ -74,7 +74,7 @@ def mean_over_tokens(outputs: Any, labels: Tensor) -> Tensor:
     Returns:
         Shape (B,), float32, differentiable.
     """
-    return _mean_over_examples(-outputs.log_probs.float(), labels[:, 1:] != IGNORED_LABEL)
+    return mean_per_example(-outputs.log_probs.float(), labels[:, 1:] != IGNORED_LABEL)
 
 
 def response_kl(
@@ -96,11 +96,33 @@ def response_kl(
         now = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
         with start_model():
             start = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
-        divergence = nn.functional.kl_div(now, start, log_target=True, reduction="none").sum(-1)
-    return _mean_over_examples(divergence, supervised)
+        divergence = kl_per_token(now, start)
+    return mean_per_example(divergence, supervised)
 
 
-def _mean_over_examples(values: Tensor, supervised: Tensor) -> Tensor:
-    """Means, shape (B,), of values for each supervised token, shape (1, S) or (S,), one example after the other."""
-    spread = values.new_zeros(supervised.shape).masked_scatter(supervised, values)
-    return spread.sum(1) / supervised.sum(1)
+def kl_per_token(now: Tensor, start: Tensor) -> Tensor:
+    """KL(start || now) at each position.
+
+    Args:
+        now: Log-probabilities of the current model, shape (S, V).
+        start: Log-probabilities of the start model, shape (S, V).
+
+    Returns:
+        Shape (S,), in nats.
+    """
+    return nn.functional.kl_div(now, start, log_target=True, reduction="none").sum(-1)
+
+
+def mean_per_example(values: Tensor, supervised: Tensor) -> Tensor:
+    """Mean over the supervised tokens of each example.
+
+    Args:
+        values: One value per supervised token, shape (S,) or (1, S), examples concatenated.
+        supervised: Positions of these tokens, shape (B, T), with S of them true.
+
+    Returns:
+        Shape (B,).
+    """
+    per_position = values.new_zeros(supervised.shape).masked_scatter(supervised, values)
+    means: Tensor = per_position.sum(1) / supervised.sum(1)
+    return means

@@ -6,8 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from dualselect.gradients.losses import response_cross_entropy
-from dualselect.methods.memory import Memory, without_conflict
+from dualselect.methods.memory import Memory
 from dualselect.methods.method import Method, Need, Run, Update, check_count
+from dualselect.selection import project_conflict
 
 
 @dataclass(frozen=True)
@@ -40,4 +41,4 @@ class _AGemUpdate(Update):
         self._memory = Memory(run, method.memory_size)
 
     def gradient(self, gradient: Tensor, step: int, steps: int) -> Tensor:
-        return without_conflict(gradient, self._memory.gradient(response_cross_entropy))
+        return project_conflict(gradient, self._memory.gradient(response_cross_entropy))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dualselect.data.tokens import IGNORED_LABEL
-from dualselect.gradients.losses import score_responses
-from dualselect.methods.method import Method, Need, Run, Update, check_range, mean_of_examples
+from dualselect.gradients.losses import mean_per_example, score_responses
+from dualselect.methods.method import Method, Need, Run, Update, check_range
 
 
 LEAST_WEIGHT = 1e-3
@@ -68,4 +68,4 @@ class _ConstrainedUpdate(Update):
         now = score_responses(model, inputs).log_probs[0].float()
         betas = self._betas(supervised)[supervised]
         weights = (2.0 * torch.sigmoid(-betas * (now.detach() - start))).clamp(min=LEAST_WEIGHT)
-        return mean_of_examples(-weights * now, supervised)
+        return mean_per_example(-weights * now, supervised)

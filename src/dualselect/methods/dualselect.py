@@ -14,8 +14,7 @@ from dualselect.methods.method import Method, Need
 from dualselect.runs.settings import RunSettings
 from dualselect.runs.train import dualselect_trainer
 from dualselect.selection import Choice, choose_highest
-from dualselect.training.references import ReferencePool
-from dualselect.training.trainer import DualSelectTrainer
+from dualselect.training.references import ChooseReferences
 
 
 NEVER = 10**9
@@ -47,7 +46,7 @@ class DualSelect(Method):
         facts = super().facts()
         return facts if self.random_references else facts | {"command": "dualselect train"}
 
-    def trainer(
+    def build_trainer(
         self,
         settings: RunSettings,
         rows: Mapping[str, SourceRows],
@@ -55,22 +54,18 @@ class DualSelect(Method):
         tokenizer: PreTrainedTokenizerBase,
     ) -> SFTTrainer:
         """`DualSelectTrainer`."""
-        kind = RandomReferencesTrainer if self.random_references else DualSelectTrainer
-        return dualselect_trainer(settings, rows, model, tokenizer, kind)
+        chooser = random_references(settings.training.seed) if self.random_references else None
+        return dualselect_trainer(settings, rows, model, tokenizer, chooser)
 
 
-class RandomReferencesTrainer(DualSelectTrainer):
-    """DualSelect whose references are drawn by lot."""
+def random_references(seed: int) -> ChooseReferences:
+    """A chooser that draws references at random, whatever their scores; the ablation of the choice."""
+    generator = torch.Generator().manual_seed(seed)
 
-    def _reference_pool(self) -> ReferencePool:
-        pool = super()._reference_pool()
-        generator = torch.Generator().manual_seed(self.args.seed)
+    def choose(scores: Tensor, count: int) -> Choice:
+        return choose_highest(torch.rand(len(scores), generator=generator), count)
 
-        def by_lot(scores: Tensor) -> Choice:
-            return choose_highest(torch.rand(len(scores), generator=generator), pool.selected_count)
-
-        pool.choose = by_lot  # type: ignore[method-assign]
-        return pool
+    return choose
 
 
 def _variants() -> dict[str, DualSelect]:

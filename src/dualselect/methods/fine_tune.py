@@ -1,5 +1,6 @@
 """One run by any method, into a run directory."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -11,10 +12,11 @@ from dualselect.errors import ConfigError, DualSelectError
 from dualselect.methods.cost import COST_FILE, CostMeter
 from dualselect.methods.dualselect import DualSelect
 from dualselect.methods.method import Method
+from dualselect.methods.trainer import MethodTrainer
 from dualselect.runs.config_file import check_known
 from dualselect.runs.directory import RunDirectory
 from dualselect.runs.settings import SETTING_CLASSES, RunSettings, typed_value
-from dualselect.runs.train import is_template_file, train_run
+from dualselect.runs.train import BuildTrainer, is_template_file, train_run
 
 
 def fine_tune(method: Method, settings: Mapping[str, Any], folder: str | Path) -> Path:
@@ -39,10 +41,20 @@ def fine_tune(method: Method, settings: Mapping[str, Any], folder: str | Path) -
     if directory.adapter.exists():
         return directory.adapter
     resolved = run_settings(method, settings, directory.path)
-    summary = train_run(resolved, method=method, callbacks=[CostMeter(directory.path / COST_FILE)])
+    summary = train_run(
+        resolved,
+        method=method,
+        build_trainer=builder_of(method),
+        callbacks=[CostMeter(directory.path / COST_FILE)],
+    )
     if summary.interrupted_by is not None:
         raise KeyboardInterrupt
     return directory.adapter
+
+
+def builder_of(method: Method) -> BuildTrainer:
+    """What builds the trainer of a method: `DualSelectTrainer` for DualSelect, `MethodTrainer` for every other."""
+    return method.build_trainer if isinstance(method, DualSelect) else functools.partial(MethodTrainer.of, method)
 
 
 def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> RunSettings:

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dualselect.gradients.layout import NORM_FLOOR
 from dualselect.methods.method import Run
 from dualselect.training.references import without_dropout
 
@@ -41,21 +40,3 @@ class Memory:
         generator = torch.Generator().manual_seed(self._run.seed)
         while True:
             yield from torch.randperm(len(self._pool), generator=generator).tolist()
-
-
-def without_conflict(gradient: Tensor, other: Tensor) -> Tensor:
-    """The gradient without its component against another one, g - min(0, <g, o>) / |o|^2 * o.
-
-    One dot product over all trainable parameters together; published code mixes this with products per tensor, which
-    are another method. An `other` shorter than `NORM_FLOOR` conflicts with nothing.
-
-    Args:
-        gradient: Shape (P,).
-        other: Shape (P,).
-    """
-    length = torch.linalg.vector_norm(other)
-    if length < NORM_FLOOR:
-        return gradient
-    against = (gradient @ other).clamp(max=0.0)
-    projected: Tensor = gradient - against / length**2 * other
-    return projected

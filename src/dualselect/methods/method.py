@@ -15,14 +15,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import SFTTrainer
 
-from dualselect.data.source_rows import SourceRows
 from dualselect.errors import ConfigError
 from dualselect.gradients import GradientLayout
 from dualselect.gradients.losses import response_cross_entropy
-from dualselect.runs.settings import RunSettings
 
 
 Need = Literal[
@@ -150,18 +146,6 @@ class Method:
         """The hooks of one run."""
         return Update(run)
 
-    def trainer(
-        self,
-        settings: RunSettings,
-        rows: Mapping[str, SourceRows],
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-    ) -> SFTTrainer:
-        """The trainer of one run."""
-        from dualselect.methods.trainer import MethodTrainer
-
-        return MethodTrainer.of(self, settings, rows, model, tokenizer)
-
 
 def check_count(method: Method, name: str) -> None:
     """Refuse a setting that is no integer of 1 or more.
@@ -188,21 +172,6 @@ def check_range(
         at_least = f"above {low:g}" if above else f"{low:g} or more"
         at_most = f" and {'below' if below else 'at most'} {high:g}" if high < math.inf else ""
         raise ConfigError(f"{method.name}: {name} is {value!r}; write a number {at_least}{at_most}")
-
-
-def mean_of_examples(tokens: Tensor, supervised: Tensor) -> Tensor:
-    """From one number per supervised token to the mean of each example.
-
-    Args:
-        tokens: Shape (S,), the examples one after the other.
-        supervised: Which of the T positions of each of the B examples they stand for, shape (B, T).
-
-    Returns:
-        Shape (B,).
-    """
-    spread = tokens.new_zeros(supervised.shape).masked_scatter(supervised, tokens)
-    means: Tensor = spread.sum(1) / supervised.sum(1)
-    return means
 
 
 def weights_of(run: Run) -> Tensor:

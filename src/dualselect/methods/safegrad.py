@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from dualselect.data.tokens import IGNORED_LABEL
-from dualselect.gradients.losses import only_positions
-from dualselect.methods.memory import Memory, without_conflict
-from dualselect.methods.method import Method, Need, Run, Update, check_count, check_range, mean_of_examples
+from dualselect.gradients.losses import kl_per_token, mean_per_example, only_positions
+from dualselect.methods.memory import Memory
+from dualselect.methods.method import Method, Need, Run, Update, check_count, check_range
+from dualselect.selection import project_conflict
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class _SafeGradUpdate(Update):
         if step == 0:  # the model is the start model: what is left of the gradient is rounding, and has a direction
             return gradient
         alignment = self._memory.gradient(self._divergences)
-        return without_conflict(gradient, alignment) + self._weight * alignment
+        return project_conflict(gradient, alignment) + self._weight * alignment
 
     def _divergences(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         """Mean KL(start || now) of each example over the positions that predict its response, shape (B,)."""
@@ -60,8 +61,7 @@ class _SafeGradUpdate(Update):
         with torch.no_grad(), self.run.start_model():
             start = self._log_probabilities(model, inputs, supervised)
         now = self._log_probabilities(model, inputs, supervised)
-        tokens = nn.functional.kl_div(now, start, log_target=True, reduction="none").sum(-1)
-        return mean_of_examples(tokens, supervised)
+        return mean_per_example(kl_per_token(now, start), supervised)
 
     @staticmethod
     def _log_probabilities(model: nn.Module, inputs: Mapping[str, Any], supervised: Tensor) -> Tensor:

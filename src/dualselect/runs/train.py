@@ -38,6 +38,7 @@ from dualselect.runs.directory import RunDirectory
 from dualselect.runs.record import check_data, data_record, run_record, warn_of_differences
 from dualselect.runs.summary import RunSummary, summarize
 from dualselect.runs.settings import RunSettings, settings_to_write
+from dualselect.training.references import ChooseReferences
 from dualselect.training.trainer import DualSelectTrainer
 
 
@@ -60,14 +61,11 @@ class RunMethod(Protocol):
     def facts(self) -> dict[str, Any]:
         """What config.yaml says of it: `name`, `settings`, and the `command` that repeats the run."""
 
-    def trainer(
-        self,
-        settings: RunSettings,
-        rows: Mapping[str, SourceRows],
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-    ) -> SFTTrainer:
-        """The trainer of one run."""
+
+BuildTrainer = Callable[
+    [RunSettings, Mapping[str, SourceRows], PreTrainedModel, PreTrainedTokenizerBase], SFTTrainer
+]
+"""From the settings, the rows by role, the model before any adapter and its tokenizer to the trainer of a run."""
 
 
 def train_run(
@@ -75,6 +73,7 @@ def train_run(
     record: Mapping[str, Any] | None = None,
     *,
     method: RunMethod | None = None,
+    build_trainer: BuildTrainer | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> RunSummary:
     """Train one run and leave its run directory.
@@ -86,6 +85,7 @@ def train_run(
         settings: The settings.
         record: Of the run whose config.yaml the settings came from; its data must not have changed.
         method: Another way to fine-tune; None for DualSelect as the settings say.
+        build_trainer: Builds the trainer of `method`; None for `dualselect_trainer`.
         callbacks: Added to those of the run.
 
     Returns:
@@ -123,7 +123,7 @@ def train_run(
         with _refusals_told():
             # The adapter is drawn before the trainer of transformers sets its seed.
             set_seed(settings.training.seed)
-            trainer = (method.trainer if method else dualselect_trainer)(settings, rows, model, tokenizer)
+            trainer = (build_trainer or dualselect_trainer)(settings, rows, model, tokenizer)
         for callback in (_Beginning(begin), MetricsLog(directory.metrics), *callbacks):
             trainer.add_callback(callback)
         if not settings.training.disable_tqdm:
@@ -251,7 +251,7 @@ def dualselect_trainer(
     rows: Mapping[str, SourceRows],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    kind: type[DualSelectTrainer] = DualSelectTrainer,
+    choose_references: ChooseReferences | None = None,
 ) -> DualSelectTrainer:
     """The trainer of a run by DualSelect.
 
@@ -260,13 +260,14 @@ def dualselect_trainer(
         rows: `task_data` and `reference_data`.
         model: The model before any adapter.
         tokenizer: Its tokenizer.
-        kind: The trainer's class.
+        choose_references: As for `DualSelectTrainer`.
     """
-    return kind(
+    return DualSelectTrainer(
         model,
         settings.training,
         train_dataset=rows["task_data"].dataset,
         reference_dataset=rows["reference_data"].dataset,
+        choose_references=choose_references,
         processing_class=tokenizer,
         peft_config=get_peft_config(settings.model),
     )

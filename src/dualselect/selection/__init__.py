@@ -9,6 +9,7 @@ from dualselect.selection.choose import (
     choose_lowest,
     choose_task_rows,
 )
+from dualselect.selection.correction import corrected, project_conflict
 from dualselect.selection.refresh import refresh_due
 from dualselect.selection.scores import reference_scores, task_scores
 
@@ -21,6 +22,8 @@ __all__ = [
     "choose_highest",
     "choose_lowest",
     "choose_task_rows",
+    "corrected",
+    "project_conflict",
     "reference_scores",
     "refresh_due",
     "task_scores",

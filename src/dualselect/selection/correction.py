@@ -40,9 +40,29 @@ def corrected(
         return task_gradient
     gradient = task_gradient
     if mode in ("project", "project_add"):
-        opposed = (task_gradient @ reference_direction).clamp(max=0.0)
-        gradient = gradient - opposed / length**2 * reference_direction
+        gradient = project_conflict(gradient, reference_direction)
     if mode in ("add", "project_add"):
         scale = rho * torch.linalg.vector_norm(task_gradient) / length if rho_mode == "relative" else rho
         gradient = gradient + scale * reference_direction
     return gradient
+
+
+def project_conflict(gradient: Tensor, other: Tensor) -> Tensor:
+    """The gradient without its component against `other`: g - min(0, <g, o>) / |o|^2 * o.
+
+    One dot product over all trainable parameters together; products per tensor are another method. An `other` shorter
+    than `NORM_FLOOR` conflicts with nothing.
+
+    Args:
+        gradient: Shape (P,).
+        other: Shape (P,).
+
+    Returns:
+        Shape (P,).
+    """
+    length = torch.linalg.vector_norm(other)
+    if length < NORM_FLOOR:
+        return gradient
+    opposed = (gradient @ other).clamp(max=0.0)
+    projected: Tensor = gradient - opposed / length**2 * other
+    return projected

@@ -36,6 +36,9 @@ CALIBRATION_REFERENCES = 32
 Gradients = Callable[[nn.Module, Mapping[str, Any]], PerExampleGradients]
 """From a model and a batch to the per-example gradients of the response cross-entropy."""
 
+ChooseReferences = Callable[[Tensor, int], Choice]
+"""From the scores of all references, shape (N,), and the number K to keep, to the choice of K of them."""
+
 
 @dataclass(frozen=True)
 class Directions:
@@ -133,6 +136,7 @@ class ReferencePool:
         gradients: The gradient engine.
         layout: The layout of the trainable parameters.
         config: Settings.
+        choose: Chooses references by their scores; None for the K highest.
     """
 
     def __init__(
@@ -144,7 +148,9 @@ class ReferencePool:
         gradients: Gradients,
         layout: GradientLayout,
         config: DualSelectConfig,
+        choose: ChooseReferences | None = None,
     ) -> None:
+        self._choose = choose or self._highest
         self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
         self._collate, self._gradients, self._layout, self._config = collate, gradients, layout, config
         lengths = [len(row) for row in rows["input_ids"]]
@@ -221,11 +227,8 @@ class ReferencePool:
         return PoolScores(losses, preservation, cosine, scores, direction_of_before)
 
     def choose(self, scores: Tensor) -> Choice:
-        """The K highest-scored references and their weights."""
-        soft = self._config.selection_mode == "soft"
-        return choose_highest(
-            scores, self.selected_count, temperature=self._config.reference_temperature if soft else None
-        )
+        """The K references kept, by default the highest-scored, and their weights."""
+        return self._choose(scores, self.selected_count)
 
     def directions(self, model: nn.Module, choice: Choice) -> Directions:
         """Second pass: the weighted mean gradient of the chosen references, one batch of gradients in memory."""
@@ -282,6 +285,10 @@ class ReferencePool:
         weights = torch.zeros_like(choice.weights)
         weights[kept] = choice.weights[kept] / choice.weights[kept].sum()
         return Choice(kept, weights)
+
+    def _highest(self, scores: Tensor, count: int) -> Choice:
+        soft = self._config.selection_mode == "soft"
+        return choose_highest(scores, count, temperature=self._config.reference_temperature if soft else None)
 
     def _contrast(self, model: nn.Module, positions: list[int]) -> Tensor | float:
         if self.contrast_rows is None:

@@ -48,7 +48,14 @@ from dualselect.training.preparation import (
     prepare_rows,
     refuse_overlap,
 )
-from dualselect.training.references import Directions, ReferencePool, Refresh, check_pool, start_model_of
+from dualselect.training.references import (
+    ChooseReferences,
+    Directions,
+    ReferencePool,
+    Refresh,
+    check_pool,
+    start_model_of,
+)
 from dualselect.training.selection_log import SelectionLog
 from dualselect.training.state import empty_state, full_disk_told, load_state, save_state
 from dualselect.training.token_counts import TokenCounts
@@ -66,6 +73,8 @@ class DualSelectTrainer(SFTTrainer):
         train_dataset: Task rows: `messages`, `prompt`/`completion`, `instruction`/`output`, `question`/`answer`, or
             already tokenized (`input_ids`, `labels`). A column `id` names the rows in logs; otherwise a hash does.
         reference_dataset: Safe responses, in any of the same formats.
+        choose_references: Replaces the choice of the highest-scored references; called with the scores of the whole
+            pool, shape (N,), and the number to keep.
         **sft: Everything else of `SFTTrainer`: `eval_dataset`, `processing_class`, `peft_config`, `callbacks`, ...
 
     Raises:
@@ -94,6 +103,7 @@ class DualSelectTrainer(SFTTrainer):
         *,
         train_dataset: Dataset | None = None,
         reference_dataset: Dataset | None = None,
+        choose_references: ChooseReferences | None = None,
         **sft: Any,
     ) -> None:
         if args is None:
@@ -111,7 +121,7 @@ class DualSelectTrainer(SFTTrainer):
         )
         refuse_overlap(self._rows["train"], self._rows["reference"], allow=args.allow_prompt_overlap)
         self._layout = GradientLayout.of(with_float32_adapter(self.model))
-        self.pool = self._reference_pool()
+        self.pool = self._reference_pool(choose_references)
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
         self._loop = empty_state(self._layout)
@@ -158,13 +168,15 @@ class DualSelectTrainer(SFTTrainer):
         if "row_index" not in self._signature_columns:
             self._signature_columns += ["row_index"]
 
-    def _reference_pool(self) -> ReferencePool:
+    def _reference_pool(self, choose: ChooseReferences | None) -> ReferencePool:
         rows = self._rows["reference"]
         contrast = contrast_rows(rows, self._tokenizer, self.args)
         check_pool(rows.tokens, contrast, self.args.reference_top_k)
         gradients = functools.partial(self._gradients, example_losses=response_cross_entropy)
         ids = rows.ids_of(rows.tokens["row_index"])
-        return ReferencePool(rows.tokens, ids, contrast, self.data_collator, gradients, self._layout, self.args)
+        return ReferencePool(
+            rows.tokens, ids, contrast, self.data_collator, gradients, self._layout, self.args, choose
+        )
 
     # The step
 
