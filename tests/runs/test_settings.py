@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from dualselect.cli.parser import parse_train_arguments
-from dualselect.runs.config_file import read_config, write_config
 from dualselect.errors import ConfigError
+from dualselect.runs.config_file import read_config, write_config
 from dualselect.runs.settings import setting_choices, settings_to_write, typed_value
 
 

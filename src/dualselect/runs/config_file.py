@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from dualselect.errors import ConfigError
-from dualselect.system.files import write_text
 from dualselect.runs.settings import setting_types, typed_value
+from dualselect.system.files import write_text
 
 
 # The one key of a run's config.yaml that is no setting: what the run was made with, see run_record.py.

@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from dualselect.runs.config_file import read_config
 from dualselect.errors import ConfigError, ResumeError
+from dualselect.runs.config_file import read_config
 from dualselect.runs.directory import RunDirectory, is_complete
 from dualselect.runs.settings import RunSettings, typed_value
 

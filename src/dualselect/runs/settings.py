@@ -10,9 +10,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from transformers import TrainingArguments
 from trl import ModelConfig
 
-from dualselect.training.config import DualSelectConfig
-from dualselect.models.embedded import EMBEDDED_MODEL
 from dualselect.errors import ConfigError
+from dualselect.models.embedded import EMBEDDED_MODEL
+from dualselect.training.config import DualSelectConfig
 
 
 @dataclass

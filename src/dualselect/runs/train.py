@@ -23,21 +23,21 @@ from transformers import (
 )
 from trl import SFTTrainer, get_peft_config
 
-from dualselect.training.config import DualSelectConfig
-from dualselect.runs.config_file import write_config
 from dualselect.data import check_overlap
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
 from dualselect.errors import ConfigError, DualSelectError
-from dualselect.runs.interruption import Interruption
-from dualselect.runs.metrics_log import MetricsLog
 from dualselect.models import load_model
 from dualselect.models.precision import quantization_of
-from dualselect.system.progress import ShortProgress
-from dualselect.runs.resuming import claim, record_of_same_run
+from dualselect.runs.config_file import write_config
 from dualselect.runs.directory import RunDirectory
+from dualselect.runs.interruption import Interruption
+from dualselect.runs.metrics_log import MetricsLog
 from dualselect.runs.record import check_data, data_record, run_record, warn_of_differences
-from dualselect.runs.summary import RunSummary, summarize
+from dualselect.runs.resuming import claim, record_of_same_run
 from dualselect.runs.settings import RunSettings, settings_to_write
+from dualselect.runs.summary import RunSummary, summarize
+from dualselect.system.progress import ShortProgress
+from dualselect.training.config import DualSelectConfig
 from dualselect.training.references import ChooseReferences
 from dualselect.training.trainer import DualSelectTrainer
 
@@ -62,9 +62,7 @@ class RunMethod(Protocol):
         """What config.yaml says of it: `name`, `settings`, and the `command` that repeats the run."""
 
 
-BuildTrainer = Callable[
-    [RunSettings, Mapping[str, SourceRows], PreTrainedModel, PreTrainedTokenizerBase], SFTTrainer
-]
+BuildTrainer = Callable[[RunSettings, Mapping[str, SourceRows], PreTrainedModel, PreTrainedTokenizerBase], SFTTrainer]
 """From the settings, the rows by role, the model before any adapter and its tokenizer to the trainer of a run."""
 
 
