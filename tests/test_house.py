@@ -1,0 +1,49 @@
+"""The map in CONTRIBUTING is the house: every room is on it, and rooms import only from rooms below them."""
+
+import ast
+import re
+
+import pytest
+
+
+LONGEST_FILE = 400
+
+
+@pytest.fixture(scope="module")
+def package(repository_root):
+    return repository_root / "src" / "dualselect"
+
+
+@pytest.fixture(scope="module")
+def rooms(repository_root):
+    """The rooms of the map, from what users touch down to errors."""
+    text = (repository_root / "CONTRIBUTING.md").read_text("utf-8")
+    house = text[text.index("## The house") : text.index("### Where to add")]
+    return re.findall(r"^\| `(\w+)(?:/|\.py)` \|", house, flags=re.MULTILINE)
+
+
+def imported(file):
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dualselect."):
+            yield node.module.split(".")[1]
+
+
+def test_every_room_is_on_the_map(package, rooms):
+    there = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert there - {"__init__"} == set(rooms)
+
+
+def test_rooms_import_only_from_rooms_below(package, rooms):
+    upward = [
+        f"{file.relative_to(package)} imports {room}"
+        for file in package.rglob("*.py")
+        if file.name != "__init__.py" or file.parent != package
+        for room in imported(file)
+        if rooms.index(room) < rooms.index(file.relative_to(package).parts[0].removesuffix(".py"))
+    ]
+    assert upward == []
+
+
+def test_no_file_is_too_long_to_read_at_once(package):
+    long = {file.name for file in package.rglob("*.py") if len(file.read_text("utf-8").splitlines()) > LONGEST_FILE}
+    assert long == set()
