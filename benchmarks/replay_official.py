@@ -54,6 +54,15 @@ def read_rows(path: Path, settings: dict, tokenizer) -> Dataset:
     return Dataset.from_list(tokens)
 
 
+def budgets(settings: dict) -> dict:
+    """How many task rows of a step and how many references are kept; the script writes 0 for all."""
+    task, references = settings["task_top_k"], settings["reference_top_k"]
+    return {
+        **({"task_top_k": task} if task else {"task_token_budget": "1.0"}),
+        **({"reference_top_k": references} if references else {"reference_fraction": 1.0}),
+    }
+
+
 def configuration(settings: dict, trace: list[dict], output_dir: str) -> DualSelectConfig:
     """The recorded options in this project's names."""
     kinds = [event["kind"] for event in trace]
@@ -71,8 +80,8 @@ def configuration(settings: dict, trace: list[dict], output_dir: str) -> DualSel
         selection_warmup_steps=settings["warmup_steps"],
         reference_refresh="steps",
         reference_refresh_steps=refreshes[1] - refreshes[0] if len(refreshes) > 1 else batches,
-        reference_top_k=settings["reference_top_k"],
-        task_top_k=settings["task_top_k"],
+        task_budget_scope="step",
+        **budgets(settings),
         reference_loss_weight=settings["mu_reference_loss"],
         task_loss_weight=settings["mu_task_loss"],
         conflict_weight=settings["nu_conflict"],

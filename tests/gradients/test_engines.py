@@ -51,9 +51,11 @@ def relative_error(found, expected):
     return ((found - expected).norm() / expected.norm()).item()
 
 
-def compare(model, inputs, **options):
+def compare(model, inputs, verify=False):
     layout = GradientLayout.of(model)
-    found = tapped_gradients(model, inputs, response_cross_entropy, layout, **options)
+    unverified = set(layout.names) if verify else set()
+    found = tapped_gradients(model, inputs, response_cross_entropy, layout, unverified=unverified)
+    assert not unverified
     expected = sequential_gradients(model, inputs, response_cross_entropy, layout)
     torch.testing.assert_close(found.losses, expected.losses, rtol=1e-5, atol=1e-6)
     for one, other in zip(found.gradients, expected.gradients, strict=True):
@@ -129,7 +131,7 @@ def test_plain_linear_layers_biases_tied_weights_and_second_use():
     torch.manual_seed(0)
     model, inputs = TwoUses(), batch_of([6, 6, 6])
     layout = GradientLayout.of(model)
-    found = tapped_gradients(model, inputs, squares, layout, verify=True)
+    found = tapped_gradients(model, inputs, squares, layout, unverified=set(layout.names))
     expected = sequential_gradients(model, inputs, squares, layout)
     assert relative_error(found.gradients, expected.gradients) <= 1e-5
     assert set(layout.names) == {"first.weight", "first.bias", "second.weight", "third.bias"}
@@ -173,7 +175,19 @@ def test_verify_notices_a_use_around_the_module():
 
     model = Around()
     with pytest.raises(GradientError, match="second.weight"):
-        tapped_gradients(model, batch_of([4, 4]), squares, GradientLayout.of(model), verify=True)
+        tapped_gradients(model, batch_of([4, 4]), squares, GradientLayout.of(model), unverified={"second.weight"})
+
+
+def test_a_gradient_that_is_zero_is_not_verified_yet():
+    model = lora_model()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.zero_()
+    layout = GradientLayout.of(model)
+    unverified = set(layout.names)
+    tapped_gradients(model, batch_of([5, 8]), response_cross_entropy, layout, unverified=unverified)
+    assert unverified == {name for name in layout.names if "lora_A" in name}
 
 
 def test_rows_that_are_not_examples_are_refused():
@@ -205,10 +219,14 @@ def test_bfloat16_autocast_stays_near_float32():
     layout = GradientLayout.of(model)
     exact = tapped_gradients(model, inputs, response_cross_entropy, layout).gradients
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = tapped_gradients(model, inputs, response_cross_entropy, layout, verify=True).gradients
+        rounded = verified_gradients(model, inputs, layout)
     assert relative_error(rounded, exact) < 0.05
     model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)  # as accelerate does
-    assert torch.equal(tapped_gradients(model, inputs, response_cross_entropy, layout, verify=True).gradients, rounded)
+    assert torch.equal(verified_gradients(model, inputs, layout), rounded)
+
+
+def verified_gradients(model, inputs, layout):
+    return tapped_gradients(model, inputs, response_cross_entropy, layout, unverified=set(layout.names)).gradients
 
 
 def test_a_batch_split_changes_nothing():

@@ -7,17 +7,20 @@ import torch
 from models_for_tests import ARCHITECTURES, tiny_model
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
 from trl.trainer.utils import add_fused_lm_head
 
 from dualselect.data.tokens import IGNORED_LABEL
+from dualselect.gradients import losses
 from dualselect.gradients.losses import response_cross_entropy, response_kl, score_responses
 
 
 VOCABULARY = 40
 
 
-def fused_model(architecture, *, lora=False):
-    model = tiny_model(architecture, VOCABULARY)
+def fused_model(architecture, *, lora=False, vocabulary=VOCABULARY):
+    model = tiny_model(architecture, vocabulary)
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
     if not lora:
         return model
@@ -91,3 +94,37 @@ def test_kl_is_that_of_the_whole_logits_and_zero_at_the_start():
     ]
     assert found.tolist() == pytest.approx(expected, rel=1e-4)
     assert response_kl(model, nullcontext, inputs).tolist() == [0.0, 0.0, 0.0]
+
+
+class LiveTensors(TorchDispatchMode):
+    """The most bytes of large tensors that are alive at once."""
+
+    def __init__(self, at_least):
+        super().__init__()
+        self.at_least, self.alive, self.peak = at_least, {}, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().nbytes() >= self.at_least:
+                self.alive[tensor.untyped_storage().data_ptr()] = StorageWeakRef(tensor.untyped_storage())
+        self.alive = {key: reference for key, reference in self.alive.items() if not reference.expired()}
+        self.peak = max(self.peak, len(self.alive))
+        return result
+
+
+def test_kl_holds_a_few_tensors_of_a_chunk_however_many_tokens_there_are(monkeypatch):
+    monkeypatch.setattr(losses, "KL_CHUNK_POSITIONS", 8)
+    model = fused_model("gemma3", lora=True)
+    ids = torch.randint(0, VOCABULARY, (4, 40))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    whole = response_kl(model, model.disable_adapter, inputs)
+    chunk = 8 * 4096 * 4
+    large = fused_model("llama", vocabulary=4096)
+    adapter = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    large = get_peft_model(large, adapter)
+    with LiveTensors(chunk) as watched:
+        response_kl(large, large.disable_adapter, inputs)
+    assert 0 < watched.peak <= losses.KL_TENSORS + 2  # the two (V, H) matrices of the model are alive as well
+    monkeypatch.setattr(losses, "KL_CHUNK_POSITIONS", 10_000)
+    assert response_kl(model, model.disable_adapter, inputs).tolist() == pytest.approx(whole.tolist(), rel=1e-5)

@@ -6,7 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualselect.selection import choose_by_tokens, choose_compatible, choose_highest, choose_lowest, choose_task_rows
+from dualselect.selection import (
+    choose_by_tokens,
+    choose_compatible,
+    choose_highest,
+    choose_lowest,
+    choose_task_rows,
+    surplus_after,
+)
 
 
 def numbers(*values):
@@ -105,3 +112,34 @@ def test_hard_is_the_limit_of_soft(values, count):
 def test_scores_that_are_not_finite_have_no_rank(bad):
     with pytest.raises(ValueError, match="finite"):
         choose_lowest(numbers(1.0, bad), 1)
+
+
+@given(
+    steps=st.lists(
+        st.lists(st.tuples(st.integers(1, 50), st.floats(-5, 5)), min_size=2, max_size=8), min_size=1, max_size=12
+    ),
+    share=st.floats(0.3, 1.0),
+)
+def test_a_budget_over_the_run_keeps_its_share_of_the_tokens_up_to_one_example(steps, share):
+    kept = offered = surplus = 0.0
+    for rows in steps:
+        tokens, scores = torch.tensor([[row[0] for row in rows], [row[1] for row in rows]], dtype=torch.float64)
+        choice = choose_by_tokens(scores, tokens, share, surplus=surplus)
+        surplus = surplus_after(choice, tokens, share, surplus=surplus)
+        kept, offered = kept + float(tokens[choice.kept].sum()), offered + float(tokens.sum())
+        assert choice.kept
+        assert surplus == pytest.approx(max(0.0, kept - share * offered), abs=1e-6)
+        if len(choice.kept) > 1:
+            assert surplus <= float(tokens.max()) + 1e-6
+
+
+def test_equal_rows_lose_a_tenth_over_the_run_and_nothing_per_step():
+    tokens, scores = torch.full((8,), 10.0, dtype=torch.float64), torch.arange(8.0, dtype=torch.float64)
+    surplus, counts = 0.0, []
+    for _ in range(10):
+        choice = choose_by_tokens(scores, tokens, 0.9, surplus=surplus)
+        surplus = surplus_after(choice, tokens, 0.9, surplus=surplus)
+        counts.append(len(choice.kept))
+    assert sum(counts) == 72
+    assert counts[:5] == [8, 7, 7, 7, 7]
+    assert len(choose_by_tokens(scores, tokens, 0.9).kept) == 8

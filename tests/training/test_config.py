@@ -11,14 +11,14 @@ def config(**settings):
     return DualSelectConfig("unused", **({"use_cpu": True} | settings))
 
 
-def test_defaults_are_the_papers_but_for_the_preservation_loss():
+def test_defaults_are_the_papers_but_for_three_that_are_documented():
     default = config()
     assert default.selection_mode == "hard"
     assert (default.task_token_share, default.reference_fraction, default.rho) == (0.9, 0.1, 0.2)
-    assert (default.selection_warmup_steps, default.reference_refresh, default.correction) == (10, "epoch", "add")
+    assert (default.planned_warmup_steps(), default.reference_refresh, default.correction) == (10, "epoch", "add")
     assert (default.learning_rate, default.weight_decay, default.max_grad_norm) == (2e-5, 0.0, 1.0)
     assert default.max_length == 2048
-    assert default.preservation_loss == "excess"
+    assert (default.preservation_loss, default.task_budget_scope) == ("excess", "run")
 
 
 @pytest.mark.parametrize(

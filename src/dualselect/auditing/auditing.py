@@ -174,7 +174,7 @@ def _audit(
 ) -> AuditSummary:
     pool = prepare_pool(references, harmless, tokenizer, config)
     negatives = hard_negatives(pool, config.seed)
-    steps = max(1, config.selection_warmup_steps)
+    steps = max(1, config.planned_warmup_steps())
     survey = survey_rows(
         rows,
         {"reference": pool.conversations, "harmless": pool.harmless, "negative": negatives},

@@ -160,13 +160,14 @@ class Engine:
                 torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
+            self._verified = self._verified and step > 0  # before the first step B is 0, and so is A's gradient
         return direction
 
     def _gradients(self, batch: Mapping[str, Any], losses: Callable[..., Tensor]) -> PerExampleGradients:
         if self.config.gradient_engine == "sequential":
             return sequential_gradients(self.model, batch, losses, self.layout)
-        verify, self._verified = not self._verified, True
-        return tapped_gradients(self.model, batch, losses, self.layout, verify=verify)
+        unverified, self._verified = None if self._verified else set(self.layout.names), True
+        return tapped_gradients(self.model, batch, losses, self.layout, unverified=unverified)
 
 
 def token_rows(rows: Dataset, positions: Sequence[int]) -> list[TokenRow]:

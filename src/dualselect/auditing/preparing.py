@@ -139,7 +139,7 @@ def prepare(
 
 
 def _steps(config: DualSelectConfig) -> int:
-    return max(1, config.selection_warmup_steps)
+    return max(1, config.planned_warmup_steps())
 
 
 def _tuning_rows(

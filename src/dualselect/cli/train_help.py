@@ -32,7 +32,8 @@ GROUPS: dict[str, str] = {
     "Choice of references": "reference_top_k reference_fraction preservation_loss reference_contrast "
     "reference_loss_weight conflict_weight reference_temperature reference_batch_size",
     "Refresh of references": "reference_refresh reference_refresh_steps reference_refresh_cosine",
-    "Choice of task rows": "task_token_budget task_top_k selection_mode task_loss_weight task_temperature",
+    "Choice of task rows": "task_token_budget task_budget_scope task_top_k selection_mode task_loss_weight "
+    "task_temperature max_nonfinite_fraction",
     "Correction of the gradient": "correction rho rho_mode reference_gradient reference_replay_size",
     "Training": "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate "
     "lr_scheduler_type warmup_steps weight_decay max_grad_norm optim bf16 gradient_checkpointing seed use_cpu "

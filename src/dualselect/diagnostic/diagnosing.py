@@ -216,7 +216,7 @@ def _place(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows)
 
     def warmed_up() -> dict[str, Tensor]:
         place = subject.place()
-        steps = settings.run.training.selection_warmup_steps
+        steps = settings.run.training.planned_warmup_steps()
         batches = _mixed(rows.groups, settings.rows_per_batch, settings.run.training.seed)
         for positions in tqdm(islice(batches, steps), "Warm-up", steps, disable=subject.config.disable_tqdm):
             place = subject.step(place, subject.mean_gradient(rows.task.tokens, positions))
@@ -224,7 +224,7 @@ def _place(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows)
 
     kept = _kept(settings.folder / PLACE_FILE, warmed_up)
     moments = kept["moments"].to(subject.layout.device)
-    steps = settings.run.training.selection_warmup_steps
+    steps = settings.run.training.planned_warmup_steps()
     return Place(kept["weights"].to(subject.layout.device), moments[0], moments[1], steps)
 
 

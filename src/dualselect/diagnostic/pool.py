@@ -17,7 +17,7 @@ from dualselect.diagnostic.rows import DiagnosticRows
 from dualselect.diagnostic.sketch import CountSketch, cosine_table
 from dualselect.diagnostic.subject import Subject, parts_of
 from dualselect.evaluation.store import Store
-from dualselect.gradients import refuse_non_finite
+from dualselect.gradients import check_non_finite
 from dualselect.selection import Choice
 
 
@@ -69,7 +69,7 @@ def score_pool(
             found = cosine_table(gradients, directions) if sketch is None else _sketched(sketch, sketched, gradients)
             preserved = _preservation(subject, pool, positions, of_safe.losses.double().cpu())
             ids = rows.pool.ids_of(pool[positions]["row_index"])
-            refuse_non_finite(preserved + found.double().cpu().sum(0), ids, "a reference's loss or gradient")
+            check_non_finite(preserved + found.double().cpu().sum(0), ids, "a reference's loss or gradient")
             numbers = {"losses": preserved.tolist(), "cosines": found.tolist()}
             if sample:
                 numbers["exact"] = cosine_table(gradients[sample], directions).tolist()

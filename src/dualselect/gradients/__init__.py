@@ -1,15 +1,16 @@
 """Per-example gradients of the trainable parameters."""
 
-from dualselect.gradients.layout import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
+from dualselect.gradients.layout import GradientLayout, PerExampleGradients, check_non_finite, cosines
 from dualselect.gradients.sequential import sequential_gradients
-from dualselect.gradients.taps import tapped_gradients
+from dualselect.gradients.taps import tapped_gradients, tapped_layers
 
 
 __all__ = [
     "GradientLayout",
     "PerExampleGradients",
+    "check_non_finite",
     "cosines",
-    "refuse_non_finite",
     "sequential_gradients",
     "tapped_gradients",
+    "tapped_layers",
 ]

@@ -10,8 +10,14 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from dualselect.data.tokens import IGNORED_LABEL
+
+
+KL_CHUNK_POSITIONS = 256
+"""Positions that `response_kl` scores at a time: 128 MiB for a float32 tensor at a vocabulary of 128k."""
+KL_TENSORS = 4
 
 
 def response_cross_entropy(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
@@ -51,13 +57,12 @@ def score_responses(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
 @contextmanager
 def only_positions(model: nn.Module, wanted: Tensor) -> Iterator[None]:
     """The backbone hands on the hidden states of these positions only, (B, T-1) to (1, S)."""
-    causal_model: Any = model.get_base_model() if isinstance(model, PeftModel) else model
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
         output.last_hidden_state = output.last_hidden_state[:, :-1][wanted][None]
         return output
 
-    hook = causal_model.base_model.register_forward_hook(keep)
+    hook = _causal_model(model).base_model.register_forward_hook(keep)
     try:
         yield
     finally:
@@ -82,22 +87,80 @@ def response_kl(
 ) -> Tensor:
     """Mean KL(start || now) of each example over the positions that predict its supervised tokens.
 
+    The head runs on `KL_CHUNK_POSITIONS` positions at a time: at most `KL_TENSORS` float32 tensors of shape
+    (KL_CHUNK_POSITIONS, V) are held at once, whatever S is.
+
     Args:
         model: The model as it is now, with its adapter.
         start_model: Makes the context under which `model` is the start model.
-        inputs: As for `response_cross_entropy`. Holds two (S, V) tensors at a time.
+        inputs: As for `response_cross_entropy`.
 
     Returns:
         Shape (B,), float32, 0 or more, without gradient.
     """
     supervised = inputs["labels"][:, 1:] != IGNORED_LABEL
-    without_labels = {name: value for name, value in inputs.items() if name != "labels"}
-    with torch.no_grad(), only_positions(model, supervised):
-        now = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
+    with torch.no_grad():
+        now = _hidden_states(model, inputs, supervised)
         with start_model():
-            start = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
-        divergence = kl_per_token(now, start)
+            start = _hidden_states(model, inputs, supervised)
+        chunks = zip(now.split(KL_CHUNK_POSITIONS), start.split(KL_CHUNK_POSITIONS), strict=True)
+        divergence = torch.cat([_kl_of_hidden_states(model, start_model, *chunk) for chunk in chunks])
     return mean_per_example(divergence, supervised)
+
+
+def _hidden_states(model: nn.Module, inputs: Mapping[str, Any], wanted: Tensor) -> Tensor:
+    """Hidden states before the head at the wanted positions, shape (S, H)."""
+    states: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
+        states.append(output.last_hidden_state[:, :-1][wanted])
+        output.last_hidden_state = output.last_hidden_state[:1, :1]  # the head has nothing more to do
+        return output
+
+    without_labels = {name: value for name, value in inputs.items() if name != "labels"}
+    hook = _causal_model(model).base_model.register_forward_hook(keep)
+    try:
+        model(**without_labels, use_cache=False)
+    finally:
+        hook.remove()
+    return states[0]
+
+
+def _kl_of_hidden_states(
+    model: nn.Module, start_model: Callable[[], AbstractContextManager[Any]], now: Tensor, start: Tensor
+) -> Tensor:
+    """KL(start || now) at each position from the hidden states before the head, each (C, H); shape (C,)."""
+    log_probabilities = _head_log_probabilities(model, now)
+    with start_model():
+        return kl_per_token(log_probabilities, _head_log_probabilities(model, start))
+
+
+def _head_log_probabilities(model: nn.Module, states: Tensor) -> Tensor:
+    """Log-probabilities from hidden states (C, H), by the model's own head, with its scaling and capping: (C, V)."""
+    causal_model = _causal_model(model)
+    name = causal_model.base_model_prefix
+    backbone = getattr(causal_model, name)
+    setattr(causal_model, name, _Returning(states[None]))
+    try:
+        logits: Tensor = model(input_ids=torch.zeros(1, len(states), dtype=torch.long), use_cache=False).logits[0]
+    finally:
+        setattr(causal_model, name, backbone)
+    return logits.float().log_softmax(-1)
+
+
+class _Returning(nn.Module):
+    """A backbone that returns given hidden states, shape (1, C, H)."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+    def forward(self, *_args: Any, **_options: Any) -> BaseModelOutputWithPast:
+        return BaseModelOutputWithPast(last_hidden_state=self.states)
+
+
+def _causal_model(model: nn.Module) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def kl_per_token(now: Tensor, start: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from dualselect.gradients.layout import ExampleLosses, GradientLayout, PerExampl
 
 
 EXACT_TOLERANCE, ROUNDED_TOLERANCE = 1e-3, 0.1
-"""Relative difference to autograd that `verify` accepts in float32, and where anything is rounded to fewer bits."""
+"""Relative difference to autograd that is accepted in float32, and where anything is rounded to fewer bits."""
 
 
 class _Tap(torch.autograd.Function):
@@ -73,7 +73,7 @@ def tapped_gradients(
     example_losses: ExampleLosses,
     layout: GradientLayout,
     *,
-    verify: bool = False,
+    unverified: set[str] | None = None,
 ) -> PerExampleGradients:
     """Loss and exact gradient of each example, from one batched forward and backward.
 
@@ -85,20 +85,22 @@ def tapped_gradients(
         inputs: A batch of B examples as the model takes it.
         example_losses: From model and inputs to losses of shape (B,).
         layout: The layout of the model's trainable parameters.
-        verify: Also let autograd compute the summed gradient in the same backward, and compare.
+        unverified: Names of parameters to check: autograd computes their summed gradient in the same backward. A
+            parameter leaves the set when both agree and the gradient is not zero (that of LoRA's A is zero until B
+            has moved). None or empty for no check.
 
     Raises:
-        GradientError: A trainable parameter is not one of a linear layer, was not used through its layer in this
-            batch, or `verify` found a difference; the message names it.
+        GradientError: A trainable parameter does not belong to a linear layer, was not used through its layer in this
+            batch, or its per-example gradients do not add up to autograd's; the message names it.
     """
     parameters = layout.parameters(model)
-    layers = _tapped_layers(model, layout, parameters)
+    layers = tapped_layers(model, layout)
     anchor = torch.zeros((), device=layout.device, requires_grad=True)
     examples = len(inputs["input_ids"])
     sink = _Sink(layout, parameters, examples)
     with torch.enable_grad(), _taps(layers, anchor, sink):
         losses = example_losses(model, inputs)
-        wanted = [anchor, *parameters.values()] if verify else [anchor]
+        wanted = [anchor, *parameters.values()] if unverified else [anchor]
         summed = torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
     missing = [name for name, parameter in parameters.items() if id(parameter) not in sink.seen]
     if missing:
@@ -107,15 +109,19 @@ def tapped_gradients(
             "around its module (DoRA, reentrant checkpointing, a compiled model). Use gradient_engine: sequential, "
             "or freeze it."
         )
-    if verify:
-        _compare(layout, sink.gradients.sum(0), summed[1:], ROUNDED_TOLERANCE if sink.rounded else EXACT_TOLERANCE)
+    if unverified:
+        tolerance = ROUNDED_TOLERANCE if sink.rounded else EXACT_TOLERANCE
+        unverified -= _verified(layout, sink.gradients.sum(0), summed[1:], tolerance)
     return PerExampleGradients(losses.detach().float(), sink.gradients)
 
 
-def _tapped_layers(
-    model: nn.Module, layout: GradientLayout, parameters: Mapping[str, nn.Parameter]
-) -> list[nn.Linear]:
-    names = {id(parameters[name]): name for name in layout.names}
+def tapped_layers(model: nn.Module, layout: GradientLayout) -> list[nn.Linear]:
+    """The linear layers whose weights or biases are trained.
+
+    Raises:
+        GradientError: Another module has a trainable parameter of its own; the message names it.
+    """
+    names = {id(parameter): name for name, parameter in layout.parameters(model).items()}
     layers, uncovered = [], []
     for module in model.modules():
         own = [names[id(parameter)] for parameter in module.parameters(recurse=False) if id(parameter) in names]
@@ -125,9 +131,10 @@ def _tapped_layers(
             uncovered += [f"{name} ({type(module).__name__})" for name in own]
     if uncovered:
         raise GradientError(
-            f"{_named(uncovered)} can be trained but is no weight or bias of a linear layer, so the taps cannot see "
-            "its gradient. Freeze it (for LoRA: drop modules_to_save, trainable_token_indices, use_dora), or use "
-            "gradient_engine: sequential."
+            f"{_named(uncovered)} is trainable but is not the weight or bias of a linear layer, so gradient_engine: "
+            "taps cannot see its per-example gradients. Freeze it (LoRA: drop modules_to_save, "
+            "trainable_token_indices and use_dora; full fine-tuning: pass a peft_config), or set gradient_engine: "
+            "sequential, which is slower."
         )
     return layers
 
@@ -145,17 +152,25 @@ def _taps(layers: list[nn.Linear], anchor: Tensor, sink: _Sink) -> Iterator[None
             hook.remove()
 
 
-def _compare(layout: GradientLayout, found: Tensor, expected: tuple[Tensor | None, ...], tolerance: float) -> None:
-    for (name, piece), true in zip(layout.pieces(found), expected, strict=True):
+def _verified(
+    layout: GradientLayout, summed: Tensor, expected: tuple[Tensor | None, ...], tolerance: float
+) -> set[str]:
+    """Names of the parameters whose gradient is not zero and agrees with autograd's."""
+    verified = set()
+    for (name, piece), true in zip(layout.pieces(summed), expected, strict=True):
         reference = torch.zeros_like(piece) if true is None else true.float()
         if not torch.isfinite(reference).all() or not torch.isfinite(piece).all():
             continue  # the caller reports such gradients with the rows that they come from
-        difference = (piece - reference).norm() / reference.norm().clamp(min=1e-8)
+        norm = reference.norm()
+        difference = (piece - reference).norm() / norm.clamp(min=1e-8)
         if difference > tolerance:
             raise GradientError(
                 f"the per-example gradients of {name} do not add up to autograd's (relative difference "
-                f"{difference:.1e}): something uses it outside its layer. Use gradient_engine: sequential."
+                f"{difference:.1e}): the model uses it outside its layer. Set gradient_engine: sequential."
             )
+        if norm > 0:
+            verified.add(name)
+    return verified
 
 
 def _named(names: list[str]) -> str:

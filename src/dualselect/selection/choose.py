@@ -51,22 +51,45 @@ def choose_lowest(scores: Tensor, count: int, *, temperature: float | None = Non
     return _weigh(scores, _ascending(scores)[:count], temperature)
 
 
-def choose_by_tokens(scores: Tensor, tokens: Tensor, share: float, *, temperature: float | None = None) -> Choice:
+def choose_by_tokens(
+    scores: Tensor, tokens: Tensor, share: float, *, surplus: float = 0.0, temperature: float | None = None
+) -> Choice:
     """Keep the lowest-scored whole examples until their supervised tokens reach a share of all.
 
-    The example that crosses the line is kept, so at least one is.
+    The example that crosses the line is kept, and at least one is (arXiv 2606.09866, token budget). With `surplus`,
+    the tokens that earlier steps kept beyond their share are taken off the share of this one, so that the share holds
+    over a run up to one example; see `surplus_after`.
 
     Args:
         scores: Shape (n,), finite.
         tokens: Supervised tokens of each example, shape (n,), integers of 1 or more.
         share: In (0, 1].
+        surplus: Tokens kept beyond the share so far, 0 or more.
         temperature: As for `choose_lowest`.
     """
     order = _ascending(scores)
     before = tokens[order].cumsum(0) - tokens[order]
-    # in whole tokens a share such as 0.9 of 10 is 9, although 0.9 * 10 may be a hair above it in floating point
-    wanted = share * float(tokens.sum()) - 1e-9 * float(tokens.sum())
-    return _weigh(scores, order[before.double() < wanted], temperature)
+    # 0.9 of 10 tokens is 9 tokens, although 0.9 * 10 may be slightly above 9 in floating point
+    budget = share * float(tokens.sum()) - surplus - 1e-9 * float(tokens.sum())
+    kept = before.double() < budget
+    kept[:1] = True
+    return _weigh(scores, order[kept], temperature)
+
+
+def surplus_after(choice: Choice, tokens: Tensor, share: float, *, surplus: float = 0.0) -> float:
+    """Tokens kept beyond the share over all steps, this one included.
+
+    Args:
+        choice: Of `choose_by_tokens` with the same tokens, share and surplus.
+        tokens: Supervised tokens of each example, shape (n,).
+        share: In (0, 1].
+        surplus: The surplus before this step.
+
+    Returns:
+        0 or more; below the tokens of one example, unless a step had no other example to drop.
+    """
+    beyond = surplus + float(tokens[choice.kept].sum()) - share * float(tokens.sum())
+    return max(0.0, beyond)
 
 
 def choose_compatible(
@@ -94,23 +117,25 @@ def choose_task_rows(
     top_k: int | None,
     token_share: float | None,
     conflict_threshold: float | None,
+    token_surplus: float = 0.0,
     temperature: float | None = None,
 ) -> Choice:
-    """The task examples of one step: a number of them, a share of the tokens, or those without conflict.
+    """Choose the task examples of one step by the rule that is set: a count, a share of the tokens, or no conflict.
 
     Args:
         scores: Task scores, shape (n,).
-        cosines: To the reference direction, shape (n,).
+        cosines: Cosine of each gradient to the reference direction, shape (n,).
         tokens: Supervised tokens of each, shape (n,).
-        top_k: How many to keep; the other two rules do not count then.
-        token_share: Share of the tokens to keep, in (0, 1]; None for the rows without conflict.
-        conflict_threshold: Cosine below which a row conflicts, needed without the other two.
+        top_k: Number of examples to keep; None for one of the other two rules.
+        token_share: Share of the tokens to keep, in (0, 1]; None to drop the examples in conflict.
+        conflict_threshold: Cosine below which an example is in conflict; read only without the other two.
+        token_surplus: As `surplus` of `choose_by_tokens`.
         temperature: As for `choose_lowest`.
     """
     if top_k is not None:
         return choose_lowest(scores, top_k, temperature=temperature)
     if token_share is not None:
-        return choose_by_tokens(scores, tokens, token_share, temperature=temperature)
+        return choose_by_tokens(scores, tokens, token_share, surplus=token_surplus, temperature=temperature)
     assert conflict_threshold is not None
     return choose_compatible(scores, cosines, conflict_threshold, temperature=temperature)
 

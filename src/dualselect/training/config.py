@@ -11,12 +11,16 @@ from dualselect.errors import ConfigError
 from dualselect.models.precision import has_bfloat16_gpu
 
 
+DEFAULT_WARMUP_STEPS = 10
+
+
 @dataclass
 class DualSelectConfig(SFTConfig):
     """Settings of `DualSelectTrainer`: everything of `trl.SFTConfig`, and the knobs of the method.
 
-    Symbols are those of arXiv 2606.09866; defaults are the paper's setting, with two departures: `preservation_loss`
-    is `excess` (see its help) and `bf16` is on only where a GPU supports it.
+    Symbols are those of arXiv 2606.09866; defaults are the paper's setting, with these departures: `preservation_loss`
+    is `excess`, `task_budget_scope` is `run`, short runs have a shorter warm-up (see the help of each), and `bf16` is
+    on only where a GPU supports it.
 
     These defaults differ from `SFTConfig`: `max_length` 2048, `lr_scheduler_type` constant, `bf16` only on a GPU.
 
@@ -63,11 +67,12 @@ class DualSelectConfig(SFTConfig):
     )
 
     # Warm-up
-    selection_warmup_steps: int = field(
-        default=10,
+    selection_warmup_steps: int | None = field(
+        default=None,
         metadata={
             "help": "Ordinary task-only optimizer steps before the first reference refresh; they set the first task "
-            "direction and count towards max_steps. (warmup_steps is the learning-rate warm-up of transformers.)"
+            "direction and count towards max_steps. Not set: 10 (the paper), or a fifth of a run of fewer than 50 "
+            "steps. (warmup_steps is the learning-rate warm-up of transformers.)"
         },
     )
 
@@ -134,9 +139,18 @@ class DualSelectConfig(SFTConfig):
     task_token_budget: str = field(  # a number or a word: the parser of transformers has no type for both
         default="0.9",
         metadata={
-            "help": "Share of the supervised tokens of a step to learn from, in (0, 1]: the lowest-scored whole "
-            "examples are kept until they reach it. `auto`: drop the examples whose gradient is nearer to that of "
-            "unsafe answers than to that of safe ones, however many those are; needs a reference_contrast."
+            "help": "Share of the supervised tokens to learn from, in (0, 1]: the lowest-scored whole examples are "
+            "kept until they reach it; see task_budget_scope. `auto`: drop the examples whose gradient is nearer to "
+            "that of unsafe answers than to that of safe ones, however many those are; needs a reference_contrast."
+        },
+    )
+    task_budget_scope: Literal["run", "step"] = field(
+        default="run",
+        metadata={
+            "help": "What task_token_budget is a share of: `run`, of all selection steps, so that 0.9 keeps nine "
+            "tenths of the tokens (what a step keeps beyond its share is taken off the next; each keeps at least one example); "
+            "`step`, of each step, where the example that crosses the line is kept (the paper): with few rows in a "
+            "step this drops little or nothing."
         },
     )
     task_top_k: int | None = field(
@@ -151,6 +165,15 @@ class DualSelectConfig(SFTConfig):
     )
     conflict_weight: float = field(
         default=1.0, metadata={"help": "Weight of the gradient conflict in both scores (paper: nu)."}
+    )
+
+    max_nonfinite_fraction: float = field(
+        default=0.1,
+        metadata={
+            "help": "Largest share of the rows of the run, in [0, 1], whose loss or gradient may be NaN or infinite. "
+            "Such rows are taken out of their step, logged and counted. Beyond the share, or when all rows of a step "
+            "are bad, the run stops."
+        },
     )
 
     # Gradient correction
@@ -206,10 +229,16 @@ class DualSelectConfig(SFTConfig):
         """`task_token_budget` as a number in (0, 1]; None when it is `auto`."""
         return None if self.task_token_budget == "auto" else _number(self.task_token_budget)
 
+    def planned_warmup_steps(self, steps: int | None = None) -> int:
+        """Warm-up steps of the selection in a run of `steps` optimizer steps; None for a run of unknown length."""
+        if self.selection_warmup_steps is not None:
+            return self.selection_warmup_steps
+        return DEFAULT_WARMUP_STEPS if steps is None else min(DEFAULT_WARMUP_STEPS, max(1, steps // 5), steps - 1)
+
     @property
     def method_settings(self) -> dict[str, Any]:
         """The settings of the method that must not change when a run is resumed, by name."""
-        changeable = {"allow_prompt_overlap", "reference_batch_size"}
+        changeable = {"allow_prompt_overlap", "reference_batch_size", "max_nonfinite_fraction"}
         own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__) - changeable
         return {name: getattr(self, name) for name in sorted(own)}
 
@@ -251,7 +280,12 @@ def _check_ranges(config: DualSelectConfig) -> None:
         if not math.isfinite(getattr(config, name)):
             raise ConfigError(f"{name} is {getattr(config, name)}: it must be a finite number")
     ranges: list[tuple[str, Any, bool, str]] = [
-        ("selection_warmup_steps", config.selection_warmup_steps, config.selection_warmup_steps >= 0, "0 or more"),
+        (
+            "max_nonfinite_fraction",
+            config.max_nonfinite_fraction,
+            0 <= config.max_nonfinite_fraction <= 1,
+            "in [0, 1]",
+        ),
         ("reference_fraction", config.reference_fraction, 0 < config.reference_fraction <= 1, "in (0, 1]"),
         ("reference_refresh_steps", config.reference_refresh_steps, config.reference_refresh_steps >= 1, "1 or more"),
         (
@@ -268,6 +302,8 @@ def _check_ranges(config: DualSelectConfig) -> None:
         ("rho", config.rho, config.rho >= 0, "0 or more (correction none turns it off)"),
         ("reference_replay_size", config.reference_replay_size, config.reference_replay_size >= 1, "1 or more"),
     ]
+    warmup = config.selection_warmup_steps
+    ranges.append(("selection_warmup_steps", warmup, warmup is None or warmup >= 0, "0 or more, or left out"))
     for name in ("reference_top_k", "task_top_k", "reference_batch_size"):
         value = getattr(config, name)
         ranges.append((name, value, value is None or value >= 1, "1 or more, or left out"))

@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,12 +19,12 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dualselect.errors import ConfigError, DataError
-from dualselect.gradients import GradientLayout, PerExampleGradients, cosines, refuse_non_finite
-from dualselect.gradients.layout import NORM_FLOOR
+from dualselect.gradients import GradientLayout, PerExampleGradients, check_non_finite, cosines
 from dualselect.gradients.losses import response_cross_entropy, response_kl
 from dualselect.selection import Choice, choose_highest, reference_scores
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.refresh import Directions, PoolScores, Refresh, cosine_or_none
 
 
 logger = logging.getLogger(__name__)
@@ -38,91 +37,6 @@ Gradients = Callable[[nn.Module, Mapping[str, Any]], PerExampleGradients]
 
 ChooseReferences = Callable[[Tensor, int], Choice]
 """From the scores of all references, shape (N,), and the number K to keep, to the choice of K of them."""
-
-
-@dataclass(frozen=True)
-class Directions:
-    """What the selected references say, each of shape (P,).
-
-    Attributes:
-        correction: Weighted mean gradient of the safe responses; it corrects the update.
-        score: The same with the contrast subtracted, if there is one; it scores the task examples.
-    """
-
-    correction: Tensor
-    score: Tensor
-
-
-@dataclass(frozen=True)
-class Refresh:
-    """One choice of references.
-
-    Attributes:
-        step: Optimizer steps done when it was made.
-        epoch: Epochs begun when it was made.
-        choice: Positions in the pool and weights of the selected references.
-        task_direction: What they were chosen against, shape (P,).
-        directions: Their directions at that moment.
-        conflict_threshold: Cosine to the score direction under which a task example conflicts with the references;
-            None unless the token budget is `auto`.
-    """
-
-    step: int
-    epoch: int
-    choice: Choice
-    task_direction: Tensor
-    directions: Directions
-    conflict_threshold: float | None = None
-
-    def facts(self, scores: "PoolScores", before: "Refresh | None") -> dict[str, Any]:
-        """What the selection log says of it.
-
-        Args:
-            scores: What the choice was made from.
-            before: The refresh before, for how far directions have turned since; None for the first.
-        """
-        kept = set(self.choice.kept)
-        turned: dict[str, float | None] = {}
-        if before is not None and scores.direction_of_before is not None:
-            old = before.directions.correction
-            turned = {
-                "task_direction_cosine": _cosine(self.task_direction, before.task_direction),
-                "reference_direction_cosine": _cosine(self.directions.correction, old),
-                "same_references_cosine": _cosine(scores.direction_of_before, old),
-            }
-        return {
-            "losses": scores.losses.tolist(),
-            "preservation_losses": scores.preservation_losses.tolist(),
-            "cosines": scores.cosines.tolist(),
-            "scores": scores.scores.tolist(),
-            "kept": [position in kept for position in range(len(scores.scores))],
-            "weights": self.choice.weights.tolist(),
-            "task_direction_norm": self.task_direction.norm().item(),
-            "reference_direction_norm": self.directions.correction.norm().item(),
-            "conflict_threshold": self.conflict_threshold,
-            **turned,
-        }
-
-
-@dataclass(frozen=True)
-class PoolScores:
-    """What the first pass found.
-
-    Attributes:
-        losses: Response cross-entropy of each reference, shape (N,), float64 on the CPU, in pool order, as all but the
-            last.
-        preservation_losses: How badly each is preserved.
-        cosines: Of each to the task direction.
-        scores: Of each.
-        direction_of_before: Weighted mean gradient, at the weights of now, of the references chosen before, shape
-            (P,); None where none were.
-    """
-
-    losses: Tensor
-    preservation_losses: Tensor
-    cosines: Tensor
-    scores: Tensor
-    direction_of_before: Tensor | None = None
 
 
 class ReferencePool:
@@ -154,8 +68,9 @@ class ReferencePool:
         self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
         self._collate, self._gradients, self._layout, self._config = collate, gradients, layout, config
         lengths = [len(row) for row in rows["input_ids"]]
-        # neighbours of like length need little padding; scores do not depend on the order
-        self._by_length = sorted(range(len(rows)), key=lambda position: (lengths[position], position))
+        # batches of similar length need little padding; the longest come first, so that a shortage of memory shows
+        # in the first seconds
+        self._by_length = sorted(range(len(rows)), key=lambda position: (-lengths[position], position))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -171,8 +86,8 @@ class ReferencePool:
         losses = torch.zeros(len(self), dtype=torch.float64)
         with without_dropout(model), torch.no_grad():
             for positions in self._batches(self._by_length, "Reference losses at the start"):
-                losses[positions] = response_cross_entropy(model, self._batch(positions)).double().cpu()
-        refuse_non_finite(losses, self.ids, "the references' loss at the start of training")
+                losses[positions] = response_cross_entropy(model, self._batch(positions)).cpu().double()
+        self._check_finite(losses, "the references' loss at the start of training")
         return losses
 
     def score(
@@ -191,29 +106,28 @@ class ReferencePool:
             task_direction: Shape (P,).
             start_losses: Shape (N,), for `preservation_loss` excess.
             start_model: Context under which `model` is the start model, for `preservation_loss` kl.
-            before: The choice until now, whose direction is made anew on the way; None for none.
+            before: The current choice, whose direction is recomputed in the same pass; None before the first.
 
         Raises:
-            GradientError: A loss or gradient is not finite; the message names the row.
+            GradientError: More references than `max_nonfinite_fraction` have a loss or gradient that is not finite;
+                the message names rows.
         """
-        found = torch.zeros(3, len(self), dtype=torch.float64)
+        stats = torch.zeros(3, len(self), dtype=torch.float64)
         direction_of_before = None if before is None else self._layout.zeros()
         with without_dropout(model):
             for positions in self._batches(self._by_length, "Scoring references"):
                 batch = self._batch(positions)
                 safe = self._gradients(model, batch)
                 if before is not None and direction_of_before is not None:
-                    direction_of_before += before.weights[positions].float().to(self._layout.device) @ safe.gradients
-                scored = safe.gradients - self._contrast(model, positions)
-                cosine = cosines(scored, task_direction)
+                    _add_weighted(direction_of_before, before.weights[positions], safe.gradients)
+                cosine = cosines(self._minus_contrast(safe.gradients, model, positions), task_direction)
                 kl = (
                     response_kl(model, start_model, batch)
                     if self._config.preservation_loss == "kl"
                     else torch.zeros_like(safe.losses)
                 )
-                found[:, positions] = torch.stack([safe.losses, cosine, kl]).double().cpu()
-        losses, cosine, kl = found
-        refuse_non_finite(losses + cosine + kl, self.ids, "the references' loss or gradient")
+                stats[:, positions] = torch.stack([safe.losses, cosine, kl]).cpu().double()
+        losses, cosine, kl = stats
         preservation = {"ce": losses, "kl": kl}.get(self._config.preservation_loss)
         if preservation is None:
             assert start_losses is not None
@@ -224,39 +138,54 @@ class ReferencePool:
             loss_weight=self._config.reference_loss_weight,
             conflict_weight=self._config.conflict_weight,
         )
+        scores = scores.masked_fill(~torch.isfinite(losses + cosine + kl + scores), math.nan)
+        self._check_finite(scores, "the references' loss or gradient")
         return PoolScores(losses, preservation, cosine, scores, direction_of_before)
 
     def choose(self, scores: Tensor) -> Choice:
-        """The K references kept, by default the highest-scored, and their weights."""
-        return self._choose(scores, self.selected_count)
+        """The K references kept, by default the highest-scored, and their weights.
+
+        Args:
+            scores: Shape (N,); a reference whose score is not finite is not chosen.
+        """
+        finite = torch.isfinite(scores).nonzero().flatten()
+        choice = self._choose(scores[finite], min(self.selected_count, len(finite)))
+        weights = torch.zeros(len(scores), dtype=torch.float64)
+        weights[finite] = choice.weights
+        return Choice(finite[choice.kept].tolist(), weights)
 
     def directions(self, model: nn.Module, choice: Choice) -> Directions:
         """Second pass: the weighted mean gradient of the chosen references, one batch of gradients in memory."""
-        correction, score = self._layout.zeros(), self._layout.zeros()
-        kept = set(choice.kept)
+        correction, kept = self._layout.zeros(), set(choice.kept)
+        score = correction if self.contrast_rows is None else self._layout.zeros()
         with without_dropout(model):
             for positions in self._batches([p for p in self._by_length if p in kept], "Reference direction"):
                 weights = choice.weights[positions].float().to(self._layout.device)
                 safe = self._gradients(model, self._batch(positions)).gradients
                 correction += weights @ safe
-                score += weights @ (safe - self._contrast(model, positions))
+                if score is not correction:
+                    score += weights @ self._minus_contrast(safe, model, positions)
         return Directions(correction, score)
 
     def agreement(self, model: nn.Module, refresh: Refresh) -> float | None:
-        """Cosine of the direction of a refresh to that of the same references at the weights of now; None for none."""
+        """Cosine of the direction of a refresh to that of the same references, recomputed with current weights.
+
+        Returns:
+            In [-1, 1]; None if one of them is shorter than `NORM_FLOOR`.
+        """
         now, kept = self._layout.zeros(), set(refresh.choice.kept)
         with without_dropout(model):
             for positions in self._batches([p for p in self._by_length if p in kept], "References at the end"):
-                weights = refresh.choice.weights[positions].float().to(self._layout.device)
-                now += weights @ self._gradients(model, self._batch(positions)).gradients
-        return _cosine(now, refresh.directions.correction)
+                gradients = self._gradients(model, self._batch(positions)).gradients
+                _add_weighted(now, refresh.choice.weights[positions], gradients)
+        return cosine_or_none(now, refresh.directions.correction)
 
     def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
-        """Where compatible ends and conflict begins, read off the pool itself.
+        """Cosine to the score direction below which an example is in conflict, calibrated on the pool.
 
-        Halfway between the mean cosine of safe responses and the mean cosine of their contrasts, the same prompts
-        answered unsafely, to the score direction. References that did not make the direction are used, as long as
-        there are any: of those that did, the cosine is too high.
+        Halfway between the mean cosine of safe responses and the mean cosine of their contrasts (the same prompts
+        answered unsafely). References that are part of the direction have too high a cosine, so the others are used
+        if there are any.
 
         Args:
             model: The model as it is now.
@@ -268,17 +197,17 @@ class ReferencePool:
         """
         kept = set(choice.kept)
         others = [position for position in self._by_length if position not in kept] or self._by_length
-        found = torch.zeros(2, dtype=torch.float64)
+        safe_and_unsafe: list[list[Tensor]] = [[], []]
         sample = spread(others, CALIBRATION_REFERENCES)
         with without_dropout(model):
             for positions in self._batches(sample, "Calibrating the conflict"):
-                for place, rows in enumerate((self.rows, self.contrast_rows)):
+                for rows, collected in zip((self.rows, self.contrast_rows), safe_and_unsafe, strict=True):
                     gradients = self._gradients(model, self._batch(positions, rows)).gradients
-                    found[place] += cosines(gradients, directions.score).double().sum().cpu()
-        return float(found.sum()) / (2 * len(sample))
+                    collected.append(cosines(gradients, directions.score).cpu().double())
+        return sum(float(torch.cat(collected).nanmean()) for collected in safe_and_unsafe) / 2
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
-        """A random part of a choice, without replacement, its weights renormalized."""
+        """A random subset of a choice, drawn without replacement; its weights are renormalized."""
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(len(choice.kept), generator=generator)[:count]
         kept = sorted(choice.kept[position] for position in drawn.tolist())
@@ -286,14 +215,17 @@ class ReferencePool:
         weights[kept] = choice.weights[kept] / choice.weights[kept].sum()
         return Choice(kept, weights)
 
+    def _check_finite(self, values: Tensor, what: str) -> None:
+        check_non_finite(values, self.ids, what, at_most=self._config.max_nonfinite_fraction)
+
     def _highest(self, scores: Tensor, count: int) -> Choice:
         soft = self._config.selection_mode == "soft"
         return choose_highest(scores, count, temperature=self._config.reference_temperature if soft else None)
 
-    def _contrast(self, model: nn.Module, positions: list[int]) -> Tensor | float:
+    def _minus_contrast(self, gradients: Tensor, model: nn.Module, positions: list[int]) -> Tensor:
         if self.contrast_rows is None:
-            return 0.0
-        return self._gradients(model, self._batch(positions, self.contrast_rows)).gradients
+            return gradients
+        return gradients - self._gradients(model, self._batch(positions, self.contrast_rows)).gradients
 
     def _batch(self, positions: list[int], rows: Dataset | None = None) -> dict[str, Any]:
         # by index and not by `select`: the data sets that it makes outlive their batch and add up over a pool
@@ -308,17 +240,17 @@ class ReferencePool:
         return in_batches(positions, size, description=what, unit="ref", quiet=quiet)
 
 
+def _add_weighted(direction: Tensor, weights: Tensor, gradients: Tensor) -> None:
+    """Add gradients times weights to a direction, without those that are not finite: 0 times NaN is NaN."""
+    used = [place for place in weights.nonzero().flatten().tolist() if torch.isfinite(gradients[place]).all()]
+    if used:
+        direction += weights[used].float().to(direction.device) @ gradients[used]
+
+
 def spread(ordered: Sequence[int], count: int) -> list[int]:
     """At most `count` of some positions, evenly spaced over their order."""
     taken = min(count, len(ordered))
     return [ordered[place * len(ordered) // taken] for place in range(taken)]
-
-
-def _cosine(one: Tensor, other: Tensor) -> float | None:
-    """Cosine of two directions; None where one is too short to have any, or not finite."""
-    if not NORM_FLOOR <= min(one.norm().item(), other.norm().item()) < math.inf:
-        return None
-    return cosines(one[None], other).item()
 
 
 def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]]:

@@ -6,7 +6,7 @@ One safetensors file, numbers in its metadata as JSON, written whole or not at a
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from dualselect.errors import ResumeError
 from dualselect.gradients import GradientLayout, cosines
 from dualselect.selection import Choice
 from dualselect.system.files import write_atomically
-from dualselect.training.references import Directions, Refresh
+from dualselect.training.refresh import Directions, Refresh
+from dualselect.training.totals import SelectionTotals
 
 
 STATE_FILE = "dualselect_state.safetensors"
@@ -35,6 +36,8 @@ class LoopState:
         start_losses: Response cross-entropy of each reference at the start, shape (N,); None before it is needed.
         refresh: The last choice of references; None before the first.
         step: Optimizer steps done.
+        warmup_steps: Warm-up steps of the selection in this run; None before the run has begun.
+        totals: What was offered to the selection and dropped so far.
     """
 
     direction_sum: Tensor
@@ -42,6 +45,8 @@ class LoopState:
     start_losses: Tensor | None = None
     refresh: Refresh | None = None
     step: int = 0
+    warmup_steps: int | None = None
+    totals: SelectionTotals = field(default_factory=SelectionTotals)
 
     @property
     def task_direction(self) -> Tensor:
@@ -88,6 +93,8 @@ def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fin
         "shapes": [list(shape) for shape in layout.shapes],
         "step": state.step,
         "direction_steps": state.direction_steps,
+        "warmup_steps": state.warmup_steps,
+        "totals": asdict(state.totals),
         "fingerprint": fingerprint,
         "refresh": None,
     }
@@ -97,9 +104,10 @@ def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fin
         tensors |= {
             "task_direction": state.refresh.task_direction,
             "correction_direction": state.refresh.directions.correction,
-            "score_direction": state.refresh.directions.score.clone(),
             "reference_weights": state.refresh.choice.weights,
         }
+        if not state.refresh.directions.same:
+            tensors["score_direction"] = state.refresh.directions.score
         facts["refresh"] = {
             "step": state.refresh.step,
             "epoch": state.refresh.epoch,
@@ -137,7 +145,8 @@ def load_state(folder: str | Path, layout: GradientLayout, fingerprint: dict[str
     state = LoopState(
         tensors["direction_sum"].to(layout.device), facts["direction_steps"], tensors.get("start_losses")
     )
-    state.step = facts["step"]
+    state.step, state.warmup_steps = facts["step"], facts["warmup_steps"]
+    state.totals = SelectionTotals(**facts["totals"])
     if facts["refresh"] is not None:
         moved = {name: tensors[name].to(layout.device) for name in tensors if name.endswith("_direction")}
         state.refresh = Refresh(
@@ -145,7 +154,7 @@ def load_state(folder: str | Path, layout: GradientLayout, fingerprint: dict[str
             facts["refresh"]["epoch"],
             Choice(facts["refresh"]["kept"], tensors["reference_weights"]),
             moved["task_direction"],
-            Directions(moved["correction_direction"], moved["score_direction"]),
+            Directions(moved["correction_direction"], moved.get("score_direction", moved["correction_direction"])),
             facts["refresh"]["conflict_threshold"],
         )
     return state

@@ -24,7 +24,7 @@ class TokenCounts:
             inputs: The batch that they are of.
         """
         self._sums["supervised"] += outputs.label_mask.sum()
-        self._sums["entropy"] += outputs.entropy.detach().sum()
+        self._sums["entropy"] += outputs.entropy.detach().nansum()
         self._sums["correct"] += outputs.is_top1.sum()
         self._sums["tokens"] += inputs["attention_mask"].sum()
 

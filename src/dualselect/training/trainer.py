@@ -8,6 +8,7 @@ Shapes: n examples in an optimizer step, N references, P trainable parameters.
 """
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,14 +21,14 @@ from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
 from dualselect.data.tokens import IGNORED_LABEL
-from dualselect.errors import ConfigError, ModelError
+from dualselect.errors import ModelError
 from dualselect.gradients import (
     GradientLayout,
     PerExampleGradients,
-    cosines,
-    refuse_non_finite,
+    check_non_finite,
     sequential_gradients,
     tapped_gradients,
+    tapped_layers,
 )
 from dualselect.gradients.losses import mean_over_tokens, response_cross_entropy, score_responses
 from dualselect.models.precision import with_float32_adapter
@@ -35,10 +36,11 @@ from dualselect.selection import (
     Choice,
     choose_all,
     choose_task_rows,
+    corrected,
     refresh_due,
+    surplus_after,
     task_scores,
 )
-from dualselect.selection.correction import corrected
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import (
     PreparedRows,
@@ -48,17 +50,19 @@ from dualselect.training.preparation import (
     prepare_rows,
     refuse_overlap,
 )
-from dualselect.training.references import (
-    ChooseReferences,
-    Directions,
-    ReferencePool,
-    Refresh,
-    check_pool,
-    start_model_of,
-)
+from dualselect.training.references import ChooseReferences, ReferencePool, check_pool, start_model_of
+from dualselect.training.refresh import Directions, PoolScores, Refresh
 from dualselect.training.selection_log import SelectionLog
+from dualselect.training.start import check_warmup, explain_gradient_memory
 from dualselect.training.state import empty_state, full_disk_told, load_state, save_state
+from dualselect.training.step import ExampleStats, StepExamples, selection_fields, selection_metrics
 from dualselect.training.token_counts import TokenCounts
+
+
+logger = logging.getLogger(__name__)
+
+VERIFIED_STEPS = 10
+"""Optimizer steps, at most, in which the first batch of per-example gradients is checked against autograd."""
 
 
 class DualSelectTrainer(SFTTrainer):
@@ -121,14 +125,17 @@ class DualSelectTrainer(SFTTrainer):
         )
         refuse_overlap(self._rows["train"], self._rows["reference"], allow=args.allow_prompt_overlap)
         self._layout = GradientLayout.of(with_float32_adapter(self.model))
+        if args.gradient_engine == "taps":
+            tapped_layers(self.model, self._layout)
         self.pool = self._reference_pool(choose_references)
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
         self._loop = empty_state(self._layout)
         self._directions: Directions | None = None
-        self._pending: list[tuple[PerExampleGradients, Tensor, Tensor]] = []
+        self._examples = StepExamples(self._layout)
         self._token_counts = TokenCounts()
-        self._verified = False
+        self._unverified, self._verified_step, self._verifications = set(self._layout.names), -1, 0
+        explain_gradient_memory(self._layout.size, args)
 
     # Rows
 
@@ -195,11 +202,10 @@ class DualSelectTrainer(SFTTrainer):
         inputs = self._prepare_inputs(inputs)
         rows = inputs.pop("row_index")
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
-            if not self._pending:
+            if not self._examples:
                 self._prepare_update(model)
-            found = self._gradients(model, inputs, example_losses=self._task_losses)
-        tokens = (inputs["labels"][:, 1:] != IGNORED_LABEL).sum(1)
-        self._pending.append((found, tokens, rows))
+            gradients = self._gradients(model, inputs, example_losses=self._task_losses)
+        self._examples.add(gradients, (inputs["labels"][:, 1:] != IGNORED_LABEL).sum(1), rows)
         if not self.accelerator.sync_gradients:
             return torch.zeros((), device=self.args.device)
         return self._update(model)
@@ -209,8 +215,11 @@ class DualSelectTrainer(SFTTrainer):
     ) -> PerExampleGradients:
         if self.args.gradient_engine == "sequential":
             return sequential_gradients(model, inputs, example_losses, self._layout)
-        verify, self._verified = not self._verified, True
-        return tapped_gradients(model, inputs, example_losses, self._layout, verify=verify)
+        # the gradient of LoRA's A is zero until B has moved, so the check goes on until it has seen all parameters
+        step, unverified = self.state.global_step, None
+        if step != self._verified_step and self._verifications < VERIFIED_STEPS:
+            self._verified_step, self._verifications, unverified = step, self._verifications + 1, self._unverified
+        return tapped_gradients(model, inputs, example_losses, self._layout, unverified=unverified)
 
     def _task_losses(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         outputs = score_responses(model, inputs)
@@ -221,7 +230,8 @@ class DualSelectTrainer(SFTTrainer):
         step = self.state.global_step
         if self.args.preservation_loss == "excess" and self._loop.start_losses is None:
             self._loop.start_losses = self.pool.start_losses(model)
-        if step < self.args.selection_warmup_steps:
+        assert self._loop.warmup_steps is not None
+        if step < self._loop.warmup_steps:
             return
         if self._refresh_due():
             self._refresh(model)
@@ -259,34 +269,73 @@ class DualSelectTrainer(SFTTrainer):
         refresh = Refresh(step, epoch, choice, direction.clone(), directions, threshold)
         self._loop.refresh = refresh
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
-        facts = self._rows["reference"].labels_of(self.pool.rows["row_index"]) | refresh.facts(scores, before=before)
-        self.selection_log.append("refresh", step + 1, ids=self.pool.ids, **facts)
+        self._record_refresh(refresh, scores, before)
 
     def _update(self, model: nn.Module) -> Tensor:
-        pending, self._pending = self._pending, []
-        numbers, rows = self._gathered(pending)
-        losses, found_cosines, gradient_norms, tokens = numbers
-        refuse_non_finite(
-            losses + gradient_norms,
-            self._rows["train"].ids_of(rows),
-            f"the task examples' loss or gradient before step {self.state.global_step + 1}",
-        )
-        warming_up = self._directions is None
+        examples, self._examples = self._examples, StepExamples(self._layout)
+        stats = self._finite(examples, examples.stats(self._directions.score if self._directions else None))
         scores = task_scores(
-            losses,
-            found_cosines,
+            stats.losses,
+            stats.cosines,
             loss_weight=self.args.task_loss_weight,
             conflict_weight=self.args.conflict_weight,
         )
-        choice = choose_all(len(losses)) if warming_up else self._choose(scores, found_cosines, tokens)
-        weights = choice.weights.float().to(self._layout.device).split([len(found.losses) for found, *_ in pending])
-        task_gradient = self._layout.zeros()
-        for part, (found, *_) in zip(weights, pending, strict=True):
-            task_gradient += part @ found.gradients
+        choice = self._choose(stats, scores)
+        task_gradient = examples.weighted_sum(choice.weights)
         self._loop.direction_sum = self._loop.direction_sum + task_gradient
         self._loop.direction_steps += 1
         self._loop.step = self.state.global_step + 1
-        update, norms = task_gradient, {"task_gradient_norm": task_gradient.norm().item()}
+        update, norms = self._corrected(task_gradient)
+        self._layout.assign(model, update)
+        if direction_cosine := self._loop.task_direction_cosine:
+            norms["task_direction_cosine"] = direction_cosine
+        self._record_step(choice, stats, scores, norms)
+        return (choice.weights * stats.losses).sum().float().to(self.args.device)
+
+    def _finite(self, examples: StepExamples, stats: ExampleStats) -> ExampleStats:
+        """Take the rows out of the step whose loss or gradient is not finite, and log and count them."""
+        ids = self._rows["train"].ids_of(stats.rows)
+        step = self.state.global_step + 1
+        finite = check_non_finite(
+            stats.losses + stats.gradient_norms,
+            ids,
+            f"the loss or gradient of task examples in step {step}",
+            at_most=self.args.max_nonfinite_fraction,
+            of=self.state.max_steps * len(ids),
+            before=self._loop.totals.nonfinite_rows,
+        )
+        if len(finite) == len(ids):
+            return stats
+        self._loop.totals.nonfinite_rows += len(ids) - len(finite)
+        bad = [row for position, row in enumerate(ids) if position not in set(finite)]
+        self.selection_log.append("nonfinite", step, ids=bad)
+        examples.keep(finite)
+        return stats.at(finite)
+
+    def _choose(self, stats: ExampleStats, scores: Tensor) -> Choice:
+        if self._directions is None:
+            return choose_all(len(scores))
+        assert self._loop.refresh is not None
+        share, totals = self.args.task_token_share, self._loop.totals
+        choice = choose_task_rows(
+            scores,
+            stats.cosines,
+            stats.tokens,
+            top_k=self.args.task_top_k,
+            token_share=share,
+            conflict_threshold=self._loop.refresh.conflict_threshold,
+            token_surplus=totals.token_surplus,
+            temperature=self.args.task_temperature if self.args.selection_mode == "soft" else None,
+        )
+        if share is not None and self.args.task_top_k is None and self.args.task_budget_scope == "run":
+            totals.token_surplus = surplus_after(choice, stats.tokens, share, surplus=totals.token_surplus)
+        totals.add(choice, stats.tokens)
+        return choice
+
+    def _corrected(self, task_gradient: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The update and the norms that are logged of it."""
+        norms = {"task_gradient_norm": task_gradient.norm().item()}
+        update = task_gradient
         if self._directions is not None:
             reference_direction = self._directions.correction
             update = corrected(
@@ -298,69 +347,28 @@ class DualSelectTrainer(SFTTrainer):
             )
             norms["reference_direction_norm"] = reference_direction.norm().item()
         norms["update_norm"] = update.norm().item()
-        self._layout.assign(model, update.clone() if update is task_gradient else update)
-        if turned := self._loop.task_direction_cosine:
-            norms["task_direction_cosine"] = turned
-        self._record(choice, rows, numbers, scores, norms)
-        return (choice.weights * losses).sum().float().to(self.args.device)
+        # clipping scales `.grad` in place, and the task gradient is needed for the task direction
+        return update.clone() if update is task_gradient else update, norms
 
-    def _gathered(self, pending: list[tuple[PerExampleGradients, Tensor, Tensor]]) -> tuple[Tensor, list[int]]:
-        """The numbers of all examples of this optimizer step, in one transfer: the one place where they come together.
+    # Logging
 
-        Returns:
-            Losses, cosines, gradient norms and supervised tokens, shape (4, n), float64 on the CPU; row indices.
-        """
-        direction = self._layout.zeros() if self._directions is None else self._directions.score
-        parts = [
-            (found.losses, cosines(found.gradients, direction), found.gradients.norm(dim=1), tokens.float())
-            for found, tokens, _ in pending
-        ]
-        return torch.cat([torch.stack(part) for part in parts], dim=1).double().cpu(), torch.cat(
-            [rows for *_, rows in pending]
-        ).tolist()
+    def _record_refresh(self, refresh: Refresh, scores: PoolScores, before: Refresh | None) -> None:
+        finite, row_indices = scores.finite, self.pool.rows["row_index"]
+        labels = self._rows["reference"].labels_of([row_indices[position] for position in finite])
+        ids = [self.pool.ids[position] for position in finite]
+        self.selection_log.append("refresh", refresh.step + 1, ids=ids, **labels, **refresh.facts(scores, before))
 
-    def _choose(self, scores: Tensor, found_cosines: Tensor, tokens: Tensor) -> Choice:
-        assert self._loop.refresh is not None
-        return choose_task_rows(
-            scores,
-            found_cosines,
-            tokens,
-            top_k=self.args.task_top_k,
-            token_share=self.args.task_token_share,
-            conflict_threshold=self._loop.refresh.conflict_threshold,
-            temperature=self.args.task_temperature if self.args.selection_mode == "soft" else None,
-        )
-
-    # What is told
-
-    def _record(
-        self, choice: Choice, rows: list[int], numbers: Tensor, scores: Tensor, norms: dict[str, float]
-    ) -> None:
-        losses, found_cosines, _, tokens = numbers
-        kept, train = choice.weights > 0, self._rows["train"]
-        common = {"ids": train.ids_of(rows), **train.labels_of(rows), "losses": losses.tolist()}
-        if self._directions is None:
-            self.selection_log.append("warmup", self._loop.step, **common, **norms)
-            return
-        self.selection_log.append(
-            "step",
-            self._loop.step,
-            **common,
-            cosines=found_cosines.tolist(),
-            scores=scores.tolist(),
-            tokens=[int(count) for count in tokens.tolist()],
-            kept=kept.tolist(),
-            weights=choice.weights.tolist(),
-            **norms,
-        )
-        told = {
-            "task_cosine": found_cosines.mean(),
-            "kept_fraction": kept.double().mean(),
-            "kept_token_fraction": (tokens * kept).sum() / tokens.sum(),
-            **norms,
-        }
-        for name, value in told.items():
-            self._metrics["train"][f"dualselect/{name}"].append(float(value))
+    def _record_step(self, choice: Choice, stats: ExampleStats, scores: Tensor, norms: dict[str, float]) -> None:
+        train, selecting = self._rows["train"], self._directions is not None
+        fields = {"ids": train.ids_of(stats.rows), **train.labels_of(stats.rows), "losses": stats.losses.tolist()}
+        if selecting:
+            fields |= selection_fields(stats, scores, choice)
+        self.selection_log.append("step" if selecting else "warmup", self._loop.step, **fields, **norms)
+        if selecting:
+            metrics = selection_metrics(stats, choice) | norms
+            metrics["dropped_token_fraction_of_run"] = self._loop.totals.dropped_token_fraction
+            for name, value in metrics.items():
+                self._metrics["train"][f"dualselect/{name}"].append(value)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as TRL does, with its token metrics, taken from the device once per log."""
@@ -372,14 +380,12 @@ class DualSelectTrainer(SFTTrainer):
     # Start, save, resume
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
-        if max_steps <= self.args.selection_warmup_steps:
-            raise ConfigError(
-                f"the run has {max_steps} optimizer steps and selection_warmup_steps is "
-                f"{self.args.selection_warmup_steps}: nothing would be selected. Lower selection_warmup_steps, or "
-                "train for longer."
-            )
-        self._loop, self._directions, self._pending = empty_state(self._layout), None, []
+        check_warmup(self.args, max_steps)
+        self._loop, self._directions = empty_state(self._layout), None
+        self._examples = StepExamples(self._layout)
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        if self._loop.warmup_steps is None:
+            self._loop.warmup_steps = self.args.planned_warmup_steps(max_steps)
         self.selection_log.cut_after(self._loop.step)
         return prepared
 
@@ -390,6 +396,7 @@ class DualSelectTrainer(SFTTrainer):
             with self.maybe_activation_offload_context, self.compute_loss_context_manager():
                 agreement = self.pool.agreement(self.model_wrapped, last)
             self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
+        logger.info("%s", self._loop.totals.describe(self.args))
         return ended
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:

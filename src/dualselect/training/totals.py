@@ -1,0 +1,91 @@
+"""What the selection of task examples dropped over a run, and why a run dropped nothing."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dualselect.selection import Choice
+from dualselect.training.config import DualSelectConfig
+
+
+@dataclass
+class SelectionTotals:
+    """Sums over the selection steps of a run; the warm-up is left out.
+
+    Attributes:
+        steps: Selection steps.
+        rows: Rows offered to the selection, counted each time they come up.
+        rows_dropped: Rows not kept.
+        tokens: Supervised tokens of the rows offered.
+        tokens_dropped: Supervised tokens of the rows not kept.
+        nonfinite_rows: Rows taken out because their loss or gradient was NaN or infinite, in the warm-up too.
+        token_surplus: Tokens kept beyond the share of the budget so far (`task_budget_scope: run`).
+    """
+
+    steps: int = 0
+    rows: int = 0
+    rows_dropped: int = 0
+    tokens: int = 0
+    tokens_dropped: int = 0
+    nonfinite_rows: int = 0
+    token_surplus: float = 0.0
+
+    def add(self, choice: Choice, tokens: Tensor) -> None:
+        """Add a selection step.
+
+        Args:
+            choice: Of its n rows.
+            tokens: Supervised tokens of each, shape (n,).
+        """
+        self.steps += 1
+        self.rows += len(tokens)
+        self.rows_dropped += len(tokens) - len(choice.kept)
+        self.tokens += int(tokens.sum())
+        # a soft weight may underflow to 0, so what was kept is read from `kept`
+        dropped = torch.ones(len(tokens), dtype=torch.bool)
+        dropped[choice.kept] = False
+        self.tokens_dropped += int(tokens[dropped].sum())
+
+    @property
+    def dropped_token_fraction(self) -> float:
+        """Share of the supervised tokens that was not learnt from, in [0, 1]; 0 before the first step."""
+        return self.tokens_dropped / self.tokens if self.tokens else 0.0
+
+    def describe(self, config: DualSelectConfig) -> str:
+        """One or two sentences for the end of a run."""
+        text = (
+            f"selection dropped {self.rows_dropped:,} of {self.rows:,} rows offered and "
+            f"{self.dropped_token_fraction:.1%} of their supervised tokens"
+        )
+        if not self.rows_dropped:
+            text += f": {why_nothing_was_dropped(self, config)}"
+        if self.nonfinite_rows:
+            text += f"; {self.nonfinite_rows:,} rows with a loss or gradient that is not finite were taken out"
+        return text
+
+
+def why_nothing_was_dropped(totals: SelectionTotals, config: DualSelectConfig) -> str:
+    """The reason, and the setting to change.
+
+    Args:
+        totals: Of a run that kept every row.
+        config: Its settings.
+    """
+    if not totals.steps:
+        return "every step was a warm-up step"
+    if totals.rows == totals.steps:
+        return "each step has one row, and a step keeps at least one; raise gradient_accumulation_steps"
+    if config.task_top_k is not None:
+        return f"no step has more than task_top_k = {config.task_top_k} rows"
+    share = config.task_token_share
+    if share is None:
+        return "no row was in conflict with the references (task_token_budget: auto)"
+    if share == 1.0:
+        return "task_token_budget is 1.0"
+    if config.task_budget_scope == "step":
+        return (
+            f"task_budget_scope: step keeps the row that crosses {share:g} of a step's tokens, and here that was "
+            "always the last one; use task_budget_scope: run"
+        )
+    return f"the run is too short for a whole row to fall outside task_token_budget = {share:g}"
