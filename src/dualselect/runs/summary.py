@@ -33,6 +33,8 @@ class RunSummary:
         refreshes: Choices of references.
         seconds: Duration of this call's training.
         kinds: Dropped rows by kind.
+        dropped_token_fraction: Share of the supervised tokens of the rows offered that was not learnt from, in [0, 1];
+            None without a selection step.
         interrupted_by: Number of the signal that ended the run early; None when it is finished.
     """
 
@@ -43,6 +45,7 @@ class RunSummary:
     refreshes: int
     seconds: float
     kinds: list[KindCount]
+    dropped_token_fraction: float | None = None
     interrupted_by: int | None = None
 
     def describe(self) -> str:
@@ -52,6 +55,8 @@ class RunSummary:
             f"{self.steps} of {self.planned_steps} optimizer steps ({self.warmup_steps} warm-up), references chosen "
             f"{self.refreshes}x, {minutes} min {seconds} s"
         ]
+        if self.dropped_token_fraction is not None:
+            lines.append(f"{self.dropped_token_fraction:.1%} of the supervised tokens offered were dropped")
         if self.kinds:
             lines.append(f"{'kind':<16}{'offered':>9}{'dropped':>9}{'share':>8}")
         for count in self.kinds:
@@ -80,8 +85,17 @@ def summarize(
         events["refresh"],
         seconds,
         count_kinds(lines),
+        dropped_tokens(lines),
         interrupted_by,
     )
+
+
+def dropped_tokens(lines: list[dict[str, Any]]) -> float | None:
+    """Share of the supervised tokens dropped over all selection steps, in [0, 1]; None without one."""
+    steps = [line for line in lines if line["event"] == "step"]
+    offered = sum(sum(line["tokens"]) for line in steps)
+    kept = sum(count for line in steps for count, keep in zip(line["tokens"], line["kept"], strict=True) if keep)
+    return 1.0 - kept / offered if offered else None
 
 
 def count_kinds(lines: list[dict[str, Any]]) -> list[KindCount]:

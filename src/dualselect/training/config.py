@@ -148,7 +148,8 @@ class DualSelectConfig(SFTConfig):
         default="run",
         metadata={
             "help": "What task_token_budget is a share of: `run`, of all selection steps, so that 0.9 keeps nine "
-            "tenths of the tokens (what a step keeps beyond its share is taken off the next; each keeps at least one example); "
+            "tenths of the tokens (what a step keeps beyond its share is taken off the next; each keeps at least one "
+            "example); "
             "`step`, of each step, where the example that crosses the line is kept (the paper): with few rows in a "
             "step this drops little or nothing."
         },
