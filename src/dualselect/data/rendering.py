@@ -1,6 +1,7 @@
 """A conversation as text, and where in that text the supervised turns are."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,7 +86,7 @@ class ChatText:
         unused = self._unused(row, turns, text, place) | overridden_flags(given, self._scope)
         if self._scope == "everything":
             return Rendered(text, ((0, len(text)),), unused)
-        spans, cut = [], ""
+        spans, cut, partly = [], "", Counter[str]()
         for position in supervised_turns(given, self._scope):
             if is_empty({key: value for key, value in turns[position].items() if key not in unused}):
                 continue
@@ -94,11 +95,10 @@ class ChatText:
             lost = _lost_keys(turns[position], text[start:end])
             if "content" in lost and self._applies(row, _marked(turns, position), text, place):
                 continue  # a template for content in parts, say, which leaves out plain text
-            for key in lost:
-                unused[key] = unused.get(key, 0) + 1
+            partly.update(key for key in lost if key not in unused)
             spans.append((start, end))
             cut = cut or missing
-        return Rendered(text, tuple(spans), unused, cut)
+        return Rendered(text, tuple(spans), unused | partly, cut)
 
     def _start(self, row: Mapping[str, Any], turns: Turns, position: int, text: str, place: str) -> tuple[int, str]:
         """Where a turn begins, and what the generation prompt has there and the text does not."""

@@ -1,5 +1,6 @@
 """Every setting of a DualSelect run, with the help text that the command line and the docs show."""
 
+import logging
 import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
@@ -9,6 +10,9 @@ from trl import SFTConfig
 
 from dualselect.errors import ConfigError
 from dualselect.models.precision import has_bfloat16_gpu
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -38,6 +42,10 @@ class DualSelectConfig(SFTConfig):
         metadata={"help": "Mixed precision in bfloat16. Not set: on where a GPU supports it, off on a CPU."},
     )
 
+    assistant_only_loss: bool = field(
+        default=False, metadata={"help": "Read as `supervise: all`, for every chat template: see there."}
+    )
+
     # Rows and tokens
     prompt_format: Literal["chat", "human_assistant"] = field(
         default="chat",
@@ -53,12 +61,35 @@ class DualSelectConfig(SFTConfig):
             "published scripts do by mistake. Legacy is for replication only and needs prompt_format human_assistant."
         },
     )
+    supervise: Literal["last", "all"] = field(
+        default="last",
+        metadata={
+            "help": "Which turns of a conversation are supervised: `last`, the last assistant turn; `all`, each "
+            "assistant turn. Turns with `train: false` or `weight: 0` are not. assistant_only_loss: true is read as "
+            "`all`."
+        },
+    )
     allow_prompt_overlap: bool = field(
         default=False,
         metadata={
-            "help": "Accept prompts that stand in both the task data and the reference pool. Otherwise an error: "
-            "such references protect prompts that the task teaches differently. In a comparison also: rows whose "
-            "prompts are measured."
+            "help": "Keep references whose prompt also stands in the task data. Otherwise a few are left out (see "
+            "max_shared_references) and more are an error: they protect prompts that the task teaches differently. In "
+            "a comparison also: accept rows whose prompts are measured."
+        },
+    )
+    max_shared_references: float = field(
+        default=0.1,
+        metadata={
+            "help": "Largest share of the references that may be left out because their prompt also stands in the "
+            "task data, in [0, 1]; one is always allowed unless this is 0. More is an error."
+        },
+    )
+    token_cache: bool = field(
+        default=True,
+        metadata={
+            "help": "Keep the tokens of 1,000 rows and more for the next start with the same rows, tokenizer, "
+            "template and settings: in ~/.cache/dualselect/tokens (or under DUALSELECT_CACHE), at most 4 GiB, the "
+            "oldest are deleted."
         },
     )
 
@@ -196,6 +227,9 @@ class DualSelectConfig(SFTConfig):
         if self.bf16 is None:
             self.bf16 = not self.fp16 and not self.use_cpu and has_bfloat16_gpu()
         super().__post_init__()
+        if self.assistant_only_loss:  # the same turns, with exact boundaries for every template
+            self.supervise, self.assistant_only_loss = "all", False
+            logger.info("assistant_only_loss: true is read as supervise: all")
         self.task_token_budget = str(self.task_token_budget)
         _check_choices(self)
         _check_ranges(self)
@@ -209,7 +243,7 @@ class DualSelectConfig(SFTConfig):
     @property
     def method_settings(self) -> dict[str, Any]:
         """The settings of the method that must not change when a run is resumed, by name."""
-        changeable = {"allow_prompt_overlap", "reference_batch_size"}
+        changeable = {"allow_prompt_overlap", "max_shared_references", "token_cache", "reference_batch_size"}
         own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__) - changeable
         return {name: getattr(self, name) for name in sorted(own)}
 
@@ -246,12 +280,14 @@ def _check_ranges(config: DualSelectConfig) -> None:
         "task_temperature",
         "reference_fraction",
         "reference_refresh_cosine",
+        "max_shared_references",
     ]
     for name in finite:
         if not math.isfinite(getattr(config, name)):
             raise ConfigError(f"{name} is {getattr(config, name)}: it must be a finite number")
     ranges: list[tuple[str, Any, bool, str]] = [
         ("selection_warmup_steps", config.selection_warmup_steps, config.selection_warmup_steps >= 0, "0 or more"),
+        ("max_shared_references", config.max_shared_references, 0 <= config.max_shared_references <= 1, "in [0, 1]"),
         ("reference_fraction", config.reference_fraction, 0 < config.reference_fraction <= 1, "in (0, 1]"),
         ("reference_refresh_steps", config.reference_refresh_steps, config.reference_refresh_steps >= 1, "1 or more"),
         (
@@ -290,6 +326,11 @@ def _check_ranges(config: DualSelectConfig) -> None:
         raise ConfigError(
             f"mask_mode legacy with prompt_format {config.prompt_format}: the published mask is defined for "
             "human_assistant text only; write prompt_format: human_assistant or mask_mode: exact"
+        )
+    if config.mask_mode == "legacy" and (config.supervise != "last" or config.completion_only_loss is False):
+        raise ConfigError(
+            "mask_mode legacy knows one response of a row: write supervise: last and leave completion_only_loss out, "
+            "or write mask_mode: exact"
         )
 
 
@@ -353,6 +394,12 @@ def _check_supported(config: DualSelectConfig) -> None:
             f"optim: {config.optim}",
             "it updates during the backward pass, before anything is selected",
             "optim: adamw_torch",
+        ),
+        (
+            (config.dataset_kwargs or {}).get("skip_prepare_dataset"),
+            "dataset_kwargs: {skip_prepare_dataset: true}",
+            "rows are prepared with their ids (tokenized rows, with input_ids and labels, are taken as they are)",
+            "no dataset_kwargs",
         ),
         (
             config.truncation_mode != "keep_start",

@@ -15,10 +15,12 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
+from dualselect.data.checks import check_special_tokens, check_token_ids
+from dualselect.data.token_columns import largest_token_id
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ConfigError, ModelError
 from dualselect.gradients import (
@@ -41,12 +43,14 @@ from dualselect.selection import (
 from dualselect.selection.correction import corrected
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import (
+    ROW,
     PreparedRows,
     RowIndexCollator,
     check_arguments,
     contrast_rows,
+    embedding_rows_of,
     prepare_rows,
-    refuse_overlap,
+    without_shared_prompts,
 )
 from dualselect.training.references import (
     ChooseReferences,
@@ -110,16 +114,18 @@ class DualSelectTrainer(SFTTrainer):
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
         check_arguments(args, train_dataset, reference_dataset, sft)
+        if not isinstance(model, str) and isinstance(sft.get("processing_class"), PreTrainedTokenizerBase):
+            check_special_tokens(sft["processing_class"], embedding_rows_of(model), pad_token=args.pad_token)
         self._rows: dict[str, PreparedRows] = {}
+        self._roles = ["train"]
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         if self.aux_loss_enabled or self._is_vlm:
             kind = "a vision-language model" if self._is_vlm else "a mixture of experts"
             raise ModelError(f"{type(self.model).__name__} is {kind}: only dense text models are supported")
-        self._formatting_func = sft.get("formatting_func")
-        self.reference_dataset = self._prepare_dataset(
-            reference_dataset, self.processing_class, args, False, self._formatting_func, "reference"
-        )
-        refuse_overlap(self._rows["train"], self._rows["reference"], allow=args.allow_prompt_overlap)
+        assert reference_dataset is not None
+        self._rows["reference"] = self._prepared_references(reference_dataset)
+        self.reference_dataset = self._rows["reference"].tokens
+        self._check_token_ids()
         self._layout = GradientLayout.of(with_float32_adapter(self.model))
         self.pool = self._reference_pool(choose_references)
         self.data_collator = RowIndexCollator(self.data_collator)
@@ -141,8 +147,8 @@ class DualSelectTrainer(SFTTrainer):
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
     ) -> Any:
-        """Tokenize with an exact response boundary, keep row ids, count what is dropped and cut."""
-        of_trl = functools.partial(
+        """Tokenize with exact response boundaries; TRL calls it for the training rows first, then to evaluate."""
+        trl_prepare = functools.partial(
             super()._prepare_dataset,
             processing_class=processing_class,
             args=args,
@@ -150,30 +156,41 @@ class DualSelectTrainer(SFTTrainer):
             formatting_func=formatting_func,
             dataset_name=dataset_name,
         )
+        if not isinstance(dataset, Dataset):  # a stream of evaluation rows
+            return trl_prepare(dataset)
         prepared = prepare_rows(
-            dataset,
-            self._tokenizer,
-            args,
-            name=dataset_name,
-            of_trl=of_trl,
-            keep_trl_labels=formatting_func is not None
-            or args.assistant_only_loss
-            or args.completion_only_loss is False,
+            dataset, self._tokenizer, args, name=dataset_name, trl_prepare=trl_prepare, formatting_func=formatting_func
         )
-        self._rows[dataset_name] = prepared
+        role = self._roles.pop(0) if self._roles else None
+        if role is None:
+            return prepared.tokens.remove_columns(ROW)
+        self._rows[role] = prepared
         return prepared.tokens
+
+    def _prepared_references(self, dataset: Dataset) -> PreparedRows:
+        self._roles = ["reference"]
+        self._prepare_dataset(
+            dataset, self.processing_class, self.args, False, self._formatting_func, dataset_name="reference"
+        )
+        return without_shared_prompts(self._rows["train"], self._rows["reference"], self.args)
+
+    def _check_token_ids(self) -> None:
+        embedding_rows = embedding_rows_of(self.model)
+        check_special_tokens(self._tokenizer, embedding_rows)
+        for name, rows in self._rows.items():
+            check_token_ids(largest_token_id(rows.tokens), self._tokenizer, embedding_rows, name)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if "row_index" not in self._signature_columns:
-            self._signature_columns += ["row_index"]
+        if ROW not in self._signature_columns:
+            self._signature_columns += [ROW]
 
     def _reference_pool(self, choose: ChooseReferences | None) -> ReferencePool:
         rows = self._rows["reference"]
         contrast = contrast_rows(rows, self._tokenizer, self.args)
         check_pool(rows.tokens, contrast, self.args.reference_top_k)
         gradients = functools.partial(self._gradients, example_losses=response_cross_entropy)
-        ids = rows.ids_of(rows.tokens["row_index"])
+        ids = rows.ids_of(rows.indices)
         return ReferencePool(
             rows.tokens, ids, contrast, self.data_collator, gradients, self._layout, self.args, choose
         )
@@ -193,7 +210,7 @@ class DualSelectTrainer(SFTTrainer):
         if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers
             self.optimizer.train()
         inputs = self._prepare_inputs(inputs)
-        rows = inputs.pop("row_index")
+        rows = inputs.pop(ROW)
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
             if not self._pending:
                 self._prepare_update(model)
@@ -259,7 +276,8 @@ class DualSelectTrainer(SFTTrainer):
         refresh = Refresh(step, epoch, choice, direction.clone(), directions, threshold)
         self._loop.refresh = refresh
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
-        facts = self._rows["reference"].labels_of(self.pool.rows["row_index"]) | refresh.facts(scores, before=before)
+        reference_rows = self._rows["reference"]
+        facts = reference_rows.labels_of(reference_rows.indices) | refresh.facts(scores, before=before)
         self.selection_log.append("refresh", step + 1, ids=self.pool.ids, **facts)
 
     def _update(self, model: nn.Module) -> Tensor:
@@ -330,6 +348,11 @@ class DualSelectTrainer(SFTTrainer):
             conflict_threshold=self._loop.refresh.conflict_threshold,
             temperature=self.args.task_temperature if self.args.selection_mode == "soft" else None,
         )
+
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        """Evaluate a batch as TRL does; training rows may be evaluated too, and their numbers are no model input."""
+        inputs = {name: value for name, value in inputs.items() if name != ROW}
+        return super().prediction_step(model, inputs, *arguments, **options)
 
     # What is told
 
