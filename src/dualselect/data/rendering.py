@@ -71,7 +71,8 @@ class ChatText:
                 "chat_template.jinja in the model's folder)"
             )
         self._tokenizer, self._scope = tokenizer, scope
-        self._special_tokens = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        self._special_tokens = [str(token) for token in added if token.special]
         self._form = 0
 
     def __call__(self, row: Mapping[str, Any], place: str) -> Rendered:
@@ -117,9 +118,9 @@ class ChatText:
         if start < len(self._apply(row, turns[:position], place).rstrip()):
             raise DataError(
                 f"{place}: the chat template writes the turns before a response differently when the response follows "
-                f"(they end in {prompt[-40:]!r}; the whole conversation differs from character {start} on), so "
-                " the boundary of the response is unknown: name another template with --chat_template_path "
-                "FILE.jinja, or set prompt_format: human_assistant"
+                f"(they end in {prompt[-40:]!r}; the whole conversation differs from character {start} on), so it is "
+                "unknown where the response begins: use a template whose generation prompt is the beginning of an "
+                "assistant turn (--chat_template_path FILE.jinja), or set prompt_format: human_assistant"
             )
         return start, prompt[start:]
 

@@ -64,9 +64,8 @@ class DualSelectConfig(SFTConfig):
     supervise: Literal["last", "all"] = field(
         default="last",
         metadata={
-            "help": "Which turns of a conversation are supervised: `last`, the last assistant turn; `all`, each "
-            "assistant turn. Turns with `train: false` or `weight: 0` are not. assistant_only_loss: true is read as "
-            "`all`."
+            "help": "Supervised turns of a conversation: `last`, the last assistant turn; `all`, each assistant turn. "
+            "Turns with `train: false` or `weight: 0` are not."
         },
     )
     allow_prompt_overlap: bool = field(
@@ -87,9 +86,8 @@ class DualSelectConfig(SFTConfig):
     token_cache: bool = field(
         default=True,
         metadata={
-            "help": "Keep the tokens of 1,000 rows and more for the next start with the same rows, tokenizer, "
-            "template and settings: in ~/.cache/dualselect/tokens (or under DUALSELECT_CACHE), at most 4 GiB, the "
-            "oldest are deleted."
+            "help": "Keep the tokens of 1,000 rows and more for the next start with the same rows, template and "
+            "settings, in ~/.cache/dualselect/tokens (or under DUALSELECT_CACHE); at most 4 GiB, oldest deleted."
         },
     )
 
@@ -327,11 +325,6 @@ def _check_ranges(config: DualSelectConfig) -> None:
             f"mask_mode legacy with prompt_format {config.prompt_format}: the published mask is defined for "
             "human_assistant text only; write prompt_format: human_assistant or mask_mode: exact"
         )
-    if config.mask_mode == "legacy" and (config.supervise != "last" or config.completion_only_loss is False):
-        raise ConfigError(
-            "mask_mode legacy knows one response of a row: write supervise: last and leave completion_only_loss out, "
-            "or write mask_mode: exact"
-        )
 
 
 def _check_supported(config: DualSelectConfig) -> None:
@@ -394,12 +387,6 @@ def _check_supported(config: DualSelectConfig) -> None:
             f"optim: {config.optim}",
             "it updates during the backward pass, before anything is selected",
             "optim: adamw_torch",
-        ),
-        (
-            (config.dataset_kwargs or {}).get("skip_prepare_dataset"),
-            "dataset_kwargs: {skip_prepare_dataset: true}",
-            "rows are prepared with their ids (tokenized rows, with input_ids and labels, are taken as they are)",
-            "no dataset_kwargs",
         ),
         (
             config.truncation_mode != "keep_start",

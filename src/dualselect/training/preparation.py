@@ -222,6 +222,11 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
             )
         if not len(dataset):
             raise DataError(f"{name} is empty: pass at least one row")
+    if (args.dataset_kwargs or {}).get("skip_prepare_dataset"):
+        raise ConfigError(
+            "dataset_kwargs: {skip_prepare_dataset: true} cannot be used: rows are prepared with their ids. Leave it "
+            "out; tokenized rows (input_ids, labels) are taken as they are."
+        )
     if sft.get("compute_loss_func") is not None:
         raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
 
