@@ -7,6 +7,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from dualselect.data.token_columns import largest_token_id
 from dualselect.errors import DataError, ModelError
 
 
@@ -94,54 +95,41 @@ def normalized_prompt(prompt: str | Sequence[dict[str, Any]]) -> str:
     return "\n".join(" ".join(str(turn or "").lower().split()) for turn in turns)
 
 
-def check_special_tokens(
-    tokenizer: PreTrainedTokenizerBase, embedding_rows: int, *, pad_token: str | None = None
+def check_embeddings(
+    model: Any, tokenizer: PreTrainedTokenizerBase, *, pad_token: str | None = None, **tokens: Dataset
 ) -> None:
-    """Refuse a tokenizer whose padding, start or end token has no row in the embeddings of the model.
+    """Refuse tokens that have no row in the input embeddings of a model: padding, start, end, those of the rows.
 
     Args:
+        model: The model.
         tokenizer: The tokenizer.
-        embedding_rows: Rows of the input embeddings.
         pad_token: The padding token that the settings name; None for the tokenizer's own, else its end token.
+        **tokens: Rows with `input_ids`, by their name.
 
     Raises:
         ModelError: There is such a token; the message says what to set.
     """
-    padding = pad_token or tokenizer.pad_token or tokenizer.eos_token
-    for setting, token in (
-        ("pad_token", padding),
-        ("eos_token", tokenizer.eos_token),
-        ("bos_token", tokenizer.bos_token),
-    ):
-        number = tokenizer.convert_tokens_to_ids(token) if token else None
-        if number is None or number < embedding_rows:
+    count = int(model.get_input_embeddings().weight.shape[0])
+    end = tokenizer.eos_token
+    numbers = {
+        "pad_token": pad_token or tokenizer.pad_token or end,
+        "eos_token": end,
+        "bos_token": tokenizer.bos_token,
+    }
+    largest = {name: _number(tokenizer, token) for name, token in numbers.items()}
+    largest |= {f"a token of the {name} rows": largest_token_id(rows) for name, rows in tokens.items()}
+    for name, number in largest.items():
+        if number < count:
             continue
-        end = tokenizer.eos_token
-        instead = end if setting == "pad_token" and end and tokenizer.eos_token_id < embedding_rows else None
-        fix = f"set {setting}: {instead!r}, or" if instead else "Use the tokenizer that belongs to the model, or"
+        token = f" ({tokenizer.convert_ids_to_tokens(number)!r})" if number < len(tokenizer) else ""
+        fix = f"set pad_token: {end!r}" if name == "pad_token" and -1 < _number(tokenizer, end) < count else ""
         raise ModelError(
-            f"{setting} {token!r} of the tokenizer has the id {number}, and the model has embeddings for the ids 0 to "
-            f"{embedding_rows - 1}: {fix} enlarge them first with model.resize_token_embeddings({number + 1})"
+            f"{name} has the id {number}{token}, and the model has embeddings for the ids 0 to {count - 1} only: "
+            f"{fix or 'use the tokenizer that belongs to the model'}, or enlarge them first with "
+            f"model.resize_token_embeddings({number + 1})"
         )
 
 
-def check_token_ids(largest: int, tokenizer: PreTrainedTokenizerBase, embedding_rows: int, name: str) -> None:
-    """Refuse rows with a token that has no row in the embeddings of the model.
-
-    Args:
-        largest: The largest token id of the rows.
-        tokenizer: The tokenizer.
-        embedding_rows: Rows of the input embeddings.
-        name: What the message calls the rows.
-
-    Raises:
-        ModelError: `largest` has no row.
-    """
-    if largest >= embedding_rows:
-        known = largest < len(tokenizer)
-        token = f" ({tokenizer.convert_ids_to_tokens(largest)!r})" if known else ""
-        raise ModelError(
-            f"{name}: the rows hold the token id {largest}{token}, and the model has embeddings for the ids 0 to "
-            f"{embedding_rows - 1}: use the tokenizer that belongs to the model, or enlarge them first with "
-            f"model.resize_token_embeddings({largest + 1})"
-        )
+def _number(tokenizer: PreTrainedTokenizerBase, token: str | None) -> int:
+    number = tokenizer.convert_tokens_to_ids(token) if token else None
+    return number if isinstance(number, int) else -1

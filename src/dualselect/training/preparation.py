@@ -251,11 +251,6 @@ class RowIndexCollator:
         return batch
 
 
-def embedding_rows_of(model: Any) -> int:
-    """Rows of the input embeddings of a model: token ids from this number on have none."""
-    return int(model.get_input_embeddings().weight.shape[0])
-
-
 def _tokenized_by_user(dataset: Dataset, name: str, trl_prepare: Callable[[Dataset], Dataset] | None) -> PreparedRows:
     """Rows that come tokenized; TRL makes their labels from masks and cuts them."""
     if trl_prepare is None:

@@ -19,8 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
-from dualselect.data.checks import check_special_tokens, check_token_ids
-from dualselect.data.token_columns import largest_token_id
+from dualselect.data.checks import check_embeddings
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ConfigError, ModelError
 from dualselect.gradients import (
@@ -48,7 +47,6 @@ from dualselect.training.preparation import (
     RowIndexCollator,
     check_arguments,
     contrast_rows,
-    embedding_rows_of,
     prepare_rows,
     without_shared_prompts,
 )
@@ -115,17 +113,20 @@ class DualSelectTrainer(SFTTrainer):
             args = DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
         check_arguments(args, train_dataset, reference_dataset, sft)
         if not isinstance(model, str) and isinstance(sft.get("processing_class"), PreTrainedTokenizerBase):
-            check_special_tokens(sft["processing_class"], embedding_rows_of(model), pad_token=args.pad_token)
+            check_embeddings(model, sft["processing_class"], pad_token=args.pad_token)
         self._rows: dict[str, PreparedRows] = {}
-        self._roles = ["train"]
+        self._role: str | None = "train"  # of the rows that are prepared next; TRL begins with the training rows
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         if self.aux_loss_enabled or self._is_vlm:
             kind = "a vision-language model" if self._is_vlm else "a mixture of experts"
             raise ModelError(f"{type(self.model).__name__} is {kind}: only dense text models are supported")
-        assert reference_dataset is not None
-        self._rows["reference"] = self._prepared_references(reference_dataset)
+        self._role = "reference"
+        self._prepare_dataset(
+            reference_dataset, self.processing_class, args, False, self._formatting_func, "reference"
+        )
+        self._rows["reference"] = without_shared_prompts(self._rows["train"], self._rows["reference"], args)
         self.reference_dataset = self._rows["reference"].tokens
-        self._check_token_ids()
+        check_embeddings(self.model, self._tokenizer, **{role: rows.tokens for role, rows in self._rows.items()})
         self._layout = GradientLayout.of(with_float32_adapter(self.model))
         self.pool = self._reference_pool(choose_references)
         self.data_collator = RowIndexCollator(self.data_collator)
@@ -147,7 +148,8 @@ class DualSelectTrainer(SFTTrainer):
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
     ) -> Any:
-        """Tokenize with exact response boundaries; TRL calls it for the training rows first, then to evaluate."""
+        """Tokenize with exact response boundaries; rows of no role are those of an evaluation, whatever their name."""
+        role, self._role = self._role, None
         trl_prepare = functools.partial(
             super()._prepare_dataset,
             processing_class=processing_class,
@@ -158,27 +160,14 @@ class DualSelectTrainer(SFTTrainer):
         )
         if not isinstance(dataset, Dataset):  # a stream of evaluation rows
             return trl_prepare(dataset)
+        name = role or f"evaluation {dataset_name}"
         prepared = prepare_rows(
-            dataset, self._tokenizer, args, name=dataset_name, trl_prepare=trl_prepare, formatting_func=formatting_func
+            dataset, self._tokenizer, args, name=name, trl_prepare=trl_prepare, formatting_func=formatting_func
         )
-        role = self._roles.pop(0) if self._roles else None
         if role is None:
             return prepared.tokens.remove_columns(ROW)
         self._rows[role] = prepared
         return prepared.tokens
-
-    def _prepared_references(self, dataset: Dataset) -> PreparedRows:
-        self._roles = ["reference"]
-        self._prepare_dataset(
-            dataset, self.processing_class, self.args, False, self._formatting_func, dataset_name="reference"
-        )
-        return without_shared_prompts(self._rows["train"], self._rows["reference"], self.args)
-
-    def _check_token_ids(self) -> None:
-        embedding_rows = embedding_rows_of(self.model)
-        check_special_tokens(self._tokenizer, embedding_rows)
-        for name, rows in self._rows.items():
-            check_token_ids(largest_token_id(rows.tokens), self._tokenizer, embedding_rows, name)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
