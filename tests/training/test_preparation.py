@@ -16,8 +16,7 @@ def prepare(rows, tokenizer=None, **settings):
         tokenizer or chatml_tokenizer(),
         config,
         name="task",
-        of_trl=lambda dataset: pytest.fail("TRL was asked"),
-        keep_trl_labels=False,
+        trl_prepare=lambda dataset: pytest.fail("TRL was asked"),
     )
 
 
@@ -53,7 +52,7 @@ def test_plain_texts_stay_without_a_template_as_in_trl():
 
 def test_ids_and_labels_follow_the_row_index():
     prepared = prepare(conversation_rows(6), shuffle_dataset=True, seed=3)
-    indices = prepared.tokens["row_index"]
+    indices = prepared.indices
     assert list(indices) != sorted(indices)
     assert prepared.ids_of([4, 0]) == ["t4", "t0"]
     assert prepared.labels_of([4, 0]) == {"kinds": ["task", "task"], "categories": ["category 1", "category 0"]}
@@ -94,13 +93,6 @@ def test_rejected_responses_are_the_contrast():
     config = DualSelectConfig("unused", use_cpu=True, reference_contrast="rejected")
     contrast = contrast_rows(prepare(rows, tokenizer), tokenizer, config)
     assert "Sure, here 1." in supervised(tokenizer, contrast[1])
-
-
-def test_all_assistant_turns_are_left_to_trl(tmp_path):
-    trainer = small_trainer(tmp_path, assistant_only_loss=True)
-    row = trainer.train_dataset[0]
-    assert supervised(trainer.processing_class, row).startswith("The answer is")
-    assert "row_index" in row
 
 
 def test_tokenized_rows_are_taken_as_they_are(tmp_path):

@@ -77,7 +77,7 @@ def test_a_step_is_what_the_method_says(tmp_path):
     model, layout = trainer.model.train(), GradientLayout.of(trainer.model)
 
     def gradients(prepared, ids):
-        names = prepared.ids_of(prepared.tokens["row_index"])
+        names = prepared.ids_of(prepared.indices)
         rows = [prepared.tokens[names.index(name)] for name in ids]
         batch = trainer.data_collator([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
         return sequential_gradients(model, batch, response_cross_entropy, layout)
@@ -259,7 +259,7 @@ def test_row_ids_survive_dropped_rows(tmp_path, caplog):
     fresh = small_trainer(tmp_path / "fresh", task=rows)
     for name, loss in losses.items():
         prepared = fresh._rows["train"]
-        position = prepared.ids_of(prepared.tokens["row_index"]).index(name)
+        position = prepared.ids_of(prepared.indices).index(name)
         row = prepared.tokens[position]
         batch = fresh.data_collator([{key: row[key] for key in ("input_ids", "labels")}])
         assert response_cross_entropy(fresh.model, batch).item() == pytest.approx(loss, abs=1e-5)
@@ -358,7 +358,7 @@ def test_an_sft_config_is_refused(tmp_path):
 def test_allowed_overlap_is_counted(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         small_trainer(tmp_path, references=conversation_rows(4), allow_prompt_overlap=True)
-    assert "4 references share their prompt" in caplog.text
+    assert "4 of 4 references share their prompt" in caplog.text
 
 
 def test_the_log_holds_only_json_numbers(tmp_path):

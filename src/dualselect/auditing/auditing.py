@@ -278,7 +278,7 @@ def _plan(
         },
         "data": survey.sha256,
         # in the order of their tokens, which directions are summed in
-        "references": rows_sha256(pool.conversations.select(pool.tokens["row_index"])),
+        "references": rows_sha256(pool.conversations.select(pool.prepared.indices)),
         "harmless": rows_sha256(pool.harmless),
         "negatives": rows_sha256(negatives) if survey.risky else None,
     }

@@ -118,6 +118,7 @@ def row_tokenizer(tokenizer: Any, config: DualSelectConfig) -> RowTokenizer:
         max_length=config.max_length,
         prompt_format=config.prompt_format,
         mask_mode=config.mask_mode,
+        scope=config.supervise,
         name="task",
     )
     columns = ("prompt", "completion", "id", *TEMPLATE_COLUMNS)

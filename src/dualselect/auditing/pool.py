@@ -10,7 +10,6 @@ from typing import Any
 from datasets import Dataset
 
 from dualselect.data import as_conversations, builtin_rows, tokenize
-from dualselect.errors import DataError
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import PreparedRows, contrast_rows, prepare_rows
 from dualselect.training.references import CALIBRATION_REFERENCES, check_pool, spread
@@ -56,13 +55,13 @@ class Pool:
     @property
     def ids(self) -> list[str]:
         """Their ids."""
-        return self.prepared.ids_of(self.tokens["row_index"])
+        return self.prepared.ids_of(self.prepared.indices)
 
     @property
     def categories(self) -> list[str]:
         """Their categories."""
         all_of_them = self.conversations["category"]
-        return [all_of_them[index] or NO_CATEGORY for index in self.tokens["row_index"]]
+        return [all_of_them[index] or NO_CATEGORY for index in self.prepared.indices]
 
     @property
     def by_length(self) -> list[int]:
@@ -89,7 +88,7 @@ class Pool:
 
     def conversation(self, position: int) -> dict[str, Any]:
         """The safe response at a position, as a conversation."""
-        found: dict[str, Any] = self.conversations[self.tokens["row_index"][position]]
+        found: dict[str, Any] = self.conversations[self.prepared.indices[position]]
         return found
 
 
@@ -144,9 +143,7 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
         DataError: The pool is empty, has no conversations, or a reference has no contrast.
     """
     conversations = as_conversations(references, name="reference")
-    prepared = prepare_rows(
-        conversations, tokenizer, config, name="reference", of_trl=_no_conversations, keep_trl_labels=False
-    )
+    prepared = prepare_rows(conversations, tokenizer, config, name="reference")
     contrasting = config
     if config.reference_contrast == "none":
         contrasting = copy.copy(config)
@@ -161,6 +158,7 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
         max_length=config.max_length,
         prompt_format=config.prompt_format,
         mask_mode=config.mask_mode,
+        scope=config.supervise,
         name="harmless",
     ).dataset
     if harmless is not None and len(tokens) > HARMLESS_ROWS:
@@ -173,10 +171,3 @@ def builtin_harmless() -> Dataset:
     columns = [builtin_rows(kind, HARMLESS_ROWS * 4) for kind in HARMLESS_KINDS]
     rows = [row for some in zip(*columns, strict=True) for row in some]
     return as_conversations(Dataset.from_list(rows), name="harmless")
-
-
-def _no_conversations(_: Any) -> Any:
-    raise DataError(
-        "the references came tokenized or as plain text, and an audit needs their prompts: pass conversations, such "
-        "as prompt and completion"
-    )

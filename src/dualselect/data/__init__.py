@@ -6,7 +6,8 @@ from dualselect.data.contrast import compliance
 from dualselect.data.conversations import as_conversations
 from dualselect.data.ids import row_id
 from dualselect.data.rows import LoadedRows, RowReport, load_rows
-from dualselect.data.tokens import TokenizedRows, TokenReport, tokenize
+from dualselect.data.token_report import TokenReport
+from dualselect.data.tokens import TokenizedRows, tokenize
 
 
 __all__ = [

@@ -1,14 +1,55 @@
-"""Checks across data sets."""
+"""Checks across data sets, and of tokens against the embeddings of a model."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
-from dualselect.errors import DataError
+from dualselect.data.token_columns import largest_token_id
+from dualselect.errors import DataError, ModelError
 
 
-def check_overlap(task: Dataset, references: Dataset, *, allow: bool, examples: int = 3) -> int:
+logger = logging.getLogger(__name__)
+
+
+def references_apart(task: Dataset, references: Dataset, *, allow: bool, most: float, examples: int = 3) -> list[int]:
+    """Positions of the references whose prompt does not stand in the task data too.
+
+    The one rule for shared prompts: a few such references are left out with a warning, more are refused.
+
+    Args:
+        task: Rows with `prompt`, text or turns; `id` is used where there is one.
+        references: The same.
+        allow: Whether shared prompts are accepted; all references are kept then, and the shared ones are counted.
+        most: Largest share of the references that may be left out, in [0, 1]. One reference of several may be left
+            out whatever their number, unless it is 0.
+        examples: How many pairs a message names.
+
+    Raises:
+        DataError: More than that share a prompt, or all of them, and `allow` is off.
+    """
+    shared = _shared(task, references)
+    if not shared:
+        return list(range(len(references)))
+    count = f"{len(shared):,} of {len(references):,} references"
+    if allow:
+        logger.warning("%s share their prompt with a task row (kept: allow_prompt_overlap)", count)
+        return list(range(len(references)))
+    named = [f"reference {reference!r} = task {row!r}" for reference, row in list(shared.values())[:examples]]
+    pairs = ", ".join(named) + (", ..." if len(shared) > examples else "")
+    if len(shared) > (max(1, int(most * len(references))) if most else 0) or len(shared) == len(references):
+        raise DataError(
+            f"{count} have a prompt that also stands in the task data ({pairs}): such references protect what the "
+            f"task teaches differently, and at most {most:.0%} of a pool are left out for it. Remove them from one of "
+            "the two, raise max_shared_references, or set allow_prompt_overlap: true to keep them"
+        )
+    logger.warning("left out %s, whose prompt also stands in the task data (%s)", count, pairs)
+    return [position for position in range(len(references)) if position not in shared]
+
+
+def check_overlap(task: Dataset, references: Dataset, *, allow: bool) -> int:
     """Count the references whose prompt also stands in the task data.
 
     Prompts are compared by their user turns, in lower case and with runs of white space as one blank.
@@ -17,7 +58,6 @@ def check_overlap(task: Dataset, references: Dataset, *, allow: bool, examples: 
         task: Rows with `prompt`, text or turns; `id` is used where there is one.
         references: The same.
         allow: Whether shared prompts are accepted.
-        examples: How many pairs the message names.
 
     Returns:
         The number of references with a shared prompt.
@@ -25,18 +65,22 @@ def check_overlap(task: Dataset, references: Dataset, *, allow: bool, examples: 
     Raises:
         DataError: There are some and `allow` is off.
     """
+    shared = _shared(task, references)
+    if shared and not allow:
+        references_apart(task, references, allow=False, most=0)
+    return len(shared)
+
+
+def _shared(task: Dataset, references: Dataset) -> dict[int, tuple[str, str]]:
+    """Ids of a reference and of the task row with the same prompt, by position of the reference."""
     task_ids: dict[str, str] = {}
     for prompt, name in _prompts(task):
         task_ids.setdefault(prompt, name)
-    shared = [(name, task_ids[prompt]) for prompt, name in _prompts(references) if prompt in task_ids]
-    if shared and not allow:
-        pairs = ", ".join(f"reference {reference!r} = task {row!r}" for reference, row in shared[:examples])
-        raise DataError(
-            f"{len(shared):,} of {len(references):,} references have a prompt that also stands in the task data "
-            f"({pairs}{', ...' if len(shared) > examples else ''}): such references protect what the task teaches "
-            "differently. Remove them from one of the two, or set allow_prompt_overlap: true"
-        )
-    return len(shared)
+    return {
+        position: (name, task_ids[prompt])
+        for position, (prompt, name) in enumerate(_prompts(references))
+        if prompt in task_ids
+    }
 
 
 def _prompts(rows: Dataset) -> Iterator[tuple[str, str]]:
@@ -48,4 +92,44 @@ def _prompts(rows: Dataset) -> Iterator[tuple[str, str]]:
 def normalized_prompt(prompt: str | Sequence[dict[str, Any]]) -> str:
     """What a prompt is compared by: its user turns, in lower case, with runs of white space as one blank."""
     turns = [prompt] if isinstance(prompt, str) else [turn["content"] for turn in prompt if turn["role"] == "user"]
-    return "\n".join(" ".join(turn.lower().split()) for turn in turns)
+    return "\n".join(" ".join(str(turn or "").lower().split()) for turn in turns)
+
+
+def check_embeddings(
+    model: Any, tokenizer: PreTrainedTokenizerBase, *, pad_token: str | None = None, **tokens: Dataset
+) -> None:
+    """Refuse tokens that have no row in the input embeddings of a model: padding, start, end, those of the rows.
+
+    Args:
+        model: The model.
+        tokenizer: The tokenizer.
+        pad_token: The padding token that the settings name; None for the tokenizer's own, else its end token.
+        **tokens: Rows with `input_ids`, by their name.
+
+    Raises:
+        ModelError: There is such a token; the message says what to set.
+    """
+    count = int(model.get_input_embeddings().weight.shape[0])
+    end = tokenizer.eos_token
+    numbers = {
+        "pad_token": pad_token or tokenizer.pad_token or end,
+        "eos_token": end,
+        "bos_token": tokenizer.bos_token,
+    }
+    largest = {name: _number(tokenizer, token) for name, token in numbers.items()}
+    largest |= {f"a token of the {name} rows": largest_token_id(rows) for name, rows in tokens.items()}
+    for name, number in largest.items():
+        if number < count:
+            continue
+        token = f" ({tokenizer.convert_ids_to_tokens(number)!r})" if number < len(tokenizer) else ""
+        fix = f"set pad_token: {end!r}" if name == "pad_token" and -1 < _number(tokenizer, end) < count else ""
+        raise ModelError(
+            f"{name} has the id {number}{token}, and the model has embeddings for the ids 0 to {count - 1} only: "
+            f"{fix or 'use the tokenizer that belongs to the model'}, or enlarge them first with "
+            f"model.resize_token_embeddings({number + 1})"
+        )
+
+
+def _number(tokenizer: PreTrainedTokenizerBase, token: str | None) -> int:
+    number = tokenizer.convert_tokens_to_ids(token) if token else None
+    return number if isinstance(number, int) else -1

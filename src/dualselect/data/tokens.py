@@ -4,6 +4,7 @@ Shapes: T is the number of tokens of a row.
 """
 
 import copy
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from datasets.fingerprint import generate_random_fingerprint
 from transformers import PreTrainedTokenizerBase
 
 from dualselect.data.ids import row_id
-from dualselect.data.rendering import ChatText, HumanAssistantText, PlainText, Rendered, renderer, response_of
+from dualselect.data.rendering import ChatText, HumanAssistantText, PlainText, Rendered, renderer
+from dualselect.data.supervision import Scope
+from dualselect.data.token_report import COUNTS, TokenReport, kept_rows, reason_without_text
 from dualselect.errors import ConfigError, DataError, ModelError
 
 
@@ -24,7 +27,6 @@ IGNORED_LABEL = -100
 PromptFormat = Literal["chat", "human_assistant"]
 MaskMode = Literal["exact", "legacy"]
 
-_COUNTS = ("all_tokens", "first_supervised")
 _FEATURES = Features(
     {
         "input_ids": List(Value("int32")),
@@ -33,53 +35,9 @@ _FEATURES = Features(
         "kind": Value("string"),
         "category": Value("string"),
         "row_index": Value("int64"),
-        **{count: Value("int64") for count in _COUNTS},
+        **COUNTS,
     }
 )
-
-
-@dataclass(frozen=True)
-class TokenReport:
-    """What became of the rows of a data set when they were tokenized.
-
-    Attributes:
-        name: What the data set is called.
-        rows_in: Rows given.
-        rows_kept: Rows with at least one supervised token.
-        empty_responses: Ids of rows dropped because their response is blank.
-        without_supervision: Ids of rows dropped because `max_length` cut the whole response.
-        truncated_rows: Kept rows that were cut to the longest length.
-        truncated_tokens: Tokens cut from them.
-        supervised_tokens: Tokens with a label in the kept rows.
-        total_tokens: Tokens in the kept rows.
-    """
-
-    name: str
-    rows_in: int
-    rows_kept: int
-    empty_responses: tuple[str, ...]
-    without_supervision: tuple[str, ...]
-    truncated_rows: int
-    truncated_tokens: int
-    supervised_tokens: int
-    total_tokens: int
-
-    def describe(self) -> str:
-        """A few lines for the terminal."""
-        lines = [
-            f"{self.name}: {self.rows_kept:,} of {self.rows_in:,} rows, {self.total_tokens:,} tokens, "
-            f"{self.supervised_tokens:,} of them supervised"
-        ]
-        for ids, reason in (
-            (self.empty_responses, "an empty response"),
-            (self.without_supervision, "no response token within max_length"),
-        ):
-            if ids:
-                more = ", ..." if len(ids) > 5 else ""
-                lines.append(f"  dropped {len(ids):,} rows with {reason} (ids: {', '.join(ids[:5])}{more})")
-        if self.truncated_rows:
-            lines.append(f"  truncated: {self.truncated_rows:,} rows, {self.truncated_tokens:,} tokens cut")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -103,13 +61,15 @@ def tokenize(
     max_length: int | None,
     prompt_format: PromptFormat = "chat",
     mask_mode: MaskMode = "exact",
+    scope: Scope = "last",
     name: str = "task",
     num_proc: int | None = None,
 ) -> TokenizedRows:
-    """Tokenize rows once each, as one text, and supervise the response with its end-of-turn token.
+    """Tokenize rows once each, as one text, and supervise responses with their end-of-turn tokens.
 
-    A token is supervised when it holds a character of the response, so one that merges the blank before the response
-    with its first word is. The first token of a row is not: nothing predicts it. Nothing is cached.
+    A token is supervised when it holds a character of a supervised turn, so one that merges the blank before the
+    response with its first word is, and none that reaches into the header of the next turn. The first token of a row
+    is not: nothing predicts it. Rows without a supervised token are dropped and counted. Nothing is cached.
 
     Args:
         dataset: Rows with `prompt` and `completion`, turns or plain text (which gets no template); `id`, `kind`,
@@ -119,6 +79,7 @@ def tokenize(
         prompt_format: The chat template, or the lines "Human: ..." and "Assistant: ...".
         mask_mode: `exact`, or `legacy`: mask as many tokens as the prompt has when it is tokenized alone, which
             loses the first response token, as the authors' script does (arXiv 2606.09866).
+        scope: Which turns are supervised: the `last`, or `all` by the assistant; `everything`, the prompt too.
         name: What messages and the progress bar call the rows.
         num_proc: Processes to use.
 
@@ -132,6 +93,11 @@ def tokenize(
             f"mask_mode: legacy reproduces a mistake in human_assistant text and prompt_format is {prompt_format}: "
             "set prompt_format: human_assistant, or mask_mode: exact"
         )
+    if mask_mode == "legacy" and scope != "last":
+        raise ConfigError(
+            "mask_mode: legacy knows one response per row and cannot supervise more: set supervise: last and leave "
+            "completion_only_loss out, or set mask_mode: exact"
+        )
     if max_length is not None and max_length < 2:
         raise ConfigError(f"max_length is {max_length}: set it to at least 2 tokens, or to null for no limit")
     _check_columns(dataset, name)
@@ -140,6 +106,7 @@ def tokenize(
         max_length=max_length,
         prompt_format=prompt_format,
         mask_mode=mask_mode,
+        scope=scope,
         name=name,
         plain=isinstance(dataset[0]["prompt"], str),
     )
@@ -155,7 +122,9 @@ def tokenize(
         load_from_cache_file=False,
         new_fingerprint=generate_random_fingerprint(),
     )
-    return _kept(tokens, max_length, name)
+    kept, report = kept_rows(tokens, max_length, name)
+    rows = tokens.remove_columns(list(COUNTS))
+    return TokenizedRows(rows if len(kept) == len(rows) else rows.select(kept), report)
 
 
 def batch_tokenizer(
@@ -164,6 +133,7 @@ def batch_tokenizer(
     max_length: int | None,
     prompt_format: PromptFormat = "chat",
     mask_mode: MaskMode = "exact",
+    scope: Scope = "last",
     name: str = "task",
     plain: bool = False,
 ) -> Callable[[Mapping[str, Sequence[Any]], Sequence[int]], dict[str, list[Any]]]:
@@ -174,6 +144,7 @@ def batch_tokenizer(
         max_length: As for `tokenize`.
         prompt_format: As for `tokenize`.
         mask_mode: As for `tokenize`.
+        scope: As for `tokenize`.
         name: What messages call the rows.
         plain: Whether the rows are plain text, which gets no template.
 
@@ -184,8 +155,9 @@ def batch_tokenizer(
     Raises:
         ModelError: The tokenizer has no template, end token or character offsets.
     """
-    text = renderer(tokenizer, prompt_format, plain=plain)
-    return _Batch(text, _with_whole_offsets(tokenizer), max_length, legacy=mask_mode == "legacy", name=name)
+    text = renderer(tokenizer, prompt_format, plain=plain, scope=scope)
+    whole = _with_whole_offsets(tokenizer)
+    return _Batch(text, whole, max_length, scope, legacy=mask_mode == "legacy", name=name)
 
 
 @dataclass
@@ -195,27 +167,36 @@ class _Batch:
     text: ChatText | HumanAssistantText | PlainText
     tokenizer: PreTrainedTokenizerBase
     max_length: int | None
+    scope: Scope
     legacy: bool
     name: str
 
     def __call__(self, batch: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
         ids = [str(row["id"]) if row.get("id") else row_id(row["prompt"], row["completion"]) for row in rows]
+        reasons = [reason_without_text(row, self.scope) for row in rows]
         rendered = [
             # a template may trim a blank response to nothing, or add its end of turn: it teaches nothing either way
-            self.text(row, f"{self.name} row {index} (id {name!r})") if response_of(row).strip() else Rendered("", 0)
-            for row, index, name in zip(rows, indices, ids, strict=True)
+            Rendered("", ()) if reason else self.text(row, f"{self.name} row {index} (id {name!r})")
+            for row, index, name, reason in zip(rows, indices, ids, reasons, strict=True)
         ]
         columns: dict[str, list[Any]] = {column: [] for column in _FEATURES}
         encoded = self._encode([one.text for one in rendered], return_offsets_mapping=not self.legacy)
-        firsts = self._legacy_firsts(rendered) if self.legacy else _exact_firsts(rendered, encoded)
-        for one, tokens, first in zip(rendered, encoded["input_ids"], firsts, strict=True):
+        ranges = self._legacy_ranges(rendered) if self.legacy else _exact_ranges(rendered, encoded)
+        for one, tokens, supervised in zip(rendered, encoded["input_ids"], ranges, strict=True):
             kept = tokens[: self.max_length] if one.text else []
+            labels = [IGNORED_LABEL] * len(kept)
+            for first, stop in supervised:
+                labels[first:stop] = kept[first:stop]
             columns["input_ids"].append(kept)
-            columns["labels"].append([IGNORED_LABEL] * min(first, len(kept)) + kept[first:])
+            columns["labels"].append(labels)
             columns["all_tokens"].append(len(tokens) if one.text else 0)
-            columns["first_supervised"].append(first)
-        columns["id"], columns["row_index"] = ids, list(indices)
+            columns["first_supervised"].append(supervised[0][0] if supervised else len(tokens))
+            columns["supervised"].append(len(labels) - labels.count(IGNORED_LABEL))
+            columns["supervised_turns"].append(sum(first < len(kept) for first, _ in supervised))
+            columns["unused"].append(json.dumps(one.unused) if one.unused else "")
+            columns["cut"].append(one.cut)
+        columns["id"], columns["row_index"], columns["reason"] = ids, list(indices), reasons
         for label in ("kind", "category"):
             columns[label] = [row.get(label) or "" for row in rows]
         return columns
@@ -226,16 +207,26 @@ class _Batch:
         )
         return encoded
 
-    def _legacy_firsts(self, rendered: list[Rendered]) -> list[int]:
-        return [max(1, len(tokens)) for tokens in self._encode([one.prompt for one in rendered])["input_ids"]]
+    def _legacy_ranges(self, rendered: list[Rendered]) -> list[list[tuple[int, int]]]:
+        prompts = self._encode([one.prompt for one in rendered])["input_ids"]
+        return [[(max(1, len(tokens)), len(one.text))] for one, tokens in zip(rendered, prompts, strict=True)]
 
 
-def _exact_firsts(rendered: list[Rendered], encoded: Mapping[str, Any]) -> list[int]:
-    """The place of the first supervised token of each row."""
-    return [
-        max(1, next((place for place, (_, end) in enumerate(offsets) if end > one.start), len(offsets)))
-        for one, offsets in zip(rendered, encoded["offset_mapping"], strict=True)
-    ]
+def _exact_ranges(rendered: list[Rendered], encoded: Mapping[str, Any]) -> list[list[tuple[int, int]]]:
+    """First and last place, the last excluded, of the tokens of each supervised turn of each row."""
+    found = []
+    for one, offsets in zip(rendered, encoded["offset_mapping"], strict=True):
+        ranges = []
+        for start, end in one.spans:
+            first = max(1, next((place for place, (_, stop) in enumerate(offsets) if stop > start), len(offsets)))
+            # what a tokenizer adds behind the text belongs to the last turn
+            after = len(offsets) if end == len(one.text) else first
+            while after < len(offsets) and offsets[after][1] <= end:
+                after += 1
+            if first < after:
+                ranges.append((first, after))
+        found.append(ranges)
+    return found
 
 
 def _with_whole_offsets(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -271,45 +262,3 @@ def _check_columns(dataset: Dataset, name: str) -> None:
         )
     if not len(dataset):
         raise DataError(f"{name}: there are no rows: give at least one")
-
-
-def _kept(tokens: Dataset, max_length: int | None, name: str) -> TokenizedRows:
-    kept, empty, unsupervised, needed = [], [], [], []
-    supervised = total = cut_rows = cut_tokens = 0
-    for row, (length, first) in enumerate(zip(tokens["all_tokens"], tokens["first_supervised"], strict=True)):
-        left = length if max_length is None else min(length, max_length)
-        if left > first:
-            kept.append(row)
-            supervised, total = supervised + left - first, total + left
-            cut_rows, cut_tokens = cut_rows + (length > left), cut_tokens + length - left
-        elif length:
-            unsupervised.append(row)
-            needed.append(first)
-        else:
-            empty.append(row)
-    if not kept:
-        raise DataError(_nothing_left(name, len(tokens), max_length, needed))
-    ids = list(tokens["id"])
-    report = TokenReport(
-        name=name,
-        rows_in=len(tokens),
-        rows_kept=len(kept),
-        empty_responses=tuple(ids[row] for row in empty),
-        without_supervision=tuple(ids[row] for row in unsupervised),
-        truncated_rows=cut_rows,
-        truncated_tokens=cut_tokens,
-        supervised_tokens=supervised,
-        total_tokens=total,
-    )
-    rows = tokens.remove_columns(list(_COUNTS))
-    return TokenizedRows(rows if len(kept) == len(rows) else rows.select(kept), report)
-
-
-def _nothing_left(name: str, rows: int, max_length: int | None, needed: list[int]) -> str:
-    if not needed:
-        return f"{name}: all {rows:,} rows have an empty response: check which column holds the response"
-    return (
-        f"{name}: none of {rows:,} rows has a supervised token within max_length {max_length}: the shortest row needs "
-        f"{min(needed)} tokens before its first response token. Raise max_length to at least {min(needed) + 1}, "
-        "better to the length of whole rows"
-    )

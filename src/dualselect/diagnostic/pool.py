@@ -68,7 +68,7 @@ def score_pool(
             gradients = _contrasted(subject, rows, positions, of_safe.gradients)
             found = cosine_table(gradients, directions) if sketch is None else _sketched(sketch, sketched, gradients)
             preserved = _preservation(subject, pool, positions, of_safe.losses.double().cpu())
-            ids = rows.pool.ids_of(pool[positions]["row_index"])
+            ids = rows.pool.ids_of([rows.pool.indices[position] for position in positions])
             check_non_finite(preserved + found.double().cpu().sum(0), ids, "a reference's loss or gradient")
             numbers = {"losses": preserved.tolist(), "cosines": found.tolist()}
             if sample:

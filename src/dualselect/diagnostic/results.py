@@ -67,8 +67,8 @@ def content_of(settings: DiagnosticSettings, rows: DiagnosticRows, measured: Mea
         measured: What was found.
     """
     groups = [batch.group for batch in measured.batches]
-    pool_ids = rows.pool.ids_of(rows.pool.tokens["row_index"])
-    task_ids = rows.task.ids_of(rows.task.tokens["row_index"])
+    pool_ids = rows.pool.ids_of(rows.pool.indices)
+    task_ids = rows.task.ids_of(rows.task.indices)
     seed, count = settings.run.training.seed, len(measured.selected["dualselect"][0].kept)
     tables = {name: jaccard_table([choice.kept for choice in some]) for name, some in measured.selected.items()}
     return {
@@ -124,7 +124,7 @@ def _said_in_pool(rows: DiagnosticRows) -> int:
 
 def _responses(rows: PreparedRows) -> list[str]:
     assert rows.conversations is not None
-    return [rows.conversations[row]["completion"][-1]["content"].strip() for row in rows.tokens["row_index"]]
+    return [rows.conversations[row]["completion"][-1]["content"].strip() for row in rows.indices]
 
 
 def _sketch(settings: DiagnosticSettings, numbers: PoolNumbers) -> dict[str, Any] | None:

@@ -116,14 +116,14 @@ def tokenize_rows(given: GivenRows, tokenizer: PreTrainedTokenizerBase, config: 
             contrast.
     """
     task, pool, probes = (
-        prepare_rows(rows, tokenizer, config, name=name, of_trl=lambda rows: rows, keep_trl_labels=False)
+        prepare_rows(rows, tokenizer, config, name=name)
         for name, rows in (("task", given.task), ("reference", given.pool), ("probe", given.probes))
     )
     contrast = contrast_rows(pool, tokenizer, config)
     if contrast is not None and len(contrast) < len(pool.tokens):
         raise DataError("references have no usable contrast response: raise max_length, or write reference_contrast: "
                         "none")  # fmt: skip
-    groups = [given.groups[row] for row in task.tokens["row_index"]]
+    groups = [given.groups[row] for row in task.indices]
     usable = Counter(groups)
     size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     _refuse_small(
@@ -131,7 +131,7 @@ def tokenize_rows(given: GivenRows, tokenizer: PreTrainedTokenizerBase, config: 
         size,
         f"usable rows (with a response within max_length {config.max_length})",
     )
-    left = pool.tokens["row_index"]
+    left = pool.indices
     categories, from_words = [given.pool["category"][row] for row in left], len(given.from_words.intersection(left))
     return DiagnosticRows(task, groups, pool, contrast, categories, from_words, probes)
 

@@ -106,6 +106,7 @@ class MethodTrainer(SFTTrainer):
                 max_length=training.max_length,
                 prompt_format=training.prompt_format,
                 mask_mode=training.mask_mode,
+                scope="everything" if training.completion_only_loss is False else training.supervise,
                 name=role,
                 num_proc=training.dataset_num_proc,
             ).dataset

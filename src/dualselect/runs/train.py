@@ -23,7 +23,7 @@ from transformers import (
 )
 from trl import SFTTrainer, get_peft_config
 
-from dualselect.data import check_overlap
+from dualselect.data.checks import references_apart
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
 from dualselect.errors import ConfigError, DualSelectError
 from dualselect.models import load_model
@@ -173,10 +173,16 @@ def _rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
     for role, found in rows.items():
         for line in found.told:
             logger.info("%s: %s", role, line)
-    # The trainer would find it too, after the model has been loaded.
-    if with_pool:
-        allowed = settings.training.allow_prompt_overlap
-        check_overlap(rows["task_data"].dataset, rows["reference_data"].dataset, allow=allowed)
+    if with_pool:  # the trainer would find shared prompts too, after the model has been loaded
+        training, pool = settings.training, rows["reference_data"]
+        apart = references_apart(
+            rows["task_data"].dataset,
+            pool.dataset,
+            allow=training.allow_prompt_overlap,
+            most=training.max_shared_references,
+        )
+        if len(apart) < len(pool.dataset):
+            rows["reference_data"] = replace(pool, dataset=pool.dataset.select(apart))
     return rows
 
 

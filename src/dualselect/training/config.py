@@ -1,5 +1,6 @@
 """Every setting of a DualSelect run, with the help text that the command line and the docs show."""
 
+import logging
 import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
@@ -11,7 +12,12 @@ from dualselect.errors import ConfigError
 from dualselect.models.precision import has_bfloat16_gpu
 
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_WARMUP_STEPS = 10
+CHANGEABLE_ON_RESUME = (
+    "allow_prompt_overlap max_nonfinite_fraction max_shared_references reference_batch_size token_cache".split()
+)
 
 
 @dataclass
@@ -42,6 +48,10 @@ class DualSelectConfig(SFTConfig):
         metadata={"help": "Mixed precision in bfloat16. Not set: on where a GPU supports it, off on a CPU."},
     )
 
+    assistant_only_loss: bool = field(
+        default=False, metadata={"help": "Read as `supervise: all`, for every chat template: see there."}
+    )
+
     # Rows and tokens
     prompt_format: Literal["chat", "human_assistant"] = field(
         default="chat",
@@ -57,12 +67,33 @@ class DualSelectConfig(SFTConfig):
             "published scripts do by mistake. Legacy is for replication only and needs prompt_format human_assistant."
         },
     )
+    supervise: Literal["last", "all"] = field(
+        default="last",
+        metadata={
+            "help": "Supervised turns of a conversation: `last`, the last assistant turn; `all`, each assistant turn. "
+            "Turns with `train: false` or `weight: 0` are not."
+        },
+    )
     allow_prompt_overlap: bool = field(
         default=False,
         metadata={
-            "help": "Accept prompts that stand in both the task data and the reference pool. Otherwise an error: "
-            "such references protect prompts that the task teaches differently. In a comparison also: rows whose "
-            "prompts are measured."
+            "help": "Keep references whose prompt also stands in the task data. Otherwise a few are left out (see "
+            "max_shared_references) and more are an error: they protect prompts that the task teaches differently. In "
+            "a comparison also: accept rows whose prompts are measured."
+        },
+    )
+    max_shared_references: float = field(
+        default=0.1,
+        metadata={
+            "help": "Largest share of the references that may be left out because their prompt also stands in the "
+            "task data, in [0, 1]; one is always allowed unless this is 0. More is an error."
+        },
+    )
+    token_cache: bool = field(
+        default=True,
+        metadata={
+            "help": "Keep the tokens of 1,000 rows and more for the next start with the same rows, template and "
+            "settings, in ~/.cache/dualselect/tokens (or under DUALSELECT_CACHE); at most 4 GiB, oldest deleted."
         },
     )
 
@@ -220,6 +251,9 @@ class DualSelectConfig(SFTConfig):
         if self.bf16 is None:
             self.bf16 = not self.fp16 and not self.use_cpu and has_bfloat16_gpu()
         super().__post_init__()
+        if self.assistant_only_loss:  # the same turns, with exact boundaries for every template
+            self.supervise, self.assistant_only_loss = "all", False
+            logger.info("assistant_only_loss: true is read as supervise: all")
         self.task_token_budget = str(self.task_token_budget)
         _check_choices(self)
         _check_ranges(self)
@@ -239,7 +273,7 @@ class DualSelectConfig(SFTConfig):
     @property
     def method_settings(self) -> dict[str, Any]:
         """The settings of the method that must not change when a run is resumed, by name."""
-        changeable = {"allow_prompt_overlap", "reference_batch_size", "max_nonfinite_fraction"}
+        changeable = set(CHANGEABLE_ON_RESUME)
         own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__) - changeable
         return {name: getattr(self, name) for name in sorted(own)}
 
@@ -276,6 +310,7 @@ def _check_ranges(config: DualSelectConfig) -> None:
         "task_temperature",
         "reference_fraction",
         "reference_refresh_cosine",
+        "max_shared_references",
     ]
     for name in finite:
         if not math.isfinite(getattr(config, name)):
@@ -287,6 +322,7 @@ def _check_ranges(config: DualSelectConfig) -> None:
             0 <= config.max_nonfinite_fraction <= 1,
             "in [0, 1]",
         ),
+        ("max_shared_references", config.max_shared_references, 0 <= config.max_shared_references <= 1, "in [0, 1]"),
         ("reference_fraction", config.reference_fraction, 0 < config.reference_fraction <= 1, "in (0, 1]"),
         ("reference_refresh_steps", config.reference_refresh_steps, config.reference_refresh_steps >= 1, "1 or more"),
         (

@@ -1,28 +1,42 @@
-"""From the data sets given to the trainer to tokenized rows whose ids can always be told.
+"""From the data sets given to the trainer to tokenized rows whose ids are always known.
 
-A row's index is its position in the data set as given; it goes through tokenizing, dropping, shuffling and batching,
-and names the row in every log.
+The number of a row is its position in the data set as given. It is kept through tokenizing, dropping, shuffling and
+batching, and names the row in every log.
 """
 
+import functools
 import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from datasets import Dataset
 
-from dualselect.data import TokenizedRows, as_conversations, check_overlap, compliance, row_id, tokenize
+from dualselect.data import TokenizedRows, TokenReport, as_conversations, compliance, row_id, tokenize
+from dualselect.data.checks import references_apart
+from dualselect.data.formats import format_of
 from dualselect.data.ids import distinct_ids
+from dualselect.data.supervision import Scope
+from dualselect.data.token_columns import lengths_of, supervised_counts, tokens_sha256
+from dualselect.data.tokens import IGNORED_LABEL
+from dualselect.data.turns import text_of
 from dualselect.errors import ConfigError, DataError
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.token_cache import cached_rows
 
 
 logger = logging.getLogger(__name__)
 
 TEXT_COLUMNS = ("prompt", "completion")
+ROW = "dualselect_row"
+"""Column, and key of a batch, with the number of each row; a name that no data set of a user has."""
+
+LABELS = ("kind", "category")
+
+UNLEARNABLE = "no supervised token that another token comes before"
 
 
 @dataclass(frozen=True)
@@ -30,88 +44,110 @@ class PreparedRows:
     """Tokenized rows and what they came from.
 
     Attributes:
-        tokens: `input_ids`, `labels` and `row_index`, one row per row kept.
+        tokens: `input_ids`, `labels` and `ROW`, one row per row kept.
         conversations: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`, one row per row given; None for
             rows that came without a conversation (tokenized or plain text).
         ids: Id of each row given.
+        kinds: Kind of each row given; empty when none has any.
+        categories: Category of each row given; empty when none has any.
+        texts: The text of each row given that a formatting function made; None without one.
     """
 
     tokens: Dataset
     conversations: Dataset | None
     ids: list[str]
+    kinds: list[str]
+    categories: list[str]
+    texts: list[str] | None = None
 
     def ids_of(self, indices: Sequence[int]) -> list[str]:
-        """The ids of rows, by row index."""
+        """The ids of rows, by row number."""
         return [self.ids[index] for index in indices]
 
     def labels_of(self, indices: Sequence[int]) -> dict[str, list[str]]:
-        """`kinds` and `categories` of rows, by row index; empty when no row has any."""
-        columns = {"kinds": self._kinds, "categories": self._categories}
-        return {name: [values[index] for index in indices] for name, values in columns.items() if any(values)}
+        """`kinds` and `categories` of rows, by row number; empty when no row has any."""
+        columns = {"kinds": self.kinds, "categories": self.categories}
+        return {name: [values[index] for index in indices] for name, values in columns.items() if values}
+
+    @functools.cached_property
+    def indices(self) -> list[int]:
+        """Number of each row kept."""
+        return list(self.tokens[ROW])
 
     @property
     def fingerprint(self) -> str:
         """A hash of the ids of the rows kept, in order."""
-        kept = self.ids_of(self.tokens["row_index"])
-        return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.ids_of(self.indices)).encode()).hexdigest()[:16]
 
-    @property
-    def _kinds(self) -> list[str]:
-        return [] if self.conversations is None else list(self.conversations["kind"])
-
-    @property
-    def _categories(self) -> list[str]:
-        return [] if self.conversations is None else list(self.conversations["category"])
+    @functools.cached_property
+    def tokens_sha256(self) -> str:
+        """A hash of the tokens and labels of the rows kept, in order."""
+        return tokens_sha256(self.tokens)
 
 
 def prepare_rows(
-    dataset: Any,
+    dataset: Dataset,
     tokenizer: Any,
     config: DualSelectConfig,
     *,
     name: str,
-    of_trl: Callable[[Any], Any],
-    keep_trl_labels: bool,
+    trl_prepare: Callable[[Dataset], Dataset] | None = None,
+    formatting_func: Callable[[Any], str] | None = None,
 ) -> PreparedRows:
-    """Tokenize a data set with an exact response boundary, or by TRL where the rows are no conversations.
+    """Tokenize a data set with exact response boundaries; rows that come tokenized are left to TRL.
 
     Args:
-        dataset: Rows in any known format, tokenized rows, or plain text.
+        dataset: Rows in any known format, tokenized rows (`input_ids`), or plain text.
         tokenizer: The model's.
         config: Settings.
         name: What the messages call it.
-        of_trl: TRL's own preparation; for tokenized rows and plain text, and with `keep_trl_labels`.
-        keep_trl_labels: The user asked for other labels than the response: a formatting function, all assistant
-            turns, or the prompt too.
+        trl_prepare: TRL's own preparation, for tokenized rows; None where these cannot be used.
+        formatting_func: Makes the text of a row, all of which is supervised; rows of a known format keep their
+            conversations beside it.
 
     Raises:
         DataError: No row is left, or the rows have no known format; the message says what was found.
     """
-    indexed = dataset.add_column("row_index", list(range(len(dataset)))) if isinstance(dataset, Dataset) else dataset
-    plain = "input_ids" in dataset.column_names or config.dataset_text_field in dataset.column_names
-    if plain or keep_trl_labels or not isinstance(dataset, Dataset):
-        tokens = of_trl(indexed)
-        if isinstance(dataset, Dataset) and len(tokens) < len(dataset):
-            logger.warning("%s: %d rows without a supervised token were dropped", name, len(dataset) - len(tokens))
-        return PreparedRows(tokens, None, _given_ids(dataset))
-    conversations = _plain_texts(dataset) if _is_plain(dataset) else as_conversations(dataset, name=name)
-    tokenized = _tokenized(conversations, tokenizer, config, name)
+    dataset = dataset.remove_columns(ROW) if ROW in dataset.column_names else dataset
+    if "input_ids" in dataset.column_names:
+        return _tokenized_by_user(dataset, name, trl_prepare)
+    conversations, texts = None, None
+    if formatting_func is not None:
+        texts = _formatted(dataset, formatting_func, name)
+        conversations = _conversations_beside(dataset, name)
+    elif _is_plain(dataset):
+        conversations = _plain_texts(dataset)
+    elif config.dataset_text_field in dataset.column_names and not _format_wins(dataset, config, name):
+        field = config.dataset_text_field
+        texts = [text_of(text, field, f"{name} row {index}") for index, text in enumerate(dataset[field])]
+    else:
+        conversations = as_conversations(dataset, name=name)
+    ids = _given_ids(dataset) if conversations is None else list(conversations["id"])
+    rows = _text_rows(texts, ids) if texts is not None else conversations
+    tokenized = _tokenized(rows, tokenizer, config, name)
     logger.info("%s", tokenized.report.describe())
-    tokens = tokenized.dataset.select_columns(["input_ids", "labels", "row_index"])
+    tokens = tokenized.dataset.select_columns(["input_ids", "labels", "row_index"]).rename_column("row_index", ROW)
     if config.shuffle_dataset:
         tokens = tokens.shuffle(seed=config.seed)
-    return PreparedRows(tokens, conversations, list(conversations["id"]))
+    labels = {column: _labels(dataset if conversations is None else conversations, column) for column in LABELS}
+    return PreparedRows(
+        tokens, conversations, ids, labels["kind"], labels["category"], texts if formatting_func else None
+    )
 
 
 def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectConfig) -> Dataset | None:
     """For each reference the tokenized response that its safe one is contrasted with, in the order of its tokens.
+
+    As much of it is supervised as of the reference itself: all assistant turns, or the prompt too, where the settings
+    say so.
 
     Returns:
         Rows with `input_ids` and `labels`; fewer than the references where a contrast was cut away by `max_length`;
         None when `reference_contrast` is none.
 
     Raises:
-        DataError: The references are no conversations, or `rejected` is asked for and rows have none.
+        DataError: The references are no conversations, `rejected` is asked for and rows have none, or a formatting
+            function leaves their responses out.
     """
     if config.reference_contrast == "none":
         return None
@@ -120,7 +156,7 @@ def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectCo
             f"reference_contrast: {config.reference_contrast} needs the prompts of the references, and they came "
             "tokenized or as plain text: pass conversations, or set reference_contrast: none"
         )
-    kept = references.conversations.select(references.tokens["row_index"])
+    kept = references.conversations.select(references.indices)
     if config.reference_contrast == "rejected":
         missing = [row for row, rejected in zip(kept["id"], kept["rejected"], strict=True) if not rejected]
         if missing:
@@ -131,25 +167,39 @@ def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectCo
         responses = list(kept["rejected"])
     else:
         responses = [compliance(row) for row in kept["id"]]
-    plain = isinstance(kept[0]["completion"], str)
-    completions = [text if plain else [{"role": "assistant", "content": text}] for text in responses]
-    contrast = kept.remove_columns("completion").add_column("completion", completions)
+    if references.texts is not None:
+        contrast = _formatted_contrast(references, kept, responses)
+    else:
+        plain = isinstance(kept[0]["completion"], str)
+        completions = [text if plain else [{"role": "assistant", "content": text}] for text in responses]
+        contrast = kept.remove_columns("completion").add_column("completion", completions)
     tokenized = _tokenized(contrast, tokenizer, config, "contrast")
     return tokenized.dataset.select_columns(["input_ids", "labels"])
 
 
-def refuse_overlap(task: PreparedRows, references: PreparedRows, *, allow: bool) -> None:
-    """Refuse prompts that stand in both data sets, unless allowed; tokenized rows and plain text have none to compare.
+def without_shared_prompts(task: PreparedRows, references: PreparedRows, config: DualSelectConfig) -> PreparedRows:
+    """The references without those whose prompt stands in the task data too; see `references_apart`.
+
+    Tokenized rows and plain text have no prompts to compare.
 
     Raises:
-        DataError: Some prompts stand in both; the message names rows.
+        DataError: More prompts than `max_shared_references` allows stand in both; the message names rows.
     """
     if task.conversations is None or references.conversations is None:
         logger.info("prompt overlap was not checked: the rows came tokenized or as plain text")
-        return
-    shared = check_overlap(task.conversations, references.conversations, allow=allow)
-    if shared:
-        logger.warning("%d references share their prompt with a task row (allow_prompt_overlap)", shared)
+        return references
+    apart = set(
+        references_apart(
+            task.conversations,
+            references.conversations,
+            allow=config.allow_prompt_overlap,
+            most=config.max_shared_references,
+        )
+    )
+    kept = [position for position, row in enumerate(references.indices) if row in apart]
+    if len(kept) == len(references.tokens):
+        return references
+    return replace(references, tokens=references.tokens.select(kept))
 
 
 def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: Mapping[str, Any]) -> None:
@@ -172,13 +222,18 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
             )
         if not len(dataset):
             raise DataError(f"{name} is empty: pass at least one row")
+    if (args.dataset_kwargs or {}).get("skip_prepare_dataset"):
+        raise ConfigError(
+            "dataset_kwargs: {skip_prepare_dataset: true} cannot be used: rows are prepared with their ids. Leave it "
+            "out; tokenized rows (input_ids, labels) are taken as they are."
+        )
     if sft.get("compute_loss_func") is not None:
         raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
 
 
 @dataclass
 class RowIndexCollator:
-    """A collator that also hands on `row_index`, shape (B,), where rows have one.
+    """A collator that also hands on the number of each row, shape (B,), where rows have one.
 
     Attributes:
         collate: The collator of the model's inputs.
@@ -187,24 +242,124 @@ class RowIndexCollator:
     collate: Callable[[list[dict[str, Any]]], Mapping[str, Any]]
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate rows; those of an evaluation set have no `row_index`."""
-        indices: list[int] = [row["row_index"] for row in rows if "row_index" in row]
-        inputs = [{name: value for name, value in row.items() if name != "row_index"} for row in rows]
+        """Collate rows; those of an evaluation set have no number."""
+        indices: list[int] = [row[ROW] for row in rows if ROW in row]
+        inputs = [{name: value for name, value in row.items() if name != ROW} for row in rows]
         batch: dict[str, Any] = dict(self.collate(inputs))
         if indices:
-            batch["row_index"] = torch.tensor(indices)
+            batch[ROW] = torch.tensor(indices)
         return batch
 
 
-def _given_ids(dataset: Any) -> list[str]:
-    if "id" in dataset.column_names:
-        return [str(value) for value in dataset["id"]]
-    return [f"row-{index}" for index in range(len(dataset))] if isinstance(dataset, Dataset) else []
+def _tokenized_by_user(dataset: Dataset, name: str, trl_prepare: Callable[[Dataset], Dataset] | None) -> PreparedRows:
+    """Rows that come tokenized; TRL makes their labels from masks and cuts them."""
+    if trl_prepare is None:
+        raise DataError(f"{name}: the rows came tokenized, and their prompts are needed: pass conversations")
+    before = lengths_of(dataset)
+    tokens = trl_prepare(dataset.add_column(ROW, list(range(len(dataset)))))
+    counts = supervised_counts(tokens, IGNORED_LABEL)
+    learnable = counts.nonzero()[0].tolist()
+    if len(learnable) < len(tokens):
+        tokens = tokens.select(learnable)
+    ids = _given_ids(dataset)
+    kept = list(tokens[ROW])
+    dropped = sorted(set(range(len(dataset))).difference(kept))
+    if not kept:
+        raise DataError(f"{name}: all {len(dataset):,} rows have {UNLEARNABLE}: give labels other than -100")
+    after = lengths_of(tokens)
+    report = TokenReport(
+        name=name,
+        rows_in=len(dataset),
+        rows_kept=len(kept),
+        dropped={UNLEARNABLE: tuple(ids[row] for row in dropped)} if dropped else {},
+        truncated_rows=int((before[kept] > after).sum()),
+        truncated_tokens=int((before[kept] - after).sum()),
+        supervised_tokens=int(counts.sum()),
+        supervised_turns=0,
+        total_tokens=int(after.sum()),
+    )
+    logger.info("%s", report.describe())
+    return PreparedRows(tokens, None, ids, _labels(dataset, "kind"), _labels(dataset, "category"))
+
+
+def _labels(rows: Dataset, column: str) -> list[str]:
+    values = [str(value or "") for value in rows[column]] if column in rows.column_names else []
+    return values if any(values) else []
+
+
+def _given_ids(dataset: Dataset) -> list[str]:
+    own = dataset["id"] if "id" in dataset.column_names else [None] * len(dataset)
+    return distinct_ids([str(name) if name is not None else f"row-{index}" for index, name in enumerate(own)])[0]
 
 
 def _is_plain(dataset: Dataset) -> bool:
     """Whether rows are a plain prompt and completion, which TRL takes without a chat template."""
     return all(column in dataset.column_names and isinstance(dataset[0][column], str) for column in TEXT_COLUMNS)
+
+
+def _format_wins(dataset: Dataset, config: DualSelectConfig, name: str) -> bool:
+    """Whether rows with a column of text are conversations: their format is known, and no text field is set."""
+    default = DualSelectConfig.dataset_text_field
+    if config.dataset_text_field != default:
+        return False
+    try:
+        known = format_of(dataset[0], f"{name} row 0")
+    except DataError:
+        return False
+    logger.warning(
+        "%s: the rows have a known format (%s) and beside it a column %r, which is not used; to train on it alone, "
+        "remove the other columns",
+        name,
+        known.sentence,
+        default,
+    )
+    return True
+
+
+def _formatted(dataset: Dataset, formatting_func: Callable[[Any], str], name: str) -> list[str]:
+    texts = [formatting_func(row) for row in dataset]
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"{name} row {index}: formatting_func returned a {type(text).__name__}: return the text of one row"
+            )
+    return texts
+
+
+def _conversations_beside(dataset: Dataset, name: str) -> Dataset | None:
+    """The conversations of rows that a formatting function writes as text; None where they are no conversations."""
+    try:
+        return _plain_texts(dataset) if _is_plain(dataset) else as_conversations(dataset, name=name)
+    except DataError as error:
+        logger.warning(
+            "%s: kinds, contrasts and shared prompts are not known beside formatting_func, since the rows are no "
+            "conversations (%s)",
+            name,
+            error,
+        )
+        return None
+
+
+def _text_rows(texts: Sequence[str], ids: Sequence[str]) -> Dataset:
+    """Plain text as rows all of which is response."""
+    return Dataset.from_dict({"prompt": [""] * len(texts), "completion": list(texts), "id": list(ids)})
+
+
+def _formatted_contrast(references: PreparedRows, kept: Dataset, responses: Sequence[str]) -> Dataset:
+    """The texts of a formatting function with other responses in them."""
+    assert references.texts is not None
+    contrasts = []
+    for row, other, index in zip(kept, responses, references.indices, strict=True):
+        completion = row["completion"]
+        response = completion if isinstance(completion, str) else completion[-1]["content"]
+        before, found, after = references.texts[index].rpartition(response)
+        if not found:
+            raise DataError(
+                f"reference {row['id']!r}: formatting_func does not write the response as it is, so no contrast can "
+                "stand in its place: write it unchanged, or set reference_contrast: none"
+            )
+        contrasts.append(before + other + after)
+    return _text_rows(contrasts, kept["id"])
 
 
 def _plain_texts(dataset: Dataset) -> Dataset:
@@ -219,12 +374,18 @@ def _plain_texts(dataset: Dataset) -> Dataset:
 
 
 def _tokenized(rows: Dataset, tokenizer: Any, config: DualSelectConfig, name: str) -> TokenizedRows:
-    return tokenize(
-        rows,
-        tokenizer,
-        max_length=config.max_length,
-        prompt_format=config.prompt_format,
-        mask_mode=config.mask_mode,
-        name=name,
-        num_proc=config.dataset_num_proc,
-    )
+    whole = config.completion_only_loss is False
+    text_only = not any(rows["prompt"][:1]) and isinstance(rows[0]["prompt"], str)
+    scope: Scope = "everything" if whole or text_only else config.supervise
+    settings: dict[str, Any] = {
+        "name": name,
+        "max_length": config.max_length,
+        "prompt_format": "chat" if text_only else config.prompt_format,
+        "mask_mode": "exact" if text_only else config.mask_mode,
+        "scope": scope,
+    }
+
+    def make() -> TokenizedRows:
+        return tokenize(rows, tokenizer, num_proc=config.dataset_num_proc, **settings)
+
+    return cached_rows(rows, tokenizer, settings, make) if config.token_cache else make()

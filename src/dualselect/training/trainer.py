@@ -16,10 +16,11 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
+from dualselect.data.checks import check_embeddings
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ModelError
 from dualselect.gradients import (
@@ -43,12 +44,13 @@ from dualselect.selection import (
 )
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import (
+    ROW,
     PreparedRows,
     RowIndexCollator,
     check_arguments,
     contrast_rows,
     prepare_rows,
-    refuse_overlap,
+    without_shared_prompts,
 )
 from dualselect.training.references import ChooseReferences, ReferencePool, check_pool, start_model_of
 from dualselect.training.refresh import Directions, PoolScores, Refresh
@@ -114,16 +116,21 @@ class DualSelectTrainer(SFTTrainer):
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
         check_arguments(args, train_dataset, reference_dataset, sft)
+        if not isinstance(model, str) and isinstance(sft.get("processing_class"), PreTrainedTokenizerBase):
+            check_embeddings(model, sft["processing_class"], pad_token=args.pad_token)
         self._rows: dict[str, PreparedRows] = {}
+        self._role: str | None = "train"  # of the rows that are prepared next; TRL begins with the training rows
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         if self.aux_loss_enabled or self._is_vlm:
             kind = "a vision-language model" if self._is_vlm else "a mixture of experts"
             raise ModelError(f"{type(self.model).__name__} is {kind}: only dense text models are supported")
-        self._formatting_func = sft.get("formatting_func")
-        self.reference_dataset = self._prepare_dataset(
+        self._role = "reference"
+        self._prepare_dataset(
             reference_dataset, self.processing_class, args, False, self._formatting_func, "reference"
         )
-        refuse_overlap(self._rows["train"], self._rows["reference"], allow=args.allow_prompt_overlap)
+        self._rows["reference"] = without_shared_prompts(self._rows["train"], self._rows["reference"], args)
+        self.reference_dataset = self._rows["reference"].tokens
+        check_embeddings(self.model, self._tokenizer, **{role: rows.tokens for role, rows in self._rows.items()})
         self._layout = GradientLayout.of(with_float32_adapter(self.model))
         if args.gradient_engine == "taps":
             tapped_layers(self.model, self._layout)
@@ -148,8 +155,9 @@ class DualSelectTrainer(SFTTrainer):
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
     ) -> Any:
-        """Tokenize with an exact response boundary, keep row ids, count what is dropped and cut."""
-        of_trl = functools.partial(
+        """Tokenize with exact response boundaries; rows of no role are those of an evaluation, whatever their name."""
+        role, self._role = self._role, None
+        trl_prepare = functools.partial(
             super()._prepare_dataset,
             processing_class=processing_class,
             args=args,
@@ -157,30 +165,28 @@ class DualSelectTrainer(SFTTrainer):
             formatting_func=formatting_func,
             dataset_name=dataset_name,
         )
+        if not isinstance(dataset, Dataset):  # a stream of evaluation rows
+            return trl_prepare(dataset)
+        name = role or f"evaluation {dataset_name}"
         prepared = prepare_rows(
-            dataset,
-            self._tokenizer,
-            args,
-            name=dataset_name,
-            of_trl=of_trl,
-            keep_trl_labels=formatting_func is not None
-            or args.assistant_only_loss
-            or args.completion_only_loss is False,
+            dataset, self._tokenizer, args, name=name, trl_prepare=trl_prepare, formatting_func=formatting_func
         )
-        self._rows[dataset_name] = prepared
+        if role is None:
+            return prepared.tokens.remove_columns(ROW)
+        self._rows[role] = prepared
         return prepared.tokens
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if "row_index" not in self._signature_columns:
-            self._signature_columns += ["row_index"]
+        if ROW not in self._signature_columns:
+            self._signature_columns += [ROW]
 
     def _reference_pool(self, choose: ChooseReferences | None) -> ReferencePool:
         rows = self._rows["reference"]
         contrast = contrast_rows(rows, self._tokenizer, self.args)
         check_pool(rows.tokens, contrast, self.args.reference_top_k)
         gradients = functools.partial(self._gradients, example_losses=response_cross_entropy)
-        ids = rows.ids_of(rows.tokens["row_index"])
+        ids = rows.ids_of(rows.indices)
         return ReferencePool(
             rows.tokens, ids, contrast, self.data_collator, gradients, self._layout, self.args, choose
         )
@@ -200,7 +206,7 @@ class DualSelectTrainer(SFTTrainer):
         if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers
             self.optimizer.train()
         inputs = self._prepare_inputs(inputs)
-        rows = inputs.pop("row_index")
+        rows = inputs.pop(ROW)
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
             if not self._examples:
                 self._prepare_update(model)
@@ -225,6 +231,11 @@ class DualSelectTrainer(SFTTrainer):
         outputs = score_responses(model, inputs)
         self._token_counts.add(outputs, inputs)
         return mean_over_tokens(outputs, inputs["labels"])
+
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        """Evaluate a batch as TRL does, without the row numbers: training rows may be evaluated too."""
+        inputs = {name: value for name, value in inputs.items() if name != ROW}
+        return super().prediction_step(model, inputs, *arguments, **options)
 
     def _prepare_update(self, model: nn.Module) -> None:
         step = self.state.global_step
@@ -353,8 +364,8 @@ class DualSelectTrainer(SFTTrainer):
     # Logging
 
     def _record_refresh(self, refresh: Refresh, scores: PoolScores, before: Refresh | None) -> None:
-        finite, row_indices = scores.finite, self.pool.rows["row_index"]
-        labels = self._rows["reference"].labels_of([row_indices[position] for position in finite])
+        finite, references = scores.finite, self._rows["reference"]
+        labels = references.labels_of([references.indices[position] for position in finite])
         ids = [self.pool.ids[position] for position in finite]
         self.selection_log.append("refresh", refresh.step + 1, ids=ids, **labels, **refresh.facts(scores, before))
 
