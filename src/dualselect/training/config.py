@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
 
+import torch
 from transformers.training_args import OptimizerNames
 from trl import SFTConfig
 
@@ -193,13 +194,30 @@ class DualSelectConfig(SFTConfig):
     )
 
     def __post_init__(self) -> None:
-        if self.bf16 is None:
-            self.bf16 = not self.fp16 and not self.use_cpu and has_bfloat16_gpu()
+        _check_backends(self)
+        given: dict[str, Any] = vars(self)
+        bf16 = not self.use_cpu and has_bfloat16_gpu() if self.bf16 is None else self.bf16
+        # transformers sets up the device and TF32 and checks the GPU while settings are made; see training/hardware.py
+        tf32, self.bf16, self.tf32 = given["tf32"], False, None
+        self.distributed_state, self._is_made = None, False
+        # the names of these settings that transformers does not warn of
+        for name in ("checkpointing", "checkpointing_kwargs"):
+            if given[f"activation_{name}"] is None:
+                given[f"activation_{name}"] = given[f"gradient_{name}"]
+        self.report_to = given["report_to"] or "none"
         super().__post_init__()
+        self.bf16, self.tf32, self._is_made = bf16, tf32, True
+        if self.bf16:
+            self.mixed_precision = "bf16"
         self.task_token_budget = str(self.task_token_budget)
         _check_choices(self)
         _check_ranges(self)
         _check_supported(self)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the run; it is set up when it is first asked for, and not by making settings."""
+        return super().device if self._is_made else torch.device("cpu")
 
     @property
     def task_token_share(self) -> float | None:
@@ -300,8 +318,6 @@ def _check_supported(config: DualSelectConfig) -> None:
         (config.packing, "packing: true", "a packed row is not one example", "packing: false"),
         (config.eval_packing, "eval_packing: true", "a packed row is not one example", "eval_packing: false"),
         (config.padding_free, "padding_free: true", "examples of a batch must stay apart", "padding_free: false"),
-        (config.fp16, "fp16: true", "its loss scaling would rescale the stored gradients", "bf16: true"),
-        (config.torch_compile, "torch_compile: true", "compiled graphs bypass the taps", "torch_compile: false"),
         (
             config.gradient_checkpointing and checkpointing.get("use_reentrant"),
             "gradient_checkpointing_kwargs: {use_reentrant: true}",
@@ -326,31 +342,11 @@ def _check_supported(config: DualSelectConfig) -> None:
             "noise in the embeddings would enter the scores",
             "no neftune_noise_alpha",
         ),
-        (
-            config.bf16_full_eval or config.fp16_full_eval,
-            "bf16_full_eval or fp16_full_eval",
-            "the model would stay off the GPU until training begins",
-            "bf16: true, which evaluates in bfloat16 too",
-        ),
         (config.use_liger_kernel, "use_liger_kernel: true", "fused layers bypass the taps", "use_liger_kernel: false"),
         (config.auto_find_batch_size, "auto_find_batch_size: true", "a step is one selection", "a fixed batch size"),
-        (config.deepspeed, "deepspeed", "it owns the gradients that are selected here", "a single process without it"),
-        (config.fsdp, "fsdp", "sharded training is not supported yet", "a single process without it"),
         (
-            config.n_gpu > 1,
-            f"{config.n_gpu} visible GPUs in one process",
-            "data parallel replicas bypass the taps",
-            "CUDA_VISIBLE_DEVICES=0",
-        ),
-        (
-            config.world_size > 1,
-            f"{config.world_size} processes",
-            "scores are not gathered across processes yet",
-            "a single process",
-        ),
-        (
-            config.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO),
-            f"optim: {config.optim}",
+            config.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO) or "layerwise" in str(config.optim.value),
+            f"optim: {config.optim.value}",
             "it updates during the backward pass, before anything is selected",
             "optim: adamw_torch",
         ),
@@ -361,6 +357,35 @@ def _check_supported(config: DualSelectConfig) -> None:
             "truncation_mode: keep_start",
         ),
     ]
-    for seen, what, why, instead in refused:
-        if seen:
+    _refuse(refused)
+
+
+def _check_backends(config: DualSelectConfig) -> None:
+    """Refuse what transformers would set up globally, or check against the GPU, as soon as settings are made."""
+    _refuse(
+        [
+            (config.fp16, "fp16: true", "its loss scaling would rescale the stored gradients", "bf16: true"),
+            (
+                config.bf16_full_eval or config.fp16_full_eval,
+                "bf16_full_eval or fp16_full_eval",
+                "the model would stay off the GPU until training begins",
+                "bf16: true, which evaluates in bfloat16 too",
+            ),
+            (config.torch_compile, "torch_compile: true", "compiled graphs bypass the taps", "torch_compile: false"),
+            (
+                config.torch_compile_backend or config.torch_compile_mode,
+                "torch_compile_backend or torch_compile_mode",
+                "compiled graphs bypass the taps",
+                "neither",
+            ),
+            (config.deepspeed, "deepspeed", "it owns the selected gradients", "a single process without it"),
+            (config.fsdp, "fsdp", "sharded training is not supported yet", "a single process without it"),
+        ]
+    )
+
+
+def _refuse(settings: list[tuple[Any, str, str, str]]) -> None:
+    """Refuse the first setting that is given: whether it is, what was seen, why not, what to use instead."""
+    for given, what, why, instead in settings:
+        if given:
             raise ConfigError(f"{what} cannot be used with DualSelect: {why}. Use {instead}.")

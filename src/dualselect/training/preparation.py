@@ -18,6 +18,8 @@ from dualselect.data import TokenizedRows, as_conversations, check_overlap, comp
 from dualselect.data.ids import distinct_ids
 from dualselect.errors import ConfigError, DataError
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.hardware import check_hardware
+from dualselect.training.packages import check_packages
 
 
 logger = logging.getLogger(__name__)
@@ -156,7 +158,8 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
     """Refuse what a trainer cannot be built from, before a model is loaded.
 
     Raises:
-        ConfigError: `args` is another config, or `sft` has a loss function of its own.
+        ConfigError: `args` is another config, `sft` has a loss function of its own, or the machine lacks what the
+            settings need.
         DataError: A data set is missing, a stream, or empty.
     """
     if not isinstance(args, DualSelectConfig):
@@ -174,6 +177,8 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
             raise DataError(f"{name} is empty: pass at least one row")
     if sft.get("compute_loss_func") is not None:
         raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
+    check_hardware(args)
+    check_packages(args)
 
 
 @dataclass

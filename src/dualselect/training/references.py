@@ -171,7 +171,7 @@ class ReferencePool:
         losses = torch.zeros(len(self), dtype=torch.float64)
         with without_dropout(model), torch.no_grad():
             for positions in self._batches(self._by_length, "Reference losses at the start"):
-                losses[positions] = response_cross_entropy(model, self._batch(positions)).double().cpu()
+                losses[positions] = response_cross_entropy(model, self._batch(positions)).cpu().double()
         refuse_non_finite(losses, self.ids, "the references' loss at the start of training")
         return losses
 
@@ -211,7 +211,7 @@ class ReferencePool:
                     if self._config.preservation_loss == "kl"
                     else torch.zeros_like(safe.losses)
                 )
-                found[:, positions] = torch.stack([safe.losses, cosine, kl]).double().cpu()
+                found[:, positions] = torch.stack([safe.losses, cosine, kl]).cpu().double()
         losses, cosine, kl = found
         refuse_non_finite(losses + cosine + kl, self.ids, "the references' loss or gradient")
         preservation = {"ce": losses, "kl": kl}.get(self._config.preservation_loss)
@@ -274,7 +274,7 @@ class ReferencePool:
             for positions in self._batches(sample, "Calibrating the conflict"):
                 for place, rows in enumerate((self.rows, self.contrast_rows)):
                     gradients = self._gradients(model, self._batch(positions, rows)).gradients
-                    found[place] += cosines(gradients, directions.score).double().sum().cpu()
+                    found[place] += cosines(gradients, directions.score).cpu().double().sum()
         return float(found.sum()) / (2 * len(sample))
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:

@@ -315,7 +315,7 @@ class DualSelectTrainer(SFTTrainer):
             (found.losses, cosines(found.gradients, direction), found.gradients.norm(dim=1), tokens.float())
             for found, tokens, _ in pending
         ]
-        return torch.cat([torch.stack(part) for part in parts], dim=1).double().cpu(), torch.cat(
+        return torch.cat([torch.stack(part) for part in parts], dim=1).cpu().double(), torch.cat(
             [rows for *_, rows in pending]
         ).tolist()
 
