@@ -195,7 +195,7 @@ class DualSelectConfig(SFTConfig):
 
     def __post_init__(self) -> None:
         _check_backends(self)
-        given: dict[str, Any] = vars(self)
+        given = self.__dict__
         bf16 = not self.use_cpu and has_bfloat16_gpu() if self.bf16 is None else self.bf16
         # transformers sets up the device and TF32 and checks the GPU while settings are made; see training/hardware.py
         tf32, self.bf16, self.tf32 = given["tf32"], False, None
