@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ModelError
 from dualselect.models import load_model
-from dualselect.models.packages import check_model_packages
+from dualselect.models.checking import check_model_packages
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import read_config
 from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION

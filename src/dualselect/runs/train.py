@@ -27,7 +27,7 @@ from dualselect.data import check_overlap
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
 from dualselect.errors import ConfigError, DualSelectError
 from dualselect.models import load_model
-from dualselect.models.packages import check_model_packages
+from dualselect.models.checking import check_model
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import write_config
 from dualselect.runs.directory import RunDirectory
@@ -99,7 +99,7 @@ def train_run(
     _refuse_other_method(record, method)
     check_hardware(settings.training)
     check_packages(settings.training)
-    check_model_packages(settings.model)
+    check_model(settings.model)
     settings = _from_anywhere(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
     written = settings_to_write(settings)
@@ -207,7 +207,7 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
             package that the settings need is not installed.
         ModelError: The model cannot be loaded.
     """
-    check_model_packages(settings.model)
+    check_model(settings.model)
     # `auto` is the number format of the GPU, and use_cpu leaves the GPU alone
     on_cpu = settings.training.use_cpu and settings.model.dtype == "auto"
     model_settings = replace(settings.model, dtype="float32") if on_cpu else settings.model

@@ -1,4 +1,4 @@
-"""Optional packages that settings of a model need, checked before the model is loaded."""
+"""What can be said of a model's settings before it is loaded: where it is, and which optional packages it needs."""
 
 import difflib
 import re
@@ -9,7 +9,19 @@ from transformers.utils import is_bitsandbytes_available, is_kernels_available
 from trl import ModelConfig
 
 from dualselect.errors import ConfigError
+from dualselect.models.loading import check_location
 from dualselect.system.packages import install_command
+
+
+def check_model(settings: ModelConfig) -> None:
+    """Refuse a model that is not there or is a run of this program, and settings whose packages are not installed.
+
+    Raises:
+        ConfigError: A package is missing; the message says what to install.
+        ModelError: There is no such model.
+    """
+    check_model_packages(settings)
+    check_location(str(settings.model_name_or_path))
 
 
 def check_model_packages(settings: ModelConfig) -> None:

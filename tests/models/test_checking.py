@@ -3,14 +3,14 @@
 import pytest
 
 from dualselect.errors import ConfigError
-from dualselect.models.packages import check_model_packages
+from dualselect.models.checking import check_model_packages
 from dualselect.runs.settings import LoraModelConfig
 
 
 @pytest.fixture(autouse=True)
 def nothing_optional_is_installed(monkeypatch):
     for name in ("is_bitsandbytes_available", "is_kernels_available"):
-        monkeypatch.setattr(f"dualselect.models.packages.{name}", lambda: False)
+        monkeypatch.setattr(f"dualselect.models.checking.{name}", lambda: False)
 
 
 @pytest.mark.parametrize(
