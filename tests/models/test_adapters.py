@@ -75,9 +75,13 @@ def test_a_run_without_an_adapter_yet(tmp_path):
         check_model(LoraModelConfig(str(tmp_path)))
 
 
-COMPARISON = (
-    "model_name_or_path: {run}\ntask_data: [builtin:task:8]\nreference_data: [builtin]\nmethods: [sft]\nseeds: [1]\n"
-)
+COMPARISON = """\
+model_name_or_path: {run}
+task_data: [builtin:task:8]
+methods: [sft]
+seeds: [1]
+evaluation: {{suites: [builtin:4]}}
+"""
 
 
 @pytest.mark.parametrize("verb", ["train", "audit", "diagnose", "compare"])
@@ -86,9 +90,7 @@ def test_every_verb_says_it_before_it_reads_any_rows(run, verb, tmp_path, capsys
     flags = ["--model_name_or_path", str(run), "--task_data", "missing.jsonl", "--reference_data", "missing.jsonl"]
     flags += ["--probe_data", "missing.jsonl"] if verb == "diagnose" else []
     if verb == "compare":
-        (tmp_path / "compare.yaml").write_text(
-            COMPARISON.format(run=run) + "evaluation: {suites: [builtin:4]}\n", encoding="utf-8"
-        )
+        (tmp_path / "compare.yaml").write_text(COMPARISON.format(run=run), encoding="utf-8")
         flags = ["--config", str(tmp_path / "compare.yaml")]
     assert main([verb, *flags, *out]) != 0
     assert f"error: {run} is a run, made for" in capsys.readouterr().err

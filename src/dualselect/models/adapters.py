@@ -40,10 +40,8 @@ def refuse_adapter(folder: Path) -> None:
     merged = folder.absolute().with_name(f"{folder.absolute().name}-merged")
     lines = [f"{folder} is {what}{f', made for {base},' if base else ','} and not a model."]
     if run is not None:
-        path = run if run == folder else run.absolute()
-        lines.append(
-            f"To finish it, if it was interrupted: dualselect train --config {_typed(path / RUN_CONFIG)} --resume"
-        )
+        config = _typed(run / RUN_CONFIG)
+        lines.append(f"To finish it, if it was interrupted: dualselect train --config {config} --resume")
     lines += [
         "To start from what it has learned, merge it into a model first:",
         f"  {_typed(Path(sys.executable))} -c {shlex.quote(MERGE.format(adapter=str(adapter), merged=str(merged)))}",
