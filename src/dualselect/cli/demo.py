@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dualselect.cli.options import OptionParser
 from dualselect.errors import ConfigError
 
 
@@ -18,7 +19,8 @@ PAGE_PACKAGES = ("jinja2", "matplotlib")
 
 def run(arguments: list[str]) -> int:
     """Run the demonstration, print its table, open its page."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
+        formatter_class=argparse.HelpFormatter,
         prog="dualselect demo",
         description="Give SmolLM2-135M its safety, fine-tune it on built-in data of which 15% is risky, plainly and "
         "with DualSelect, and measure both. Under 10 minutes on two CPU cores; finished stages are kept, so a second "

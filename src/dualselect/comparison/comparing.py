@@ -22,6 +22,7 @@ from dualselect.errors import DataError, DualSelectError
 from dualselect.evaluation.results import Evaluation, read_evaluation
 from dualselect.evaluation.store import Store
 from dualselect.methods.cost import COST_FILE
+from dualselect.models.loading import check_location
 from dualselect.runs.config_file import RECORD_KEY
 from dualselect.runs.directory import CONFIG_FILE, EVALUATION
 from dualselect.system.files import write_text
@@ -57,6 +58,7 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         DualSelectError: Something cannot be used; the message says what to change.
         OSError: The folder cannot be written.
     """
+    check_location(config.model)
     measured = measured_with(config)
     rows = read_rows(config)
     check_apart(config, rows, measured)

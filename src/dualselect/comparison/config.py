@@ -22,7 +22,7 @@ from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.judges import JudgeSettings
 from dualselect.methods import METHODS, Method
 from dualselect.methods.fine_tune import run_settings
-from dualselect.models.checking import check_model
+from dualselect.models.checking import check_model_packages
 from dualselect.models.embedded import EMBEDDED_MODEL
 from dualselect.runs.config_file import check_keys, read_mapping
 from dualselect.runs.settings import setting_types, typed_value
@@ -297,7 +297,7 @@ def _check(config: ComparisonConfig, where: str) -> None:
                 )
             made = run_settings(tried.method, config.settings | tried.settings, config.folder)
             check_packages(made.training)
-            check_model(made.model)
+            check_model_packages(made.model)
             if tried.method.needs_pool and not made.data.reference_data:
                 raise ConfigError(
                     f"{where}: methods: {entry.name} needs a pool of safe responses, and there is none: write "
