@@ -22,4 +22,8 @@ def status_of(error: DualSelectError | OSError) -> int:
     """The exit status of an error."""
     if isinstance(error, GradientError):
         return FAILED
-    return REFUSED if isinstance(error, DualSelectError) or error.errno in _PATHS else FAILED
+    if isinstance(error, DualSelectError):
+        return REFUSED
+    # told in words of this program, it has its number in its cause
+    number = error.errno or getattr(error.__cause__, "errno", None)
+    return REFUSED if number in _PATHS else FAILED
