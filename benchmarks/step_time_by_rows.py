@@ -1,8 +1,8 @@
-"""Step time at 100,000 rows against step time at 1,000: what a step costs must not grow with the data.
+"""Step time at 100,000 rows over step time at 1,000: the cost of a step must not grow with the data.
 
-Two trainers of the same tiny model train in turns in one process, a block of optimizer steps each; a step is timed from
-its beginning to the beginning of the next one, so that sampling, collating, selection and logging count. Exit status 1
-above 1.03.
+Two trainers of the same tiny model train in turns in one process, a block of optimizer steps each. A step is timed
+from its beginning to the beginning of the next one, so sampling, collating, selection and logging count. Exit status
+1 above 1.03.
 """
 
 import argparse
@@ -35,9 +35,11 @@ class Turns(TrainerCallback):
         self._begun: float | None = None
 
     def on_train_begin(self, *_: object, **__: object) -> None:
+        """Wait for this trainer's turn."""
         self.own.acquire()
 
     def on_step_begin(self, args: object, state: object, control: object, **_: object) -> None:
+        """Note the time of a step; at the end of a block hand over to the other trainer."""
         now = time.perf_counter()
         if self._begun is not None:
             self.seconds.append(now - self._begun)
@@ -48,6 +50,7 @@ class Turns(TrainerCallback):
             self._begun = None  # the first step after a turn finds cold caches
 
     def on_train_end(self, *_: object, **__: object) -> None:
+        """Let the other trainer go on."""
         self.other.release()
 
 

@@ -115,6 +115,7 @@ def test_the_table_shows_rates_intervals_and_silence():
     lines = verb.table(measures, MODELS, MEASURES).splitlines()
     assert lines[1].startswith("aligned start")
     assert lines[1].count("25% [5, 70]") == 3
+    assert "there is little safety to keep: 1 of 4 harmful prompts refused by the start model" in lines
     assert [line for line in lines if "empty" in line] == [
         "plain fine-tuning: 6 responses are empty; an empty response is neither refusal nor answer."
     ]

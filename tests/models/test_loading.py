@@ -251,7 +251,7 @@ def test_folder_without_model(tmp_path: Path) -> None:
 
 def test_folder_of_an_adapter(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"holds an adapter, not a model.*merge"):
+    with pytest.raises(ModelError, match=r"is an adapter, and not a model(.|\n)*merge"):
         load_model(tmp_path)
 
 

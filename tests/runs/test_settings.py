@@ -4,9 +4,10 @@ import pytest
 import yaml
 
 from dualselect.cli.parser import parse_train_arguments
-from dualselect.errors import ConfigError
+from dualselect.errors import ConfigError, ModelError
 from dualselect.runs.config_file import read_config, write_config
 from dualselect.runs.settings import setting_choices, settings_to_write, typed_value
+from dualselect.runs.train import load_run_model
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,20 @@ def test_a_moved_run_is_found_where_its_config_is(tmp_path):
     settings = parse_train_arguments(["--use_cpu", "--output_dir", "elsewhere"]).settings
     write_config(tmp_path / "moved" / "config.yaml", settings_to_write(settings), {})
     assert read_config(tmp_path / "moved" / "config.yaml").settings["output_dir"] == str(tmp_path / "moved")
+
+
+def test_the_model_is_loaded_in_the_format_of_the_gpu_unless_use_cpu_leaves_it_alone(monkeypatch, tmp_path):
+    """An 8B model in float32 would fill the memory of most GPUs; `auto` is what load_model has as its default too."""
+    taken = []
+
+    def load(name, *, dtype, **_):
+        taken.append(dtype)
+        raise ModelError("only the format is looked at")
+
+    monkeypatch.setattr("dualselect.runs.train.load_model", load)
+    for flags in (["--output_dir", str(tmp_path)], ["--output_dir", str(tmp_path), "--use_cpu"]):
+        settings = parse_train_arguments(flags).settings
+        assert settings.model.dtype == "auto"
+        with pytest.raises(ModelError):
+            load_run_model(settings)
+    assert taken == ["auto", "float32"]

@@ -59,6 +59,8 @@ def test_defaults_are_the_papers_but_for_three_that_are_documented():
         ({"use_liger_kernel": True}, "Use use_liger_kernel: false"),
         ({"auto_find_batch_size": True}, "Use a fixed batch size"),
         ({"optim": "adalomo"}, "Use optim: adamw_torch"),
+        ({"optim": "galore_adamw_layerwise"}, "optim: galore_adamw_layerwise .*Use optim: adamw_torch"),
+        ({"torch_compile_backend": "inductor"}, "torch_compile_backend or torch_compile_mode cannot"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -70,12 +72,6 @@ def test_refused(settings, message):
 def test_fp16_is_refused():
     with pytest.raises((ConfigError, ValueError), match="fp16"):
         config(fp16=True)
-
-
-def test_several_processes_are_refused(monkeypatch):
-    monkeypatch.setattr(DualSelectConfig, "world_size", property(lambda self: 2))
-    with pytest.raises(ConfigError, match="2 processes cannot be used"):
-        config()
 
 
 def test_every_own_setting_has_a_help_text_that_the_parser_can_show(capsys):

@@ -107,7 +107,7 @@ class Measuring:
         for answer in self.answers:
             completion = [{"role": "assistant", "content": answer}]
             asked = self.tokenize([{**row, "completion": completion} for row in conversations])
-            losses.append(self.engine.losses([_opening(row) for row in asked]).double())
+            losses.append(self.engine.losses([_opening(row) for row in asked]).cpu().double())
         return torch.stack(losses).mean(0)
 
 
@@ -163,7 +163,7 @@ def _opening(row: TokenRow) -> TokenRow:
 
 def _in_order(order: Sequence[int], parts: Sequence[Tensor]) -> np.ndarray:
     """Values of batches, put back into the order of the rows."""
-    joined = torch.cat(list(parts)).double().cpu().numpy()
+    joined = torch.cat(list(parts)).cpu().double().numpy()
     values = np.empty_like(joined)
     values[np.asarray(order)] = joined
     return values

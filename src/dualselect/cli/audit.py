@@ -1,11 +1,12 @@
 """`dualselect audit`: which rows of the data would erode which safe behavior, learned before training."""
 
-import argparse
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from dualselect.cli.options import OptionParser, tell_repeated
+from dualselect.cli.status import DONE, GATE
 from dualselect.errors import ConfigError
 
 
@@ -34,7 +35,8 @@ EPILOG = """\
 scores (--score); none needs labels of your data, and a training goes by published alone:
 {scores}
 
-exit status: 0; 2 when --fail_above is exceeded or cannot be answered, and for errors
+exit status: 0; 3 when --fail_above is exceeded or cannot be answered; 2 when something given cannot be used; 1 when
+the work failed
 """
 PAGE = "report.html"
 
@@ -43,9 +45,11 @@ def run(arguments: list[str]) -> int:
     """Audit, print the summary, say where the files are.
 
     Returns:
-        0, or 2 when more rows are in conflict than `--fail_above` allows, or may be.
+        0, or 3 when more rows are in conflict than `--fail_above` allows, or may be.
     """
-    options, rest = _parser().parse_known_args(arguments)
+    parser = _parser()
+    tell_repeated(arguments, parser._actions)
+    options, rest = parser.parse_known_args(arguments)
     import warnings
 
     from transformers.utils import logging as transformers_logging
@@ -58,7 +62,7 @@ def run(arguments: list[str]) -> int:
     from dualselect.runs.directory import ADAPTER, METRICS_LOG
 
     # before the libraries are silenced, which would take the progress bars from the settings
-    request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"})
+    request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"}, options=parser.names)
     transformers_logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     if request.settings is None:
@@ -115,25 +119,18 @@ def run(arguments: list[str]) -> int:
     failure = failure_text(summary.data, summary.conflict, options.fail_above)
     if failure:
         print(failure)
-    return 2 if failure else 0
+    return GATE if failure else DONE
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"command line: {message}; dualselect audit --help explains every option")
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> OptionParser:
     from dualselect.auditing.scores import SCORES
 
     scores = "\n".join(f"  {name:<23} {score.about}" for name, score in SCORES.items())
-    parser = _Parser(
+    parser = OptionParser(
         prog="dualselect audit",
         usage="dualselect audit --task_data SOURCE [--reference_data SOURCE] --output_dir FOLDER [options]",
         description=DESCRIPTION,
         epilog=EPILOG.format(scores=scores),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--score", default="published", help="what ranks the rows, see below (%(default)s)")
@@ -151,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--fail_above",
         type=float,
-        help="end with status 2 when a larger share of the rows is in conflict; with --sample, when the 95%% interval "
+        help="end with status 3 when a larger share of the rows is in conflict; with --sample, when the 95%% interval "
         "of the share reaches above it",
     )
     add("--cleaned", type=Path, help="write a copy of the data without the rows in conflict into this .jsonl file")
@@ -176,9 +173,11 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     from trl import get_peft_config
 
     from dualselect.data.source_rows import read_sources
+    from dualselect.models.checking import check_model
     from dualselect.models.precision import quantization_of
     from dualselect.runs.train import load_run_model
 
+    check_model(settings.model)
     references = read_sources(settings.data.reference_data or ["builtin"], "reference_data")
     harmless = read_sources(harmless_data, "harmless_data") if harmless_data else None
     for line in references.told:

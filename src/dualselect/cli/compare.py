@@ -1,11 +1,11 @@
 """`dualselect compare`: methods and seeds to one table and one figure."""
 
-import argparse
 import importlib.util
 import json
 import sys
 import time
 
+from dualselect.cli.options import OptionParser
 from dualselect.errors import ConfigError
 
 
@@ -28,11 +28,10 @@ def run(arguments: list[str]) -> int:
     Returns:
         0 when all is done; 1 when a run failed.
     """
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="dualselect compare",
         description=DESCRIPTION,
         epilog="example: dualselect compare --config examples/compare.yaml --output_dir runs/compare",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", help="YAML file, see examples/compare.yaml")
     parser.add_argument("--output_dir", help="where everything is kept, in place of the file's output_dir")

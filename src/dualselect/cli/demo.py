@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dualselect.cli.options import OptionParser
 from dualselect.errors import ConfigError
 
 
@@ -18,7 +19,8 @@ PAGE_PACKAGES = ("jinja2", "matplotlib")
 
 def run(arguments: list[str]) -> int:
     """Run the demonstration, print its table, open its page."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
+        formatter_class=argparse.HelpFormatter,
         prog="dualselect demo",
         description="Give SmolLM2-135M its safety, fine-tune it on built-in data of which 15% is risky, plainly and "
         "with DualSelect, and measure both. Under 10 minutes on two CPU cores; finished stages are kept, so a second "
@@ -77,6 +79,8 @@ def tell(line: str) -> None:
 
 def table(measures: Mapping[str, Any], models: Mapping[str, str], names: Mapping[str, str]) -> str:
     """The measures as aligned text, rates in percent with their 95% intervals."""
+    from dualselect.evaluation.little_safety import little_refused
+
     rows = [["", *names.values()]]
     for model, called in models.items():
         rates = [measures[model][kind] for kind in names]
@@ -89,6 +93,8 @@ def table(measures: Mapping[str, Any], models: Mapping[str, str], names: Mapping
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    start = measures["start"]["refusal"]
+    lines += little_refused(start["successes"], start["count"])
     for model, called in models.items():
         if empty := sum(measures[model][kind]["empty"] for kind in names):
             lines.append(f"{called}: {empty} responses are empty; an empty response is neither refusal nor answer.")

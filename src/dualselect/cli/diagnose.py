@@ -1,13 +1,16 @@
 """`dualselect diagnose`: the paper's diagnostic, from settings to tables, a figure and a reading."""
 
-import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import MISSING
-from typing import Any, NoReturn
+from typing import Any
 
+from dualselect.cli.options import OptionParser, option_words, tell_repeated
 from dualselect.errors import ConfigError
 from dualselect.system.visible import visible
 
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Which references would be picked for which task, how alike the picks are, and what they are worth: the diagnostic of
@@ -32,6 +35,7 @@ example:
 def run(arguments: list[str]) -> int:
     """Measure, print the reading, say where things are."""
     parser = _parser()
+    tell_repeated(arguments, parser._actions)
     asked, rest = parser.parse_known_args(arguments)
     import warnings
 
@@ -64,8 +68,11 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
     name = ""
     for word in words:
-        if word.startswith("--"):
-            name, equals, value = word[2:].replace("-", "_", word[2:].split("=")[0].count("-")).partition("=")
+        if option_words([word]):
+            name, equals, value = word.lstrip("-").partition("=")
+            name = name.replace("-", "_")
+            if name in found:
+                logger.warning("--%s is given twice: the last one counts", name)
             found[name] = [value] if equals else []
         elif not name:
             raise ConfigError(f"command line: {word!r} belongs to no setting; every setting is written --key value")
@@ -74,21 +81,14 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
     return {name: values if len(values) > 1 else values[0] if values else "true" for name, values in found.items()}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"command line: {message}; dualselect diagnose --help explains every option")
-
-
-def _parser() -> _Parser:
+def _parser() -> OptionParser:
     from dualselect.diagnostic.settings import OPTIONS
 
-    parser = _Parser(
+    parser = OptionParser(
         prog="dualselect diagnose",
         usage="dualselect diagnose [--config FILE] [--key value ...]",
         description=DESCRIPTION,
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--config", help="YAML file with settings, such as examples/diagnose.yaml or a run's config")
     parser.add_argument("--output_dir", help="where everything is kept")

@@ -1,10 +1,9 @@
 """`dualselect evaluate`: a model, prompts and judges to a table with intervals."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from dualselect.cli.options import OptionParser
 from dualselect.errors import ConfigError
 from dualselect.evaluation.generation_settings import GenerationSettings
 
@@ -116,20 +115,13 @@ def _asks_a_server(judges: Sequence[str]) -> bool:
     return any(name.partition(":")[0] not in ("refusal", "classifier") for name in judges)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"command line: {message}; dualselect evaluate --help explains every option")
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> OptionParser:
     defaults = GenerationSettings()
-    parser = _Parser(
+    parser = OptionParser(
         prog="dualselect evaluate",
         usage="dualselect evaluate --model MODEL --suite SUITE [--judge JUDGE] [--output FILE] [options]",
         description=DESCRIPTION,
         epilog=_epilog(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add(

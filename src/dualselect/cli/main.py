@@ -6,11 +6,10 @@ A verb is a module of this package with the verb's name, entered in `VERBS` belo
 
 `arguments` is what follows the verb, `--help` included; the result is the exit status. A verb prints what it has to
 say with `print`; what the library tells through `logging` appears on standard output by itself. Errors for the user
-are raised: `DualSelectError` and `OSError` become `error: ...` and exit status 2. A verb is imported only when it is
-called, so that `dualselect --help` needs no torch; whatever a verb imports is its own affair.
+are raised: `DualSelectError` and `OSError` become `error: ...` and the exit status of `status.py`. A verb is imported
+only when it is called, so that `dualselect --help` needs no torch; whatever a verb imports is its own affair.
 """
 
-import difflib
 import importlib
 import logging
 import os
@@ -20,7 +19,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TextIO
 
+from dualselect.cli.status import DONE, EXPLAINED, INTERRUPTED, REFUSED, status_of
 from dualselect.errors import DualSelectError
+from dualselect.system.nearest import nearest
 
 
 VERBS = {
@@ -41,16 +42,15 @@ verbs:
 {verbs}
 
   dualselect VERB --help      everything about a verb
-  dualselect --version        version of this program
+  dualselect --version        version of this program, also dualselect version
 
 example:
   dualselect train --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir runs/first
 
 Settings can also stand in a YAML file, see examples/: dualselect train --config FILE.
 With DUALSELECT_DEBUG=1 in the environment (or dualselect --debug VERB ...) errors come with their traceback.
-"""
-FAILED = 2
-INTERRUPTED = 130
+
+{statuses}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,18 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; None takes those of the process.
 
     Returns:
-        Exit status: 0 done; 2 an error that the message says how to mend; 130 interrupted.
+        Exit status, see `status.py`.
     """
     rest = list(sys.argv[1:] if arguments is None else arguments)
     debug = os.environ.get("DUALSELECT_DEBUG", "") not in ("", "0")
     if rest[:1] == ["--debug"]:
         debug, rest = True, rest[1:]
+    if rest[:1] == ["help"] and len(rest) > 1:
+        rest = [rest[1], "--help"]
     if not rest or rest[0] in ("-h", "--help", "help"):
         sys.stdout.write(_usage())
-        return 0 if rest else FAILED
-    if rest[0] == "--version":
+        return DONE if rest else REFUSED
+    if rest[0] in ("--version", "-V", "version"):
         sys.stdout.write(f"dualselect {_version()}\n")
-        return 0
+        return DONE
     # Before any import of the libraries that read it; nothing here reports to anyone unless it is asked to.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     console = _Console()
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _call(rest[0], rest[1:])
     except SystemExit as ended:  # argparse, after a help text or its own error message
-        return ended.code if isinstance(ended.code, int) else FAILED
+        return ended.code if isinstance(ended.code, int) else REFUSED
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
@@ -89,22 +91,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         sys.stderr.write(f"error: {error}\n")
-        return FAILED
+        return status_of(error)
     finally:
         logger.removeHandler(console)
 
 
 def _call(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        advice = f"did you mean {near[0]}?" if near else "dualselect --help lists them"
+        near = nearest(verb, VERBS)
+        advice = f"did you mean {near}?" if near else "dualselect --help lists them"
         raise DualSelectError(f"{verb} is not a verb; {advice}")
     status: int = importlib.import_module(f"dualselect.cli.{verb}").run(arguments)
     return status
 
 
 def _usage() -> str:
-    return USAGE.format(verbs="\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items()))
+    return USAGE.format(verbs="\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items()), statuses=EXPLAINED)
 
 
 def _version() -> str:

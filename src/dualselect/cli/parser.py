@@ -9,9 +9,10 @@ from typing import Any, NoReturn
 import torch
 from trl import TrlParser
 
+from dualselect.cli.options import option_words, tell_repeated
 from dualselect.cli.train_help import train_help
 from dualselect.errors import ConfigError, DualSelectError
-from dualselect.runs.config_file import ConfigFile, check_known, read_config
+from dualselect.runs.config_file import COMMAND_LINE, ConfigFile, check_known, read_config
 from dualselect.runs.settings import SETTING_CLASSES, RunSettings, setting_choices, setting_types, wanted_text
 
 
@@ -30,12 +31,15 @@ class Request:
     help_text: str = ""
 
 
-def parse_train_arguments(arguments: Sequence[str], *, defaults: Mapping[str, Any] | None = None) -> Request:
+def parse_train_arguments(
+    arguments: Sequence[str], *, defaults: Mapping[str, Any] | None = None, options: Sequence[str] = ()
+) -> Request:
     """Read `--config FILE` and `--key value ...`; the command line wins over the file.
 
     Args:
         arguments: The words.
         defaults: Of settings that neither names, where a verb has others than `dualselect train`.
+        options: Names of the verb's own options, which may have been meant by a name that is no setting.
 
     Raises:
         ConfigError: An unknown setting (the nearest known one is named), a value of the wrong type or out of range,
@@ -51,7 +55,7 @@ def parse_train_arguments(arguments: Sequence[str], *, defaults: Mapping[str, An
         return Request(None, help_text=train_help(parser, everything=asked.help_all))
     file = read_config(asked.config) if asked.config is not None else ConfigFile({})
     parser.set_defaults_with_config(**{**(defaults or {}), **file.settings})
-    return Request(_settings(parser, rest), file.record)
+    return Request(_settings(parser, rest, options), file.record)
 
 
 class _QuietParser(argparse.ArgumentParser):
@@ -86,11 +90,11 @@ def _checked(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple
         raise ConfigError(f"command line: {name}: {error.message}{advice}") from None
 
 
-def _settings(parser: _SettingsParser, arguments: list[str]) -> RunSettings:
+def _settings(parser: _SettingsParser, arguments: list[str], options: Sequence[str]) -> RunSettings:
     _, unknown = _checked(parser, arguments)
-    for word in unknown:
-        if word.startswith("--"):
-            check_known(word[2:].split("=")[0], "command line")
+    for word in option_words(unknown):
+        check_known(word.lstrip("-"), COMMAND_LINE, options=[*options, "config", "help"])
+    tell_repeated(arguments, parser._actions)
     if unknown:
         advice = f"; did you mean --config {unknown[0]}?" if unknown[0].endswith((".yaml", ".yml")) else ""
         raise ConfigError(

@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from dualselect.cli.options import OptionParser
 from dualselect.errors import ConfigError
 from dualselect.runs.directory import REPORT
 
@@ -14,7 +15,8 @@ PAGE_PACKAGES = ("jinja2", "matplotlib")
 
 def run(arguments: list[str]) -> int:
     """Write the page, and say where it is."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
+        formatter_class=argparse.HelpFormatter,
         prog="dualselect report",
         description="Write what happened in runs and comparisons as one HTML page that opens from disk and needs no "
         "network: safety and utility with intervals, what was selected and why, every row and every response. An "

@@ -21,6 +21,8 @@ example:
 Settings stand in a YAML file, one `key: value` a line, or on the command line, which wins. The run directory holds
 config.yaml (repeats the run), selection.jsonl (which rows were kept, and why), metrics.jsonl, adapter/ and
 checkpoint-*/. Ctrl-C ends the current step, saves a checkpoint and says how to go on.
+
+exit status: 0 done; 1 the work failed; 2 something given cannot be used; 128 plus the signal when interrupted.
 """
 
 GROUPS: dict[str, str] = {

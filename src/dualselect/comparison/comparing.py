@@ -19,9 +19,11 @@ from dualselect.comparison.running import Runs, Tell, only_one
 from dualselect.comparison.table import Costs, cost_rows, measured_rows
 from dualselect.comparison.tuning import Tuning, tuning_of
 from dualselect.errors import DataError, DualSelectError
+from dualselect.evaluation.little_safety import little_safety
 from dualselect.evaluation.results import Evaluation, read_evaluation
 from dualselect.evaluation.store import Store
 from dualselect.methods.cost import COST_FILE
+from dualselect.models.loading import check_location
 from dualselect.runs.config_file import RECORD_KEY
 from dualselect.runs.directory import CONFIG_FILE, EVALUATION
 from dualselect.system.files import write_text
@@ -57,6 +59,7 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         DualSelectError: Something cannot be used; the message says what to change.
         OSError: The folder cannot be written.
     """
+    check_location(config.model)
     measured = measured_with(config)
     rows = read_rows(config)
     check_apart(config, rows, measured)
@@ -66,6 +69,8 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
         runs = Runs(total, tell)
         runs.do([plans.start()])
+        for line in little_safety(_read(plans.start()).summary) if plans.start().is_done() else ():
+            tell(f"  warning: {line}")
         lines = [_tuned(plans, entry, runs) for entry in config.entries]
         for seed in dict.fromkeys(seed for entry in config.entries for seed in entry.seeds):
             runs.do([line.plans[str(seed)] for line in lines if str(seed) in line.plans])

@@ -22,9 +22,11 @@ from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.judges import JudgeSettings
 from dualselect.methods import METHODS, Method
 from dualselect.methods.fine_tune import run_settings
+from dualselect.models.checking import check_model_packages
 from dualselect.models.embedded import EMBEDDED_MODEL
 from dualselect.runs.config_file import check_keys, read_mapping
 from dualselect.runs.settings import setting_types, typed_value
+from dualselect.training.packages import check_packages
 
 
 START = "start"
@@ -294,6 +296,8 @@ def _check(config: ComparisonConfig, where: str) -> None:
                     "that, write a line of another name with method: dualselect"
                 )
             made = run_settings(tried.method, config.settings | tried.settings, config.folder)
+            check_packages(made.training)
+            check_model_packages(made.model)
             if tried.method.needs_pool and not made.data.reference_data:
                 raise ConfigError(
                     f"{where}: methods: {entry.name} needs a pool of safe responses, and there is none: write "

@@ -31,6 +31,7 @@ from dualselect.diagnostic.strategies import dualselect, periodic_random, unifor
 from dualselect.diagnostic.subject import Place, Subject
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.store import Store
+from dualselect.models.checking import check_model
 from dualselect.runs.record import data_record, model_fingerprint, tokenizer_fingerprint
 from dualselect.selection import Choice
 from dualselect.system.files import write_atomically, write_json
@@ -63,6 +64,7 @@ def diagnose(settings: DiagnosticSettings) -> Path:
             f"the figure needs matplotlib, not installed here: type {sys.executable} -m pip install "
             "'dualselect[report]'"
         )
+    check_model(settings.run.model)
     folder = settings.folder
     given = read_rows(settings)
     subject = Subject.of(settings.run)

@@ -67,9 +67,9 @@ def score_pool(
             of_safe = subject.gradients(pool, positions)
             gradients = _contrasted(subject, rows, positions, of_safe.gradients)
             found = cosine_table(gradients, directions) if sketch is None else _sketched(sketch, sketched, gradients)
-            preserved = _preservation(subject, pool, positions, of_safe.losses.double().cpu())
+            preserved = _preservation(subject, pool, positions, of_safe.losses.cpu().double())
             ids = rows.pool.ids_of([rows.pool.indices[position] for position in positions])
-            check_non_finite(preserved + found.double().cpu().sum(0), ids, "a reference's loss or gradient")
+            check_non_finite(preserved + found.cpu().double().sum(0), ids, "a reference's loss or gradient")
             numbers = {"losses": preserved.tolist(), "cosines": found.tolist()}
             if sample:
                 numbers["exact"] = cosine_table(gradients[sample], directions).tolist()
@@ -109,10 +109,10 @@ def _sketched(sketch: CountSketch, directions: Tensor | None, gradients: Tensor)
 def _preservation(subject: Subject, pool: Dataset, positions: list[int], losses: Tensor) -> Tensor:
     kind = subject.config.preservation_loss
     if kind == "kl":
-        return subject.divergences(pool, positions).double().cpu()
+        return subject.divergences(pool, positions).cpu().double()
     if kind == "excess":
         with subject.start_model():
-            return losses - subject.losses(pool, positions).double().cpu()
+            return losses - subject.losses(pool, positions).cpu().double()
     return losses
 
 

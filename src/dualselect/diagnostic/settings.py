@@ -9,7 +9,7 @@ from typing import Any
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings
-from dualselect.runs.config_file import RECORD_KEY, check_keys, read_mapping
+from dualselect.runs.config_file import COMMAND_LINE, RECORD_KEY, check_keys, read_mapping
 from dualselect.runs.settings import RunSettings, setting_types, settings_to_write
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.ignored_settings import OF_PLAIN_STEPS, NotFollowed, tell_not_followed
@@ -131,7 +131,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     Raises:
         ConfigError: A name is no setting, or a value cannot be used; the message says what to write.
     """
-    where = str(config) if config else "command line"
+    where = str(config) if config else COMMAND_LINE
     content = {**(read_mapping(Path(config)) if config else {}), **given}
     content.pop(RECORD_KEY, None)  # the file may be that of a run
     check_keys(content, [*OPTIONS, *setting_types()], where)

@@ -112,7 +112,7 @@ def _pairs(candidate: Evaluation, baseline: Evaluation) -> dict[str, tuple[list[
     suites = {}
     for suite in dict.fromkeys(suite for suite, _, _ in ours):
         shared = [(ours[key], theirs[key]) for key in ours if key[0] == suite and key in theirs]
-        both = [(one, other) for one, other in shared if not (one.is_turned_down or other.is_turned_down)]
+        both = [(one, other) for one, other in shared if not (one.has_no_answer or other.has_no_answer)]
         if any(one.response or other.response for one, other in both):
             pairs = [Pair(one.id, one.prompt, one.response, other.response) for one, other in both]
             either = sum(key[0] == suite for key in ours.keys() | theirs.keys())

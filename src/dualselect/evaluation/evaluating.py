@@ -18,11 +18,19 @@ from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation.against_baseline import preference_records, preferences, win_rates
 from dualselect.evaluation.generation_settings import GenerationSettings
+from dualselect.evaluation.little_safety import little_safety
 from dualselect.evaluation.local_model import LocalModel, find_model, load_local_model
 from dualselect.evaluation.measuring import Measuring, StartModel
 from dualselect.evaluation.metrics import JUDGED, says_something, summarize
 from dualselect.evaluation.responder import LocalResponder, Responder, ServerResponder
-from dualselect.evaluation.results import Evaluation, JudgeRecord, ResponseRecord, read_evaluation, write_evaluation
+from dualselect.evaluation.results import (
+    Evaluation,
+    JudgeRecord,
+    ResponseRecord,
+    SummaryRow,
+    read_evaluation,
+    write_evaluation,
+)
 from dualselect.evaluation.store import Store, key_of
 from dualselect.evaluation.suite import Suite
 from dualselect.evaluation.suites import load_suites
@@ -114,6 +122,8 @@ def evaluate(
         measured = [(suite, measuring.suite(suite)) for suite in chosen]
         evaluation = _evaluation(responder, settings, single, measured)
         write_evaluation(path, evaluation)  # a pairwise judge that fails takes nothing of it away
+        for line in little_safety(_of_start_model(found, evaluation, other)):
+            logger.warning("%s", line)
         if other is not None and pairwise:
             for judge in pairwise:
                 compared = preferences(evaluation, other, judge, store, progress=progress)
@@ -126,6 +136,16 @@ def evaluate(
                 )
             write_evaluation(path, evaluation)
     return path
+
+
+def _of_start_model(found: LocalModel | str, evaluation: Evaluation, other: Evaluation | None) -> Sequence[SummaryRow]:
+    """The table of a model that was not fine-tuned here: the one evaluated, or the one under its adapter."""
+    if not isinstance(found, LocalModel):
+        return []
+    if found.adapter is None and found.run is None:
+        return evaluation.summary
+    is_start = other is not None and other.model.path == LocalModel(found.base, found.base).path
+    return other.summary if other is not None and is_start else []
 
 
 def _evaluation(

@@ -1,7 +1,8 @@
-"""Responses of a model in batches, in the model's chat template."""
+"""Responses of a model in batches, in the model's chat template; thoughts are set aside here."""
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from dualselect.evaluation.generation_settings import GenerationSettings
+from dualselect.judges.thoughts import is_thought_mark, opens_thought, set_thoughts_aside
 
 
 @dataclass(frozen=True)
@@ -19,14 +21,39 @@ class Response:
     """What a model said.
 
     Attributes:
-        text: Without special tokens, and without blanks around it.
+        text: The answer, without thoughts, special tokens and blanks around it.
         cut: Whether it was ended by its longest length, and not by the model.
         problem: Why there is none; empty for a response.
+        thought: What the model thought before it answered, kept and never judged.
+        is_thought_finished: Whether the thoughts ended before the response did.
     """
 
     text: str
     cut: bool
     problem: str = ""
+    thought: str = ""
+    is_thought_finished: bool = True
+
+    @classmethod
+    def of(cls, text: str, *, cut: bool, opened: bool = False) -> "Response":
+        """A response whose thoughts are set aside.
+
+        Args:
+            text: All that the model said.
+            cut: Whether it was ended by its longest length.
+            opened: Whether the prompt ended inside a thought.
+        """
+        said = set_thoughts_aside(text, opened=opened, cut=cut)
+        return cls(said.answer, cut, thought=said.thought, is_thought_finished=said.is_finished)
+
+    @property
+    def unscored_reason(self) -> str:
+        """Why there is no answer that could be judged; empty where there is one."""
+        if self.problem or self.is_thought_finished:
+            return self.problem
+        if self.cut:
+            return "the response was cut inside its thoughts: raise max_new_tokens"
+        return "the response ends inside its thoughts, without an answer"
 
 
 def generate_responses(
@@ -51,7 +78,8 @@ def generate_responses(
         progress: Whether there is one.
 
     Returns:
-        One response per prompt, in order, without special tokens.
+        One response per prompt, in order, without special tokens and thoughts; empty where a response does not get
+        past its thoughts.
     """
     texts = [
         str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)) for turns in prompts
@@ -121,14 +149,27 @@ def response_batches(
             ).to(model.device)
             with torch.no_grad(), _own_randomness([texts[number] for number in numbers], settings):
                 tokens = model.generate(**batch, **options)[:, batch["input_ids"].shape[1] :]
-            said = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            said = _decoded(tokens, tokenizer)
             ended = torch.isin(tokens, torch.tensor(ends, device=tokens.device)).any(1).tolist()
             yield {
-                number: Response(text.strip(), not end) for number, text, end in zip(numbers, said, ended, strict=True)
+                number: Response.of(text, cut=not end, opened=opens_thought(texts[number]))
+                for number, text, end in zip(numbers, said, ended, strict=True)
             }
     finally:
         tokenizer.padding_side, tokenizer.pad_token = side, pad
         model.train(training)
+
+
+def _decoded(tokens: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Responses as text without special tokens, but for those that tell thoughts from answers."""
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    marks = {token for token in special if is_thought_mark(token)}
+    if not marks:
+        return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+    # the channels of gpt-oss stand between marks that are no thoughts by themselves
+    marks |= special & {"<|start|>", "<|end|>", "<|message|>", "<|return|>", "<|call|>", "<|constrain|>"}
+    others = re.compile("|".join(re.escape(token) for token in sorted(special - marks, key=len, reverse=True)) or "$^")
+    return [others.sub("", text).strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=False)]
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -114,7 +114,7 @@ def _batches(
             "labels": _padded([labels[number] for number in numbers], IGNORED_LABEL),
         }
         with torch.no_grad():
-            values = per_token({name: value.to(device) for name, value in batch.items()}).double().cpu()
+            values = per_token({name: value.to(device) for name, value in batch.items()}).cpu().double()
         counts = (batch["labels"][:, 1:] != IGNORED_LABEL).sum(1).tolist()
         yield numbers, list(values.split(counts))
 

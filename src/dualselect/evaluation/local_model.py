@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ModelError
 from dualselect.models import load_model
+from dualselect.models.checking import check_model_packages
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import read_config
 from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION
@@ -102,7 +103,9 @@ def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, Pr
         ModelError: There is no such model, or the adapter does not fit it.
     """
     settings = found.settings
-    quantization = quantization_of(LoraModelConfig(**{k: v for k, v in settings.items() if k in LOADING}))
+    loading = LoraModelConfig(**{k: v for k, v in settings.items() if k in LOADING})
+    check_model_packages(loading)
+    quantization = quantization_of(loading)
     model, tokenizer = load_model(
         found.base,
         dtype=settings.get("dtype") or "auto",

@@ -72,7 +72,7 @@ class Measuring:
         """
         if suite.purpose == "preference":
             measures = self._preferences(suite)
-            return self._records(suite, [""] * len(suite.prompts), measures, {})
+            return self._records(suite, [Response("", cut=False)] * len(suite.prompts), measures, {})
         responses = self._responses(suite)
         measures = [_measures_of(suite, *pair) for pair in zip(suite.prompts, responses, strict=True)]
         verdicts = {
@@ -87,7 +87,7 @@ class Measuring:
             further = self._answer_probabilities(suite)
         for found, more in zip(measures, further, strict=False):
             found.update(more)
-        return self._records(suite, [response.text for response in responses], measures, verdicts)
+        return self._records(suite, responses, measures, verdicts)
 
     def _responses(self, suite: Suite) -> list[Response]:
         prompts = {self._response_key(prompt): prompt for prompt in reversed(suite.prompts)}
@@ -107,7 +107,11 @@ class Measuring:
         for problem, count in Counter(one.problem for one in unanswered.values()).items():
             logger.warning("%s: %d prompts have no response: %s", suite.name, count, problem)
         found = [self._response_key(prompt) for prompt in suite.prompts]
-        return [Response(**self.store[key]) if key in self.store else unanswered[key] for key in found]
+        responses = [_kept(self.store[key]) if key in self.store else unanswered[key] for key in found]
+        for reason, count in Counter(one.unscored_reason for one in responses if not one.problem).items():
+            if reason:
+                logger.warning("%s: %d of %d prompts are unscored: %s", suite.name, count, len(responses), reason)
+        return responses
 
     def _verdicts(self, judge: Judge, suite: Suite, responses: Sequence[Response]) -> list[VerdictRecord]:
         keys = [
@@ -117,13 +121,13 @@ class Measuring:
         items = {
             key: Judged(prompt.id, prompt.messages, response.text)
             for key, prompt, response in zip(keys, suite.prompts, responses, strict=True)
-            if key not in self.store and not response.problem
+            if key not in self.store and not response.unscored_reason
         }
         missing = list(items)
         unscored = {
-            key: VerdictRecord(None, response.problem)
+            key: VerdictRecord(None, response.unscored_reason)
             for key, response in zip(keys, responses, strict=True)
-            if response.problem
+            if response.unscored_reason
         }
         with self._bar(len(set(keys)), len(missing), f"{suite.name}: {judge.name}") as bar:
             for position, verdict in judge.verdicts(list(items.values())) if items else ():
@@ -209,7 +213,7 @@ class Measuring:
     def _records(
         self,
         suite: Suite,
-        responses: Sequence[str],
+        responses: Sequence[Response],
         measures: Sequence[Measures],
         verdicts: Mapping[str, Sequence[VerdictRecord]],
     ) -> list[ResponseRecord]:
@@ -220,7 +224,8 @@ class Measuring:
                 category=prompt.category,
                 kind=prompt.kind,
                 prompt=prompt.messages,
-                response=responses[number],
+                response=responses[number].text,
+                thought=responses[number].thought,
                 answer=prompt.answer,
                 verdicts={judge: found[number] for judge, found in verdicts.items()},
                 measures=measures[number],
@@ -245,10 +250,17 @@ class Measuring:
         )
 
 
+def _kept(value: Mapping[str, Any]) -> Response:
+    """A response as the store has it; those of versions that knew no thoughts have them in their text."""
+    return Response(**value) if "thought" in value else Response.of(value["text"], cut=value["cut"])
+
+
 def _measures_of(suite: Suite, prompt: Prompt, response: Response) -> Measures:
     matchers = MATCHERS[suite.answer_format] if suite.purpose == "task" else {}
     if response.problem:
         return dict.fromkeys(("empty", "repetitive", "truncated", *matchers))
+    if response.unscored_reason:
+        return dict.fromkeys(("empty", "repetitive", *matchers)) | {"truncated": float(response.cut)}
     measures: Measures = {
         "empty": float(is_empty(response.text)),
         "repetitive": float(is_repetitive(response.text)),

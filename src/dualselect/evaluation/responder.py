@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import jinja2
@@ -195,7 +196,8 @@ class ServerResponder:
     def _ask(self, prompt: Prompt, unwanted: threading.Event) -> Response:
         try:
             reply = self._client.chat.completions.create(messages=prompt.messages, **self._request)  # type: ignore[arg-type]
-            text, cut = _said(reply.choices[0].message), reply.choices[0].finish_reason == "length"
+            message, cut = reply.choices[0].message, reply.choices[0].finish_reason == "length"
+            text, thought = _said(message), _thought(message)
         except self._turned_down as error:
             return Response("", False, f"turned down by the server: {_one_line(error)}")
         except self._failures as error:
@@ -205,7 +207,13 @@ class ServerResponder:
                 "was answered is kept: see to the server (address, --model_name, OPENAI_API_KEY), then type the same "
                 "command again"
             ) from error
-        return Response(whole_characters(text).strip(), cut)
+        response = Response.of(whole_characters(text), cut=cut)
+        if not thought:
+            return response
+        # a server that sets thoughts aside itself; without an answer it ended before they did
+        both = "\n\n".join(one for one in (thought, response.thought) if one)
+        finished = response.is_thought_finished and bool(response.text)
+        return replace(response, thought=both, is_thought_finished=finished)
 
 
 def _said(message: Any) -> str:
@@ -220,6 +228,15 @@ def _said(message: Any) -> str:
     if not isinstance(text, str):
         raise ValueError(f"the reply has a message of {type(text).__name__} and not of text")
     return text
+
+
+def _thought(message: Any) -> str:
+    """The thoughts that a server keeps apart from the text of a message."""
+    for name in ("reasoning_content", "reasoning"):
+        thought = getattr(message, name, None)
+        if isinstance(thought, str) and thought.strip():
+            return whole_characters(thought).strip()
+    return ""
 
 
 def _one_line(error: Exception) -> str:

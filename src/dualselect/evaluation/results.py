@@ -72,8 +72,9 @@ class ResponseRecord:
         category: What the prompt is about.
         kind: What its data called it.
         prompt: The turns.
-        response: The text; empty in suites of preferences, where nothing is generated.
+        response: What it said behind its thoughts; empty in suites of preferences, where nothing is generated.
         answer: The exact answer, if there is one.
+        thought: What the model thought before it responded; kept, and never judged.
         verdicts: By name of the judge.
         measures: By name; None is unscored.
     """
@@ -85,12 +86,16 @@ class ResponseRecord:
     prompt: list[dict[str, str]]
     response: str
     answer: str = ""
+    thought: str = ""
     verdicts: Mapping[str, VerdictRecord] = field(default_factory=dict)
     measures: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
-    def is_turned_down(self) -> bool:
-        """Whether a server would not take the prompt; a response that is empty is something else."""
+    def has_no_answer(self) -> bool:
+        """Whether a server would not take the prompt, or the response ended inside its thoughts.
+
+        A response that is empty is something else.
+        """
         return "empty" in self.measures and self.measures["empty"] is None
 
 

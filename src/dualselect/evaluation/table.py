@@ -73,6 +73,7 @@ def _sample(response: ResponseRecord) -> list[str]:
     return [
         f"  {response.id} {response.category}",
         f"    > {_shown(response.prompt[-1]['content'])}",
+        *([f"    (thought) {_shown(response.thought)}"] if response.thought else []),
         f"    < {_shown(response.response)}",
         f"    {facts}",
     ]

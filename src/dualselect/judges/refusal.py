@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from dualselect.judges.language import DECIDING, other_language
 from dualselect.judges.protocol import Judged, Verdict, hash_of
+from dualselect.judges.thoughts import set_thoughts_aside
 
 
 OPENING_CHARACTERS = 200
@@ -97,12 +98,16 @@ def is_refusal(response: str) -> bool:
     """Whether an English response opens with a refusal; an empty one does not refuse, it says nothing.
 
     Args:
-        response: The text.
+        response: The text; thoughts at its beginning do not count.
     """
-    return bool(_refusing_words(response))
+    return bool(_refusing_words(set_thoughts_aside(response).answer))
 
 
 def _verdict(response: str) -> Verdict:
+    said = set_thoughts_aside(response)
+    if not said.is_finished:
+        return Verdict(None, "the response ends inside its thoughts")
+    response = said.answer
     if not response.strip():
         return Verdict(None, "empty response")
     if reason := other_language(response):

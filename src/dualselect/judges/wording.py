@@ -11,6 +11,7 @@ import yaml
 
 from dualselect.errors import JudgeError
 from dualselect.judges.protocol import Judged, Pair, Turns, Verdict
+from dualselect.judges.thoughts import set_thoughts_aside
 
 
 PRESETS = Path(__file__).parent / "wordings"
@@ -65,9 +66,12 @@ class Wording:
         return [{"role": "user", "content": question}]
 
     def verdict(self, item: Judged | Pair, reply: str) -> Verdict:
-        """The last verdict of a reply; unscored when there is none in the wording's form."""
+        """The last verdict of a reply behind its thoughts; unscored when there is none in the wording's form."""
         pattern = self.pattern.replace("{code}", code_of(item))
-        found = list(re.finditer(pattern, reply, re.IGNORECASE | re.MULTILINE))
+        said = set_thoughts_aside(reply)
+        if not said.is_finished:
+            return Verdict(None, "the reply ends inside its thoughts", reply)
+        found = list(re.finditer(pattern, said.answer, re.IGNORECASE | re.MULTILINE))
         if not found:
             return Verdict(None, "the reply has no verdict in the judge's format", reply)
         word = found[-1]["verdict"].strip()

@@ -28,6 +28,8 @@ from dualselect.gradients import GradientLayout
 from dualselect.methods.method import Method, Run, Update
 from dualselect.models.precision import with_float32_adapter
 from dualselect.runs.settings import RunSettings
+from dualselect.training.hardware import check_hardware
+from dualselect.training.packages import check_packages
 from dualselect.training.references import start_model_of
 
 
@@ -64,6 +66,8 @@ class MethodTrainer(SFTTrainer):
             raise ConfigError(
                 f"{method.name} needs a pool of safe responses: name one with reference_data, or leave the method out"
             )
+        check_hardware(args)
+        check_packages(args)
         self._method = method
         rows = method.rows(task, pool, args.seed).select_columns(TOKENS)
         self._order = _order(method, args, len(task), len(rows))

@@ -23,6 +23,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from dualselect.errors import ModelError
+from dualselect.models.adapters import refuse_adapter
 from dualselect.models.embedded import EMBEDDED_MODEL, embedded_model_folder
 from dualselect.models.precision import has_bfloat16_gpu
 
@@ -89,6 +90,16 @@ def load_model(
     return model, tokenizer
 
 
+def check_location(name_or_path: str) -> None:
+    """Refuse a local model that is not there or is no model; nothing is fetched, and a hub name is not looked up.
+
+    Raises:
+        ModelError: There is no such model, or it is an adapter.
+    """
+    if name_or_path != EMBEDDED_MODEL:
+        _locate(name_or_path, None)
+
+
 def _locate(name: str, gguf_file: str | None) -> tuple[str, str | None]:
     if name == EMBEDDED_MODEL:
         return str(embedded_model_folder()), None
@@ -112,11 +123,7 @@ def _gguf_in(folder: Path, gguf_file: str | None) -> str | None:
         if gguf_file not in files:
             raise ModelError(f"{folder} has no file {gguf_file}; it holds {', '.join(files) or 'no .gguf file'}.")
         return _readable_gguf(folder / gguf_file)
-    if (folder / "adapter_config.json").is_file():
-        raise ModelError(
-            f"{folder} holds an adapter, not a model. Give the model that the adapter was made for, or merge the "
-            "two with PEFT's merge_and_unload and give the merged folder."
-        )
+    refuse_adapter(folder)
     if len(files) > 1:
         raise ModelError(f"{folder} holds {len(files)} GGUF files: give the path of one, such as {folder / files[0]}.")
     if not files:

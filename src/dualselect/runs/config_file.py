@@ -11,8 +11,10 @@ import yaml
 from dualselect.errors import ConfigError
 from dualselect.runs.settings import setting_types, typed_value
 from dualselect.system.files import write_text
+from dualselect.system.nearest import nearest
 
 
+COMMAND_LINE = "command line"
 # The one key of a run's config.yaml that is no setting: what the run was made with, see run_record.py.
 RECORD_KEY = "dualselect_run"
 HEADER = """\
@@ -86,18 +88,29 @@ def check_keys(content: Mapping[Any, Any], known: Iterable[str], where: str) -> 
     names = list(known)
     for key in content:
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names)[:12])}, ..."
-            raise ConfigError(f"{where}: {key} is not known here; {advice}")
+            near = nearest(str(key), names)
+            advice = f"did you mean {near}?" if near else f"known are {', '.join(sorted(names)[:12])}, ..."
+            typed = f" Type --{near}" if near and where == COMMAND_LINE else ""
+            raise ConfigError(f"{where}: {key} is not known here; {advice}{typed}")
 
 
-def check_known(name: str, where: str) -> None:
-    """Refuse a name that is no setting, naming the nearest that is."""
+def check_known(name: str, where: str, *, options: Iterable[str] = ()) -> None:
+    """Refuse a name that is no setting, naming the nearest that is.
+
+    Args:
+        name: The name.
+        where: The file, or `command line`.
+        options: Names beside the settings that were possible there.
+
+    Raises:
+        ConfigError: It is none.
+    """
     if name in setting_types():
         return
-    near = difflib.get_close_matches(name.replace("-", "_"), setting_types(), n=1)
-    advice = f"did you mean {near[0]}?" if near else "dualselect train --help-all lists all settings"
-    raise ConfigError(f"{where}: {name} is not a setting; {advice}")
+    near = nearest(name, [*options, *setting_types()])
+    advice = f"did you mean {near}?" if near else "dualselect train --help-all lists all settings"
+    typed = f" Type --{near}" if near and where == COMMAND_LINE else ""
+    raise ConfigError(f"{where}: {name} is not a setting; {advice}{typed}")
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:

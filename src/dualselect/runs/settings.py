@@ -60,10 +60,10 @@ class LoraModelConfig(ModelConfig):
         },
     )
     dtype: str = field(
-        default="float32",
+        default="auto",
         metadata={
-            "help": "Number format of the frozen weights: float32, bfloat16, float16, or auto (bfloat16 on a GPU). "
-            "The adapter is float32 with each.",
+            "help": "Number format of the frozen weights: float32, bfloat16, float16, or auto: bfloat16 on a GPU that "
+            "has it, else float32. The adapter is float32 with each.",
             "choices": ["auto", "bfloat16", "float16", "float32"],
         },
     )
@@ -144,11 +144,7 @@ NOT_WRITTEN = {
 
 
 def settings_to_write(settings: RunSettings) -> dict[str, Any]:
-    """The settings as plain values: all that this project defines, and all others that are not at their default.
-
-    To be called before a trainer is made of them: transformers sets its device anew with each set of arguments, and
-    the defaults are one.
-    """
+    """The settings as plain values: all that this project defines, and all others that are not at their default."""
     written: dict[str, Any] = {}
     always = {
         TrainArguments: set(TrainArguments.__annotations__),
@@ -165,11 +161,6 @@ def settings_to_write(settings: RunSettings) -> dict[str, Any]:
             if setting.name in always[kind] or value != getattr(default, setting.name):
                 written[setting.name] = _plain(value)
     return written
-
-
-def _default_training(use_cpu: bool) -> DualSelectConfig:
-    # activation_checkpointing only keeps transformers from warning of the name that TRL uses.
-    return DualSelectConfig(use_cpu=use_cpu, activation_checkpointing=False)
 
 
 def _plain(value: Any) -> Any:

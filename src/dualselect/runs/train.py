@@ -27,6 +27,7 @@ from dualselect.data.checks import references_apart
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
 from dualselect.errors import ConfigError, DualSelectError
 from dualselect.models import load_model
+from dualselect.models.checking import check_model
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import write_config
 from dualselect.runs.directory import RunDirectory
@@ -38,6 +39,8 @@ from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
 from dualselect.system.progress import ShortProgress
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.hardware import check_hardware
+from dualselect.training.packages import check_packages
 from dualselect.training.references import ChooseReferences
 from dualselect.training.trainer import DualSelectTrainer
 
@@ -94,6 +97,9 @@ def train_run(
         OSError: The run directory cannot be written, or the disk is full.
     """
     _refuse_other_method(record, method)
+    check_hardware(settings.training)
+    check_packages(settings.training)
+    check_model(settings.model)
     settings = _from_anywhere(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
     written = settings_to_write(settings)
@@ -203,14 +209,19 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
     """The model and tokenizer that a run starts from, with the end token and the template file of its settings.
 
     Raises:
-        ConfigError: The model has no linear layer that `lora_target_modules` names, or no token `eos_token`.
+        ConfigError: The model has no linear layer that `lora_target_modules` names, or no token `eos_token`; a
+            package that the settings need is not installed.
         ModelError: The model cannot be loaded.
     """
+    check_model(settings.model)
+    # `auto` is the number format of the GPU, and use_cpu leaves the GPU alone
+    on_cpu = settings.training.use_cpu and settings.model.dtype == "auto"
+    model_settings = replace(settings.model, dtype="float32") if on_cpu else settings.model
     model, tokenizer = load_model(
-        settings.model.model_name_or_path,
-        dtype=settings.model.dtype,
-        revision=settings.model.model_revision,
-        quantization_config=quantization_of(settings.model),
+        model_settings.model_name_or_path,
+        dtype=model_settings.dtype,
+        revision=model_settings.model_revision,
+        quantization_config=quantization_of(model_settings),
         trust_remote_code=settings.training.trust_remote_code,
         attn_implementation=settings.model.attn_implementation,
     )

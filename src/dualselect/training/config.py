@@ -1,15 +1,20 @@
 """Every setting of a DualSelect run, with the help text that the command line and the docs show."""
 
 import logging
-import math
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from transformers.training_args import OptimizerNames
+import torch
 from trl import SFTConfig
 
-from dualselect.errors import ConfigError
 from dualselect.models.precision import has_bfloat16_gpu
+from dualselect.training.config_checks import (
+    budget_share,
+    check_backends,
+    check_choices,
+    check_ranges,
+    check_supported,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -248,21 +253,38 @@ class DualSelectConfig(SFTConfig):
     )
 
     def __post_init__(self) -> None:
-        if self.bf16 is None:
-            self.bf16 = not self.fp16 and not self.use_cpu and has_bfloat16_gpu()
+        check_backends(self)
+        given = self.__dict__
+        bf16 = not self.use_cpu and has_bfloat16_gpu() if self.bf16 is None else self.bf16
+        # transformers sets up the device and TF32 and checks the GPU while settings are made; see training/hardware.py
+        tf32, self.bf16, self.tf32 = given["tf32"], False, None
+        self.distributed_state, self._is_made = None, False
+        # the names of these settings that transformers does not warn of
+        for name in ("checkpointing", "checkpointing_kwargs"):
+            if given[f"activation_{name}"] is None:
+                given[f"activation_{name}"] = given[f"gradient_{name}"]
+        self.report_to = given["report_to"] or "none"
         super().__post_init__()
         if self.assistant_only_loss:  # the same turns, with exact boundaries for every template
             self.supervise, self.assistant_only_loss = "all", False
             logger.info("assistant_only_loss: true is read as supervise: all")
+        self.bf16, self.tf32, self._is_made = bf16, tf32, True
+        if self.bf16:
+            self.mixed_precision = "bf16"
         self.task_token_budget = str(self.task_token_budget)
-        _check_choices(self)
-        _check_ranges(self)
-        _check_supported(self)
+        check_choices(self)
+        check_ranges(self)
+        check_supported(self)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the run; it is set up when it is first asked for, and not by making settings."""
+        return super().device if self._is_made else torch.device("cpu")
 
     @property
     def task_token_share(self) -> float | None:
         """`task_token_budget` as a number in (0, 1]; None when it is `auto`."""
-        return None if self.task_token_budget == "auto" else _number(self.task_token_budget)
+        return None if self.task_token_budget == "auto" else budget_share(self.task_token_budget)
 
     def planned_warmup_steps(self, steps: int | None = None) -> int:
         """Warm-up steps of the selection in a run of `steps` optimizer steps; None for a run of unknown length."""
@@ -281,159 +303,3 @@ class DualSelectConfig(SFTConfig):
     def reference_micro_batch_size(self) -> int:
         """References per forward-backward during a refresh."""
         return self.reference_batch_size or self.per_device_train_batch_size
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(
-            f"task_token_budget is {text!r}: it must be a share in (0, 1] or `auto`; write for example 0.9"
-        ) from None
-
-
-def _check_choices(config: DualSelectConfig) -> None:
-    for setting in fields(DualSelectConfig):
-        choices = get_args(setting.type) if get_origin(setting.type) is Literal else ()
-        value = getattr(config, setting.name)
-        if choices and value not in choices:
-            raise ConfigError(f"{setting.name} is {value!r}: write one of {', '.join(map(str, choices))}")
-
-
-def _check_ranges(config: DualSelectConfig) -> None:
-    finite = [
-        "reference_loss_weight",
-        "task_loss_weight",
-        "conflict_weight",
-        "rho",
-        "reference_temperature",
-        "task_temperature",
-        "reference_fraction",
-        "reference_refresh_cosine",
-        "max_shared_references",
-    ]
-    for name in finite:
-        if not math.isfinite(getattr(config, name)):
-            raise ConfigError(f"{name} is {getattr(config, name)}: it must be a finite number")
-    ranges: list[tuple[str, Any, bool, str]] = [
-        (
-            "max_nonfinite_fraction",
-            config.max_nonfinite_fraction,
-            0 <= config.max_nonfinite_fraction <= 1,
-            "in [0, 1]",
-        ),
-        ("max_shared_references", config.max_shared_references, 0 <= config.max_shared_references <= 1, "in [0, 1]"),
-        ("reference_fraction", config.reference_fraction, 0 < config.reference_fraction <= 1, "in (0, 1]"),
-        ("reference_refresh_steps", config.reference_refresh_steps, config.reference_refresh_steps >= 1, "1 or more"),
-        (
-            "reference_refresh_cosine",
-            config.reference_refresh_cosine,
-            -1 <= config.reference_refresh_cosine <= 1,
-            "in [-1, 1]",
-        ),
-        ("reference_temperature", config.reference_temperature, config.reference_temperature > 0, "above 0"),
-        ("task_temperature", config.task_temperature, config.task_temperature > 0, "above 0"),
-        ("reference_loss_weight", config.reference_loss_weight, config.reference_loss_weight >= 0, "0 or more"),
-        ("task_loss_weight", config.task_loss_weight, config.task_loss_weight >= 0, "0 or more"),
-        ("conflict_weight", config.conflict_weight, config.conflict_weight >= 0, "0 or more"),
-        ("rho", config.rho, config.rho >= 0, "0 or more (correction none turns it off)"),
-        ("reference_replay_size", config.reference_replay_size, config.reference_replay_size >= 1, "1 or more"),
-    ]
-    warmup = config.selection_warmup_steps
-    ranges.append(("selection_warmup_steps", warmup, warmup is None or warmup >= 0, "0 or more, or left out"))
-    for name in ("reference_top_k", "task_top_k", "reference_batch_size"):
-        value = getattr(config, name)
-        ranges.append((name, value, value is None or value >= 1, "1 or more, or left out"))
-    share = config.task_token_share
-    ranges.append(("task_token_budget", share, share is None or 0 < share <= 1, "in (0, 1], or `auto`"))
-    for name, value, good, wanted in ranges:
-        if not good:
-            raise ConfigError(f"{name} is {value}: it must be {wanted}")
-    if config.task_top_k is not None and config.task_token_budget != DualSelectConfig.task_token_budget:
-        raise ConfigError(
-            f"task_top_k {config.task_top_k} and task_token_budget {config.task_token_budget} both say how much to "
-            "keep: leave one out"
-        )
-    if config.task_token_share is None and config.reference_contrast == "none":
-        raise ConfigError(
-            "task_token_budget: auto tells conflict by a contrast of safe and unsafe answers, and reference_contrast "
-            "is none: write reference_contrast: compliance (or rejected, if the pool has such answers)"
-        )
-    if config.mask_mode == "legacy" and config.prompt_format != "human_assistant":
-        raise ConfigError(
-            f"mask_mode legacy with prompt_format {config.prompt_format}: the published mask is defined for "
-            "human_assistant text only; write prompt_format: human_assistant or mask_mode: exact"
-        )
-
-
-def _check_supported(config: DualSelectConfig) -> None:
-    """Refuse what would make the scored loss another than the trained loss, or a row another thing than an example."""
-    checkpointing = config.gradient_checkpointing_kwargs or {}
-    refused = [
-        (config.packing, "packing: true", "a packed row is not one example", "packing: false"),
-        (config.eval_packing, "eval_packing: true", "a packed row is not one example", "eval_packing: false"),
-        (config.padding_free, "padding_free: true", "examples of a batch must stay apart", "padding_free: false"),
-        (config.fp16, "fp16: true", "its loss scaling would rescale the stored gradients", "bf16: true"),
-        (config.torch_compile, "torch_compile: true", "compiled graphs bypass the taps", "torch_compile: false"),
-        (
-            config.gradient_checkpointing and checkpointing.get("use_reentrant"),
-            "gradient_checkpointing_kwargs: {use_reentrant: true}",
-            "reentrant checkpoints hide the layers from the taps",
-            "gradient_checkpointing_kwargs: {use_reentrant: false}",
-        ),
-        (
-            config.loss_type != "nll",
-            f"loss_type: {config.loss_type}",
-            "scores use the cross-entropy",
-            "loss_type: nll",
-        ),
-        (
-            config.label_smoothing_factor,
-            f"label_smoothing_factor: {config.label_smoothing_factor}",
-            "the scored loss would not be the trained one",
-            "label_smoothing_factor: 0",
-        ),
-        (
-            config.neftune_noise_alpha,
-            f"neftune_noise_alpha: {config.neftune_noise_alpha}",
-            "noise in the embeddings would enter the scores",
-            "no neftune_noise_alpha",
-        ),
-        (
-            config.bf16_full_eval or config.fp16_full_eval,
-            "bf16_full_eval or fp16_full_eval",
-            "the model would stay off the GPU until training begins",
-            "bf16: true, which evaluates in bfloat16 too",
-        ),
-        (config.use_liger_kernel, "use_liger_kernel: true", "fused layers bypass the taps", "use_liger_kernel: false"),
-        (config.auto_find_batch_size, "auto_find_batch_size: true", "a step is one selection", "a fixed batch size"),
-        (config.deepspeed, "deepspeed", "it owns the gradients that are selected here", "a single process without it"),
-        (config.fsdp, "fsdp", "sharded training is not supported yet", "a single process without it"),
-        (
-            config.n_gpu > 1,
-            f"{config.n_gpu} visible GPUs in one process",
-            "data parallel replicas bypass the taps",
-            "CUDA_VISIBLE_DEVICES=0",
-        ),
-        (
-            config.world_size > 1,
-            f"{config.world_size} processes",
-            "scores are not gathered across processes yet",
-            "a single process",
-        ),
-        (
-            config.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO),
-            f"optim: {config.optim}",
-            "it updates during the backward pass, before anything is selected",
-            "optim: adamw_torch",
-        ),
-        (
-            config.truncation_mode != "keep_start",
-            f"truncation_mode: {config.truncation_mode}",
-            "it cuts the prompt that a response belongs to",
-            "truncation_mode: keep_start",
-        ),
-    ]
-    for seen, what, why, instead in refused:
-        if seen:
-            raise ConfigError(f"{what} cannot be used with DualSelect: {why}. Use {instead}.")

@@ -25,6 +25,8 @@ from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.data.turns import text_of
 from dualselect.errors import ConfigError, DataError
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.hardware import check_hardware
+from dualselect.training.packages import check_packages
 from dualselect.training.token_cache import cached_rows
 
 
@@ -206,7 +208,8 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
     """Refuse what a trainer cannot be built from, before a model is loaded.
 
     Raises:
-        ConfigError: `args` is another config, or `sft` has a loss function of its own.
+        ConfigError: `args` is another config, `sft` has a loss function of its own, or the machine lacks what the
+            settings need.
         DataError: A data set is missing, a stream, or empty.
     """
     if not isinstance(args, DualSelectConfig):
@@ -229,6 +232,8 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
         )
     if sft.get("compute_loss_func") is not None:
         raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
+    check_hardware(args)
+    check_packages(args)
 
 
 @dataclass

@@ -1,0 +1,191 @@
+"""Why a value or a combination of settings is refused, and what to write instead."""
+
+import math
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from transformers.training_args import OptimizerNames
+
+from dualselect.errors import ConfigError
+
+
+if TYPE_CHECKING:
+    from dualselect.training.config import DualSelectConfig
+
+
+def budget_share(text: str) -> float:
+    """`task_token_budget` as a number.
+
+    Raises:
+        ConfigError: It is not a number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(
+            f"task_token_budget is {text!r}: it must be a share in (0, 1] or `auto`; write for example 0.9"
+        ) from None
+
+
+def check_choices(config: "DualSelectConfig") -> None:
+    """Refuse a value that is not one of the choices of its setting.
+
+    Raises:
+        ConfigError: The message lists the choices.
+    """
+    for setting in fields(config):
+        choices = get_args(setting.type) if get_origin(setting.type) is Literal else ()
+        value = getattr(config, setting.name)
+        if choices and value not in choices:
+            raise ConfigError(f"{setting.name} is {value!r}: write one of {', '.join(map(str, choices))}")
+
+
+def check_ranges(config: "DualSelectConfig") -> None:
+    """Refuse a value out of range, and values that exclude each other.
+
+    Raises:
+        ConfigError: The message gives the range.
+    """
+    finite = [
+        "reference_loss_weight",
+        "task_loss_weight",
+        "conflict_weight",
+        "rho",
+        "reference_temperature",
+        "task_temperature",
+        "reference_fraction",
+        "reference_refresh_cosine",
+        "max_shared_references",
+    ]
+    for name in finite:
+        if not math.isfinite(getattr(config, name)):
+            raise ConfigError(f"{name} is {getattr(config, name)}: it must be a finite number")
+    ranges: list[tuple[str, Any, bool, str]] = [
+        (
+            "max_nonfinite_fraction",
+            config.max_nonfinite_fraction,
+            0 <= config.max_nonfinite_fraction <= 1,
+            "in [0, 1]",
+        ),
+        ("max_shared_references", config.max_shared_references, 0 <= config.max_shared_references <= 1, "in [0, 1]"),
+        ("reference_fraction", config.reference_fraction, 0 < config.reference_fraction <= 1, "in (0, 1]"),
+        ("reference_refresh_steps", config.reference_refresh_steps, config.reference_refresh_steps >= 1, "1 or more"),
+        (
+            "reference_refresh_cosine",
+            config.reference_refresh_cosine,
+            -1 <= config.reference_refresh_cosine <= 1,
+            "in [-1, 1]",
+        ),
+        ("reference_temperature", config.reference_temperature, config.reference_temperature > 0, "above 0"),
+        ("task_temperature", config.task_temperature, config.task_temperature > 0, "above 0"),
+        ("reference_loss_weight", config.reference_loss_weight, config.reference_loss_weight >= 0, "0 or more"),
+        ("task_loss_weight", config.task_loss_weight, config.task_loss_weight >= 0, "0 or more"),
+        ("conflict_weight", config.conflict_weight, config.conflict_weight >= 0, "0 or more"),
+        ("rho", config.rho, config.rho >= 0, "0 or more (correction none turns it off)"),
+        ("reference_replay_size", config.reference_replay_size, config.reference_replay_size >= 1, "1 or more"),
+    ]
+    warmup = config.selection_warmup_steps
+    ranges.append(("selection_warmup_steps", warmup, warmup is None or warmup >= 0, "0 or more, or left out"))
+    for name in ("reference_top_k", "task_top_k", "reference_batch_size"):
+        value = getattr(config, name)
+        ranges.append((name, value, value is None or value >= 1, "1 or more, or left out"))
+    share = config.task_token_share
+    ranges.append(("task_token_budget", share, share is None or 0 < share <= 1, "in (0, 1], or `auto`"))
+    for name, value, good, wanted in ranges:
+        if not good:
+            raise ConfigError(f"{name} is {value}: it must be {wanted}")
+    if config.task_top_k is not None and config.task_token_budget != type(config).task_token_budget:
+        raise ConfigError(
+            f"task_top_k {config.task_top_k} and task_token_budget {config.task_token_budget} both say how much to "
+            "keep: leave one out"
+        )
+    if config.task_token_share is None and config.reference_contrast == "none":
+        raise ConfigError(
+            "task_token_budget: auto tells conflict by a contrast of safe and unsafe answers, and reference_contrast "
+            "is none: write reference_contrast: compliance (or rejected, if the pool has such answers)"
+        )
+    if config.mask_mode == "legacy" and config.prompt_format != "human_assistant":
+        raise ConfigError(
+            f"mask_mode legacy with prompt_format {config.prompt_format}: the published mask is defined for "
+            "human_assistant text only; write prompt_format: human_assistant or mask_mode: exact"
+        )
+
+
+def check_supported(config: "DualSelectConfig") -> None:
+    """Refuse what would make the scored loss another than the trained loss, or a row another thing than an example."""
+    checkpointing = config.gradient_checkpointing_kwargs or {}
+    refused = [
+        (config.packing, "packing: true", "a packed row is not one example", "packing: false"),
+        (config.eval_packing, "eval_packing: true", "a packed row is not one example", "eval_packing: false"),
+        (config.padding_free, "padding_free: true", "examples of a batch must stay apart", "padding_free: false"),
+        (
+            config.gradient_checkpointing and checkpointing.get("use_reentrant"),
+            "gradient_checkpointing_kwargs: {use_reentrant: true}",
+            "reentrant checkpoints hide the layers from the taps",
+            "gradient_checkpointing_kwargs: {use_reentrant: false}",
+        ),
+        (
+            config.loss_type != "nll",
+            f"loss_type: {config.loss_type}",
+            "scores use the cross-entropy",
+            "loss_type: nll",
+        ),
+        (
+            config.label_smoothing_factor,
+            f"label_smoothing_factor: {config.label_smoothing_factor}",
+            "the scored loss would not be the trained one",
+            "label_smoothing_factor: 0",
+        ),
+        (
+            config.neftune_noise_alpha,
+            f"neftune_noise_alpha: {config.neftune_noise_alpha}",
+            "noise in the embeddings would enter the scores",
+            "no neftune_noise_alpha",
+        ),
+        (config.use_liger_kernel, "use_liger_kernel: true", "fused layers bypass the taps", "use_liger_kernel: false"),
+        (config.auto_find_batch_size, "auto_find_batch_size: true", "a step is one selection", "a fixed batch size"),
+        (
+            config.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO) or "layerwise" in str(config.optim.value),
+            f"optim: {config.optim.value}",
+            "it updates during the backward pass, before anything is selected",
+            "optim: adamw_torch",
+        ),
+        (
+            config.truncation_mode != "keep_start",
+            f"truncation_mode: {config.truncation_mode}",
+            "it cuts the prompt that a response belongs to",
+            "truncation_mode: keep_start",
+        ),
+    ]
+    _refuse(refused)
+
+
+def check_backends(config: "DualSelectConfig") -> None:
+    """Refuse what transformers would set up globally, or check against the GPU, as soon as settings are made."""
+    _refuse(
+        [
+            (config.fp16, "fp16: true", "its loss scaling would rescale the stored gradients", "bf16: true"),
+            (
+                config.bf16_full_eval or config.fp16_full_eval,
+                "bf16_full_eval or fp16_full_eval",
+                "the model would stay off the GPU until training begins",
+                "bf16: true, which evaluates in bfloat16 too",
+            ),
+            (config.torch_compile, "torch_compile: true", "compiled graphs bypass the taps", "torch_compile: false"),
+            (
+                config.torch_compile_backend or config.torch_compile_mode,
+                "torch_compile_backend or torch_compile_mode",
+                "compiled graphs bypass the taps",
+                "neither",
+            ),
+            (config.deepspeed, "deepspeed", "it owns the selected gradients", "a single process without it"),
+            (config.fsdp, "fsdp", "sharded training is not supported yet", "a single process without it"),
+        ]
+    )
+
+
+def _refuse(settings: list[tuple[Any, str, str, str]]) -> None:
+    """Refuse the first setting that is given: whether it is, what was seen, why not, what to use instead."""
+    for given, what, why, instead in settings:
+        if given:
+            raise ConfigError(f"{what} cannot be used with DualSelect: {why}. Use {instead}.")
