@@ -32,10 +32,19 @@ def safe_rows(count: int) -> Dataset:
 
 
 def small_trainer(
-    folder, *, task=None, references=None, dropout=0.0, architecture="llama", trainer_arguments=None, **settings
+    folder,
+    *,
+    task=None,
+    references=None,
+    dropout=0.0,
+    architecture="llama",
+    tokenizer=None,
+    vocabulary=None,
+    trainer_arguments=None,
+    **settings,
 ):
     """A trainer of a tiny random model that runs 12 steps of 4 rows when nothing else is said."""
-    tokenizer = chatml_tokenizer()
+    tokenizer = tokenizer or chatml_tokenizer()
     common = {
         "max_steps": 12,
         "per_device_train_batch_size": 4,
@@ -50,7 +59,7 @@ def small_trainer(
         "seed": 1,
     }
     return DualSelectTrainer(
-        tiny_model(architecture, len(tokenizer)),
+        tiny_model(architecture, vocabulary or len(tokenizer)),
         DualSelectConfig(str(folder), **(common | settings)),
         train_dataset=conversation_rows(20) if task is None else task,
         reference_dataset=safe_rows(10) if references is None else references,

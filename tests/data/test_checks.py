@@ -2,10 +2,13 @@
 
 import pytest
 from datasets import Dataset
+from models_for_tests import tiny_model
+from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.data import check_overlap, compliance, row_id
+from dualselect.data.checks import check_embeddings, references_apart
 from dualselect.data.ids import distinct_ids
-from dualselect.errors import DataError
+from dualselect.errors import DataError, ModelError
 
 
 def rows(*prompts, prefix):
@@ -59,3 +62,41 @@ def test_repeated_ids_never_collide():
 def test_the_compliance_of_a_row_is_always_the_same():
     assert compliance("r1") == compliance("r1")
     assert len({compliance(f"r{n}") for n in range(50)}) > 3
+
+
+def test_a_few_shared_prompts_are_left_out_with_a_warning(caplog):
+    task = rows("a", "b", prefix="t")
+    references = rows("c", "B ", "d", "e", prefix="r")
+    assert references_apart(task, references, allow=False, most=0.1) == [0, 2, 3]
+    assert "left out 1 of 4 references" in caplog.text
+    assert "'r1' = task 't1'" in caplog.text
+    assert references_apart(task, references, allow=True, most=0.1) == [0, 1, 2, 3]
+    assert references_apart(task, rows("x", prefix="r"), allow=False, most=0) == [0]
+
+
+@pytest.mark.parametrize(
+    ("shared", "most", "left_out"), [(3, 0.3, True), (4, 0.3, False), (1, 0, False), (10, 1, False)]
+)
+def test_more_than_the_share_is_refused(shared, most, left_out):
+    task = rows(*map(str, range(10)), prefix="t")
+    references = rows(*map(str, range(shared)), *(f"other {n}" for n in range(10 - shared)), prefix="r")
+    if left_out:
+        assert references_apart(task, references, allow=False, most=most) == list(range(shared, 10))
+        return
+    with pytest.raises(DataError, match="raise max_shared_references, or set allow_prompt_overlap: true"):
+        references_apart(task, references, allow=False, most=most)
+
+
+def test_tokens_without_an_embedding_are_refused_with_the_fix():
+    tokenizer = chatml_tokenizer()
+    model = tiny_model("llama", len(tokenizer))
+    check_embeddings(model, tokenizer, task=Dataset.from_list([{"input_ids": [len(tokenizer) - 1]}]))
+    with pytest.raises(ModelError, match=rf"a token of the task rows has the id {len(tokenizer)}, and the model"):
+        check_embeddings(model, tokenizer, task=Dataset.from_list([{"input_ids": [1, len(tokenizer), 2]}]))
+    tokenizer.add_special_tokens({"pad_token": "<new>"})
+    with pytest.raises(ModelError, match=r"pad_token has the id .*set pad_token: '<\|im_end\|>', or enlarge"):
+        check_embeddings(model, tokenizer)
+    check_embeddings(model, tokenizer, pad_token="<|im_end|>")
+    tokenizer.eos_token = "<new>"
+    with pytest.raises(ModelError, match="eos_token has the id .*use the tokenizer that belongs to the model"):
+        check_embeddings(model, tokenizer, pad_token="<|endoftext|>")

@@ -29,6 +29,7 @@ from dualselect.auditing.settings import AuditSettings
 from dualselect.auditing.store import ScoreStore
 from dualselect.auditing.summary import FORMAT, RULE, SUMMARY, AuditSummary
 from dualselect.auditing.survey import Survey, survey_rows
+from dualselect.data.checks import leave_out_shared
 from dualselect.data.rendering import renderer
 from dualselect.data.source_rows import BUILTIN, read_sources
 from dualselect.errors import ConfigError, DataError, ResumeError
@@ -230,16 +231,13 @@ def _audit(
 
 
 def _without_overlap(pool: Pool, survey: Survey, config: DualSelectConfig) -> Pool:
-    used = set(pool.ids)
-    shared = {name: row for (of, name), row in survey.overlap.items() if of == "reference" and name in used}
-    if shared and not config.allow_prompt_overlap:
-        pairs = ", ".join(f"reference {name!r} = task {row!r}" for name, row in list(shared.items())[:3])
-        raise DataError(
-            f"{len(shared):,} references have a prompt that also stands in the task data ({pairs}): such references "
-            "say nothing about these rows. Remove them from one of the two, or set allow_prompt_overlap: true"
-        )
-    if shared:
-        logger.warning("%d references share their prompt with a task row (allow_prompt_overlap)", len(shared))
+    in_task = {name: row for (of, name), row in survey.overlap.items() if of == "reference"}
+    shared = {position: (name, in_task[name]) for position, name in enumerate(pool.ids) if name in in_task}
+    apart = leave_out_shared(
+        shared, len(pool.ids), allow=config.allow_prompt_overlap, most=config.max_shared_references
+    )
+    if len(apart) < len(pool.ids):
+        pool = pool.of_references(apart)
     calm = {name for of, name in survey.overlap if of == "harmless"}
     if calm:
         logger.info("%d harmless conversations stand in the data too and are left out of the calibration", len(calm))

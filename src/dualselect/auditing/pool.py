@@ -86,6 +86,11 @@ class Pool:
         left = [place for place, name in enumerate(self.harmless["id"]) if name not in ids]
         return replace(self, harmless=self.harmless.select(left), harmless_tokens=self.harmless_tokens.select(left))
 
+    def of_references(self, positions: Sequence[int]) -> "Pool":
+        """The pool with some of its references only."""
+        prepared = replace(self.prepared, tokens=self.prepared.tokens.select(positions))
+        return replace(self, prepared=prepared, contrasts=self.contrasts.select(positions))
+
     def conversation(self, position: int) -> dict[str, Any]:
         """The safe response at a position, as a conversation."""
         found: dict[str, Any] = self.conversations[self.prepared.indices[position]]

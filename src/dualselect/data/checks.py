@@ -1,7 +1,7 @@
 """Checks across data sets, and of tokens against the embeddings of a model."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -13,40 +13,57 @@ from dualselect.errors import DataError, ModelError
 
 logger = logging.getLogger(__name__)
 
+EXAMPLES = 3
+"""Pairs of rows with the same prompt that a message names."""
 
-def references_apart(task: Dataset, references: Dataset, *, allow: bool, most: float, examples: int = 3) -> list[int]:
-    """Positions of the references whose prompt does not stand in the task data too.
 
-    The one rule for shared prompts: a few such references are left out with a warning, more are refused.
+def references_apart(task: Dataset, references: Dataset, *, allow: bool, most: float) -> list[int]:
+    """Positions of the references whose prompt does not stand in the task data too, by the rule of `leave_out_shared`.
 
     Args:
         task: Rows with `prompt`, text or turns; `id` is used where there is one.
         references: The same.
+        allow: As for `leave_out_shared`.
+        most: As for `leave_out_shared`.
+
+    Raises:
+        DataError: Too many share a prompt.
+    """
+    return leave_out_shared(_shared(task, references), len(references), allow=allow, most=most)
+
+
+def leave_out_shared(shared: Mapping[int, tuple[str, str]], count: int, *, allow: bool, most: float) -> list[int]:
+    """The one rule for prompts in both data sets: a few such references are left out with a warning, more are refused.
+
+    Args:
+        shared: Ids of a reference and of the task row with its prompt, by position of the reference.
+        count: References in the pool.
         allow: Whether shared prompts are accepted; all references are kept then, and the shared ones are counted.
         most: Largest share of the references that may be left out, in [0, 1]. One reference of several may be left
             out whatever their number, unless it is 0.
-        examples: How many pairs a message names.
+
+    Returns:
+        The positions of the references to keep.
 
     Raises:
         DataError: More than that share a prompt, or all of them, and `allow` is off.
     """
-    shared = _shared(task, references)
     if not shared:
-        return list(range(len(references)))
-    count = f"{len(shared):,} of {len(references):,} references"
+        return list(range(count))
+    seen = f"{len(shared):,} of {count:,} references"
     if allow:
-        logger.warning("%s share their prompt with a task row (kept: allow_prompt_overlap)", count)
-        return list(range(len(references)))
-    named = [f"reference {reference!r} = task {row!r}" for reference, row in list(shared.values())[:examples]]
-    pairs = ", ".join(named) + (", ..." if len(shared) > examples else "")
-    if len(shared) > (max(1, int(most * len(references))) if most else 0) or len(shared) == len(references):
+        logger.warning("%s share their prompt with a task row (kept: allow_prompt_overlap)", seen)
+        return list(range(count))
+    named = [f"reference {reference!r} = task {row!r}" for reference, row in list(shared.values())[:EXAMPLES]]
+    pairs = ", ".join(named) + (", ..." if len(shared) > EXAMPLES else "")
+    if len(shared) > (max(1, int(most * count)) if most else 0) or len(shared) == count:
         raise DataError(
-            f"{count} have a prompt that also stands in the task data ({pairs}): such references protect what the "
+            f"{seen} have a prompt that also stands in the task data ({pairs}): such references protect what the "
             f"task teaches differently, and at most {most:.0%} of a pool are left out for it. Remove them from one of "
             "the two, raise max_shared_references, or set allow_prompt_overlap: true to keep them"
         )
-    logger.warning("left out %s, whose prompt also stands in the task data (%s)", count, pairs)
-    return [position for position in range(len(references)) if position not in shared]
+    logger.warning("left out %s, whose prompt also stands in the task data (%s)", seen, pairs)
+    return [position for position in range(count) if position not in shared]
 
 
 def check_overlap(task: Dataset, references: Dataset, *, allow: bool) -> int:
@@ -122,7 +139,11 @@ def check_embeddings(
         if number < count:
             continue
         token = f" ({tokenizer.convert_ids_to_tokens(number)!r})" if number < len(tokenizer) else ""
-        fix = f"set pad_token: {end!r}" if name == "pad_token" and -1 < _number(tokenizer, end) < count else ""
+        fix = (
+            f"set pad_token: {end!r} (in Python: tokenizer.pad_token = {end!r})"
+            if name == "pad_token" and -1 < _number(tokenizer, end) < count
+            else ""
+        )
         raise ModelError(
             f"{name} has the id {number}{token}, and the model has embeddings for the ids 0 to {count - 1} only: "
             f"{fix or 'use the tokenizer that belongs to the model'}, or enlarge them first with "

@@ -11,6 +11,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from dualselect.data import check_overlap
+from dualselect.data.checks import references_apart
 from dualselect.data.source_rows import SourceRows, read_sources
 from dualselect.diagnostic.settings import DiagnosticSettings, named_source
 from dualselect.diagnostic.topics import OTHER, topic_of
@@ -92,10 +93,11 @@ def read_rows(settings: DiagnosticSettings) -> GivenRows:
     groups = _groups(task, options.group_by, settings.rows_per_batch)
     rows = concatenate_datasets([found.dataset for _, found in task])
     pool = _read(data.reference_data, "reference_data")
-    references, from_words = _with_categories(concatenate_datasets([found.dataset for _, found in pool]))
+    training, given = settings.run.training, concatenate_datasets([found.dataset for _, found in pool])
+    allow, most = training.allow_prompt_overlap, training.max_shared_references
+    references, from_words = _with_categories(given.select(references_apart(rows, given, allow=allow, most=most)))
     probe = _read(options.probe_data, "probe_data")
     probes = concatenate_datasets([found.dataset for _, found in probe])
-    check_overlap(rows, references, allow=settings.run.training.allow_prompt_overlap)
     for role, others in (("task_data", rows), ("reference_data", references)):
         if shared := check_overlap(others, probes, allow=True):
             raise DataError(

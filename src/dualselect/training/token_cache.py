@@ -44,7 +44,7 @@ def cached_rows(
         settings: What else decides the tokens, as JSON.
         make: Makes the tokens.
     """
-    if len(rows) < FEWEST_ROWS:
+    if len(rows) < FEWEST_ROWS or not tokenizer.is_fast:  # the others are refused
         return make()
     path = cache_folder() / f"{_key(rows, tokenizer, settings)}.safetensors"
     found = _read(path)
