@@ -28,6 +28,7 @@ from dualselect.methods.sft import Sft
 from dualselect.methods.trainer import MethodTrainer
 from dualselect.models import EMBEDDED_MODEL, load_model
 from dualselect.system.files import write_json, write_text
+from dualselect.system.lock import folder_lock
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.trainer import DualSelectTrainer
 
@@ -106,8 +107,13 @@ def run_demo(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) 
         For each of `MODELS` and `MEASURES` successes, count, and interval.
 
     Raises:
-        ResumeError: The folder holds a demonstration with other settings.
+        ResumeError: The folder holds a demonstration with other settings, or another process uses it.
     """
+    with folder_lock(folder):
+        return _run_stages(folder, settings, tell)
+
+
+def _run_stages(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) -> dict[str, Any]:
     _same_settings(folder, settings)
     _stage(tell, 1, "give the small model its safety", folder / "aligned", lambda part: _align(part, settings))
     _stage(tell, 2, "fine-tune it plainly", folder / "plain", lambda part: _plain(part, folder, settings))

@@ -15,7 +15,7 @@ from dualselect.comparison.materials import Materials, read_rows
 from dualselect.comparison.preferences import averaged_suites, win_rate_rows
 from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
 from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
-from dualselect.comparison.running import Runs, Tell, only_one
+from dualselect.comparison.running import Runs, Tell
 from dualselect.comparison.table import Costs, cost_rows, measured_rows
 from dualselect.comparison.tuning import Tuning, tuning_of
 from dualselect.errors import DataError, DualSelectError
@@ -25,6 +25,7 @@ from dualselect.methods.cost import COST_FILE
 from dualselect.runs.config_file import RECORD_KEY
 from dualselect.runs.directory import CONFIG_FILE, EVALUATION
 from dualselect.system.files import write_text
+from dualselect.system.lock import folder_lock
 
 
 PREFERENCES_FILE = "preferences.jsonl"
@@ -57,11 +58,11 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         DualSelectError: Something cannot be used; the message says what to change.
         OSError: The folder cannot be written.
     """
-    measured = measured_with(config)
-    rows = read_rows(config)
-    check_apart(config, rows, measured)
-    plans = Plans(config, Materials.of(config, rows, measured.asked))
-    with only_one(config.folder):
+    with folder_lock(config.folder):
+        measured = measured_with(config)
+        rows = read_rows(config)
+        check_apart(config, rows, measured)
+        plans = Plans(config, Materials.of(config, rows, measured.asked))
         _refuse_other_runs(plans)
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
         runs = Runs(total, tell)

@@ -34,6 +34,7 @@ from dualselect.evaluation.store import Store
 from dualselect.runs.record import data_record, model_fingerprint, tokenizer_fingerprint
 from dualselect.selection import Choice
 from dualselect.system.files import write_atomically, write_json
+from dualselect.system.lock import folder_lock
 
 
 RESULT_FILE, SETTINGS_FILE, STORE_FILE = "diagnostic.json", "settings.json", "measured.jsonl"
@@ -63,6 +64,11 @@ def diagnose(settings: DiagnosticSettings) -> Path:
             f"the figure needs matplotlib, not installed here: type {sys.executable} -m pip install "
             "'dualselect[report]'"
         )
+    with folder_lock(settings.folder):
+        return _diagnose(settings)
+
+
+def _diagnose(settings: DiagnosticSettings) -> Path:
     folder = settings.folder
     given = read_rows(settings)
     subject = Subject.of(settings.run)

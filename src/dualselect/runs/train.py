@@ -25,17 +25,18 @@ from trl import SFTTrainer, get_peft_config
 
 from dualselect.data import check_overlap
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
-from dualselect.errors import ConfigError, DualSelectError
+from dualselect.errors import ConfigError, DualSelectError, ResumeError
 from dualselect.models import load_model
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import write_config
-from dualselect.runs.directory import RunDirectory
+from dualselect.runs.directory import EVALUATION, RunDirectory
 from dualselect.runs.interruption import Interruption
 from dualselect.runs.metrics_log import MetricsLog
 from dualselect.runs.record import check_data, data_record, run_record, warn_of_differences
 from dualselect.runs.resuming import claim, record_of_same_run
 from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
+from dualselect.system.lock import ADVICE, folder_lock, held
 from dualselect.system.progress import ShortProgress
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.references import ChooseReferences
@@ -96,8 +97,22 @@ def train_run(
     _refuse_other_method(record, method)
     settings = _from_anywhere(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
+    with folder_lock(directory.path):
+        return _run(directory, settings, record, method, build_trainer or dualselect_trainer, callbacks)
+
+
+def _run(
+    directory: RunDirectory,
+    settings: RunSettings,
+    record: Mapping[str, Any] | None,
+    method: RunMethod | None,
+    build_trainer: BuildTrainer,
+    callbacks: Sequence[TrainerCallback],
+) -> RunSummary:
     written = settings_to_write(settings)
     checkpoint = claim(directory, settings)
+    if settings.data.overwrite:
+        _refuse_evaluated(directory)
     if checkpoint is not None:
         record = record_of_same_run(directory, written)
     rows = _rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
@@ -114,20 +129,20 @@ def train_run(
 
     def begin() -> None:
         if settings.data.overwrite:
+            _refuse_evaluated(directory)
             directory.clear()
         write_config(directory.config, written, made_with)
 
-    with directory.removed_when_left_empty():
-        with _refusals_told():
-            # The adapter is drawn before the trainer of transformers sets its seed.
-            set_seed(settings.training.seed)
-            trainer = (build_trainer or dualselect_trainer)(settings, rows, model, tokenizer)
-        for callback in (_Beginning(begin), MetricsLog(directory.metrics), *callbacks):
-            trainer.add_callback(callback)
-        if not settings.training.disable_tqdm:
-            trainer.remove_callback(ProgressCallback)
-            trainer.add_callback(ShortProgress)
-        return _train(trainer, directory, checkpoint)
+    with _refusals_told():
+        # The adapter is drawn before the trainer of transformers sets its seed.
+        set_seed(settings.training.seed)
+        trainer = build_trainer(settings, rows, model, tokenizer)
+    for callback in (_Beginning(begin), MetricsLog(directory.metrics), *callbacks):
+        trainer.add_callback(callback)
+    if not settings.training.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(ShortProgress)
+    return _train(trainer, directory, checkpoint)
 
 
 class _Beginning(TrainerCallback):
@@ -155,6 +170,14 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
         seconds=time.monotonic() - started,
         interrupted_by=None if finished else interruption.received,
     )
+
+
+def _refuse_evaluated(directory: RunDirectory) -> None:
+    """Refuse to delete a run that `dualselect evaluate` writes into."""
+    if locks := held(directory.path / EVALUATION):
+        raise ResumeError(
+            f"overwrite: {directory.path} holds a run that is being evaluated ({locks[0].parent}): {ADVICE}"
+        )
 
 
 def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
