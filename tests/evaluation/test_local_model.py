@@ -27,7 +27,9 @@ def test_a_model_is_loaded_as_it_is_told(model_folder, tmp_path):
 
 def test_the_start_model_of_a_run_is_loaded_as_the_run(run_folder, model_folder, tmp_path, monkeypatch):
     loaded, load = [], evaluating.load_local_model
-    monkeypatch.setattr(evaluating, "load_local_model", lambda found: loaded.append(found) or load(found))
+    monkeypatch.setattr(
+        evaluating, "load_local_model", lambda found, **how: loaded.append(found) or load(found, **how)
+    )
     options = {"generation": GenerationSettings(max_new_tokens=2), "progress": False}
     evaluate(run_folder, ["builtin:2"], output=tmp_path / "e.json", start_model=str(model_folder), **options)
     assert [one.settings["dtype"] for one in loaded] == ["float32", "float32"]

@@ -89,6 +89,7 @@ def run(arguments: list[str]) -> int:
             start_model=options.start_model,
             model_name=options.model_name,
             prompt_format=options.prompt_format,
+            trust_remote_code=options.trust_remote_code,
         )
     except KeyboardInterrupt:
         print("\nThe same command goes on where this one stopped.", flush=True)
@@ -185,6 +186,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=["chat", "human_assistant"],
         help="how prompts are written: the chat template, or lines `Human: ...` and `Assistant: ` (as the run was "
         "trained; else chat)",
+    )
+    add(
+        "--trust_remote_code",
+        action="store_true",
+        help="run code that comes with the model; a run's own config.yaml does not decide this",
     )
     return parser
 

@@ -11,6 +11,8 @@ from trl import TrlParser
 
 from dualselect.cli.train_help import train_help
 from dualselect.errors import ConfigError, DualSelectError
+from dualselect.models.foreign_code import SETTING as TRUST
+from dualselect.models.foreign_code import check_trust
 from dualselect.runs.config_file import ConfigFile, check_known, read_config
 from dualselect.runs.settings import SETTING_CLASSES, RunSettings, setting_choices, setting_types, wanted_text
 
@@ -50,6 +52,8 @@ def parse_train_arguments(arguments: Sequence[str], *, defaults: Mapping[str, An
     if asked.help or asked.help_all:
         return Request(None, help_text=train_help(parser, everything=asked.help_all))
     file = read_config(asked.config) if asked.config is not None else ConfigFile({})
+    if file.record is not None:
+        check_trust(file.settings, asked.config, trusted=_is_given(TRUST, rest))
     parser.set_defaults_with_config(**{**(defaults or {}), **file.settings})
     return Request(_settings(parser, rest), file.record)
 

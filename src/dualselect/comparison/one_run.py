@@ -29,6 +29,7 @@ from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.evaluation.results import read_evaluation
 from dualselect.judges import JudgeSettings
 from dualselect.methods import METHODS, fine_tune
+from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.config_file import RECORD_KEY
 from dualselect.runs.directory import CONFIG_FILE, EVALUATION
 from dualselect.system.files import write_json
@@ -107,6 +108,8 @@ def _evaluate(plan: RunPlan) -> int:
         output=plan.path / EVALUATION / f"{name}.json",
         generation=GenerationSettings(**wanted.pop("generation")),
         judge_settings=JudgeSettings(**wanted.pop("judge_settings")),
+        # the user's own file of the comparison says so, not the config.yaml of the run
+        trust_remote_code=bool((plan.training.get("settings") or wanted["model_settings"]).get(TRUST)),
         **wanted,
     )
     return read_evaluation(path).still_unscored

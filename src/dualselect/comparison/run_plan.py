@@ -18,6 +18,7 @@ from dualselect.comparison.materials import Materials
 from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation.local_model import LOADING
 from dualselect.methods import Method
+from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.directory import ADAPTER, EVALUATION
 from dualselect.runs.settings import LoraModelConfig
 from dualselect.system.files import write_json
@@ -196,7 +197,7 @@ class Plans:
 
     def _model_settings(self) -> dict[str, Any]:
         """How the runs load their model, so that the start model is measured in the same precision."""
-        given = {name: value for name, value in self.config.settings.items() if name in LOADING}
+        given = {name: value for name, value in self.config.settings.items() if name in LOADING or name == TRUST}
         return {"dtype": LoraModelConfig().dtype} | given
 
 

@@ -52,6 +52,7 @@ def evaluate(
     model_settings: Mapping[str, Any] | None = None,
     model_name: str | None = None,
     prompt_format: PromptFormat | None = None,
+    trust_remote_code: bool = False,
     progress: bool = True,
 ) -> Path:
     """Ask a model the prompts of some suites, have the responses judged, and write it all down.
@@ -77,6 +78,7 @@ def evaluate(
             `dualselect train` has for them. A run, and its start model, are loaded as the run was.
         model_name: The model's name at the server.
         prompt_format: How prompts are written; None is as the run was trained, else the chat template.
+        trust_remote_code: Run code that comes with the model or the start model.
         progress: Whether there are bars.
 
     Returns:
@@ -103,7 +105,7 @@ def evaluate(
     path = _output(output, found, chosen)
     if isinstance(found, LocalModel):
         found = found.loaded_as(model_settings or {})
-        responder, start = _load(found, settings, start_model, prompt_format)
+        responder, start = _load(found, settings, start_model, prompt_format, trust=trust_remote_code)
     else:
         responder, start = ServerResponder(found, str(model_name), settings), None
     for suite in chosen:
@@ -260,7 +262,12 @@ def _output(output: str | Path | None, found: LocalModel | str, suites: Sequence
 
 
 def _load(
-    found: LocalModel, settings: GenerationSettings, start_model: str | None, prompt_format: PromptFormat | None
+    found: LocalModel,
+    settings: GenerationSettings,
+    start_model: str | None,
+    prompt_format: PromptFormat | None,
+    *,
+    trust: bool,
 ) -> tuple[Responder, StartModel | None]:
     start_found = None if start_model in (None, BASE) else find_model(str(start_model)).loaded_as(found.settings)
     if start_model == BASE and found.adapter is None:
@@ -268,7 +275,7 @@ def _load(
         raise ConfigError(
             f"start_model base is the model without its adapter, and {found.name} {has_none}: name a model"
         )
-    model, tokenizer = load_local_model(found)
+    model, tokenizer = load_local_model(found, trust_remote_code=trust)
     prompt_format = prompt_format or found.prompt_format
     logger.info("prompts are written in the format %s", prompt_format)
     responder = LocalResponder(found.name, found.path, model, tokenizer, settings, prompt_format)
@@ -277,11 +284,11 @@ def _load(
     if start_found is None:
         assert isinstance(model, PeftModel)
         return responder, StartModel(key_of(responder.record.fingerprint, BASE), model, model.disable_adapter)
-    return responder, _start_model(start_found, model)
+    return responder, _start_model(start_found, model, trust=trust)
 
 
-def _start_model(found: LocalModel, model: PreTrainedModel) -> StartModel:
-    start, _ = load_local_model(found)
+def _start_model(found: LocalModel, model: PreTrainedModel, *, trust: bool) -> StartModel:
+    start, _ = load_local_model(found, trust_remote_code=trust)
     sizes = [one.get_input_embeddings().weight.shape[0] for one in (model, start)]
     if sizes[0] != sizes[1]:
         raise ConfigError(

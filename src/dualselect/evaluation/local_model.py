@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ModelError
 from dualselect.models import load_model
+from dualselect.models.foreign_code import check_trust, comes_with_code, refusal_of_code
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import read_config
 from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION
@@ -93,22 +94,30 @@ def find_model(name: str) -> LocalModel:
     return LocalModel(name, name)
 
 
-def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+def load_local_model(
+    found: LocalModel, *, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """Load a model and its adapter, in evaluation mode, on the GPU when there is one.
 
     The tokenizer is the adapter's own where one was saved with it.
 
+    Args:
+        found: The model.
+        trust_remote_code: Run code that comes with the model; what its run's config.yaml says does not decide this.
+
     Raises:
-        ModelError: There is no such model, or the adapter does not fit it.
+        ConfigError: The run's config.yaml trusts code, and `trust_remote_code` is false.
+        ModelError: There is no such model, the adapter does not fit it, or it comes with code that is not trusted.
     """
     settings = found.settings
+    check_trust(settings, found.name, trusted=trust_remote_code)
     quantization = quantization_of(LoraModelConfig(**{k: v for k, v in settings.items() if k in LOADING}))
     model, tokenizer = load_model(
         found.base,
         dtype=settings.get("dtype") or "auto",
         revision=settings.get("model_revision"),
         quantization_config=quantization,
-        trust_remote_code=bool(settings.get("trust_remote_code")),
+        trust_remote_code=trust_remote_code,
         attn_implementation=settings.get("attn_implementation"),
     )
     if torch.cuda.is_available() and quantization is None:
@@ -117,8 +126,10 @@ def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, Pr
         try:
             model = PeftModel.from_pretrained(model, str(found.adapter))
             if (found.adapter / "tokenizer_config.json").is_file():
-                tokenizer = AutoTokenizer.from_pretrained(found.adapter)
+                tokenizer = AutoTokenizer.from_pretrained(found.adapter, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
+            if comes_with_code(error):
+                raise ModelError(refusal_of_code(found.adapter)) from error
             reason = "\n".join(str(error).strip().splitlines()[:3])
             raise ModelError(
                 f"the adapter in {found.adapter} could not be put on {found.base} ({type(error).__name__}): {reason}\n"

@@ -43,9 +43,7 @@ class Store:
             DataError: The file is not a store.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        refusal = (
-            f"{path} is being written by another process: wait until it has ended, or have this one write elsewhere"
-        )
+        refusal = f"{path} is being written by another process: wait until it has ended, or write elsewhere"
         with file_lock(path.with_name(f".{path.name}.lock"), refusal):
             yield cls(path)
 

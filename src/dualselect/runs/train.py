@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProgressCallback,
@@ -27,6 +28,7 @@ from dualselect.data import check_overlap
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
 from dualselect.errors import ConfigError, DualSelectError, ResumeError
 from dualselect.models import load_model
+from dualselect.models.foreign_code import comes_with_code
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import write_config
 from dualselect.runs.directory import EVALUATION, RunDirectory
@@ -263,8 +265,28 @@ def _set_text(tokenizer: PreTrainedTokenizerBase, settings: RunSettings) -> None
                 f"that is, or leave it out for {tokenizer.eos_token!r}"
             )
         tokenizer.eos_token = end
-    if path is not None and is_template_file(path):
+    if path is None:
+        return
+    if is_template_file(path):
         tokenizer.chat_template = Path(path).read_text(encoding="utf-8")
+    else:
+        _check_template_source(path)
+
+
+def _check_template_source(name: str) -> None:
+    """Refuse a tokenizer whose template is wanted and which brings code; TRL would ask whether to run it."""
+    try:
+        AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
+        if comes_with_code(error):
+            raise ConfigError(
+                f"chat_template_path: the tokenizer of {name} comes with code of its own, which does not run here: "
+                "write its chat template into a file that ends in .jinja, and name that file"
+            ) from error
+        reason = "\n".join(str(error).strip().splitlines()[:3])
+        raise ConfigError(
+            f"chat_template_path: {name} is neither a .jinja file nor a model with a tokenizer ({reason}): check it"
+        ) from error
 
 
 def dualselect_trainer(
