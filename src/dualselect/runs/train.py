@@ -41,6 +41,7 @@ from dualselect.runs.summary import RunSummary, summarize
 from dualselect.system.lock import ADVICE, folder_lock, held
 from dualselect.system.progress import ShortProgress
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.output import OutputTrainer
 from dualselect.training.references import ChooseReferences
 from dualselect.training.trainer import DualSelectTrainer
 
@@ -139,12 +140,22 @@ def _run(
         # The adapter is drawn before the trainer of transformers sets its seed.
         set_seed(settings.training.seed)
         trainer = build_trainer(settings, rows, model, tokenizer)
+    _describe_for_card(trainer, settings, method)
     for callback in (_Beginning(begin), MetricsLog(directory.metrics), *callbacks):
         trainer.add_callback(callback)
     if not settings.training.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ShortProgress)
     return _train(trainer, directory, checkpoint)
+
+
+def _describe_for_card(trainer: SFTTrainer, settings: RunSettings, method: RunMethod | None) -> None:
+    """Tell the trainer what its model card cannot know from rows and a model."""
+    if isinstance(trainer, OutputTrainer):
+        data, command = settings.data, "dualselect train" if method is None else method.facts()["command"]
+        trainer.card_base = settings.model.model_name_or_path
+        trainer.card_sources = {"task data": data.task_data, "reference data": data.reference_data}
+        trainer.card_command = f"{command} --config config.yaml"
 
 
 class _Beginning(TrainerCallback):

@@ -14,3 +14,8 @@ _UNSEEN = re.compile(
 def visible(text: str) -> str:
     """Replace control characters and other unseen ones by their numbers: an escape becomes [U+001B]."""
     return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """Visible text on one line, as a cell of a table or a name in a message."""
+    return " ".join(visible(text).split())

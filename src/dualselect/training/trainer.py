@@ -16,7 +16,6 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
 from dualselect.data.tokens import IGNORED_LABEL
@@ -40,6 +39,7 @@ from dualselect.selection import (
 )
 from dualselect.selection.correction import corrected
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.output import OutputTrainer
 from dualselect.training.preparation import (
     PreparedRows,
     RowIndexCollator,
@@ -61,7 +61,7 @@ from dualselect.training.state import empty_state, full_disk_told, load_state, s
 from dualselect.training.token_counts import TokenCounts
 
 
-class DualSelectTrainer(SFTTrainer):
+class DualSelectTrainer(OutputTrainer):
     """Fine-tune on the task examples that are compatible with the safe responses at stake.
 
     Implements arXiv 2606.09866. Takes everything that `trl.SFTTrainer` takes; the differences:
@@ -391,6 +391,12 @@ class DualSelectTrainer(SFTTrainer):
                 agreement = self.pool.agreement(self.model_wrapped, last)
             self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
         return ended
+
+    def _card_settings(self) -> dict[str, Any]:
+        return self.args.method_settings
+
+    def _card_rows(self) -> dict[str, int]:
+        return super()._card_rows() | {"reference data": len(self.pool.rows)}
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         with full_disk_told(self.state.global_step, self.args.output_dir):
