@@ -9,6 +9,9 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
     "|[\U000e0000-\U000e007f]"
 )
+# User and password of an address; its last @ before the path ends them.
+_USER = re.compile(r"(\b[a-zA-Z][\w+.-]*://)[^/\s?#\"'<>]*@")
+_QUERY = re.compile(r"(\bhttps?://[^\s?#\"'<>]*)\?[^\s\"'<>#]*")
 
 
 def visible(text: str) -> str:
@@ -19,3 +22,8 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """Visible text on one line, as a cell of a table or a name in a message."""
     return " ".join(visible(text).split())
+
+
+def without_credentials(text: str) -> str:
+    """The text with user names, passwords and query strings of addresses left out; hosts and paths stay."""
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
