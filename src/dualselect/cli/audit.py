@@ -46,8 +46,6 @@ def run(arguments: list[str]) -> int:
         0, or 2 when more rows are in conflict than `--fail_above` allows, or may be.
     """
     options, rest = _parser().parse_known_args(arguments)
-    import warnings
-
     from transformers.utils import logging as transformers_logging
 
     from dualselect.auditing import AuditSettings, TaskRows, audit_into
@@ -61,7 +59,6 @@ def run(arguments: list[str]) -> int:
     # before the libraries are silenced, which would take the progress bars from the settings
     request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"})
     transformers_logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     if request.settings is None:
         print(request.help_text)
         return 0

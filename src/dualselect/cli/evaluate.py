@@ -47,8 +47,6 @@ def run(arguments: list[str]) -> int:
     """Evaluate, print the table, say where the file is."""
     options = _parser().parse_args(arguments)
 
-    import warnings
-
     from datasets import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
@@ -62,7 +60,6 @@ def run(arguments: list[str]) -> int:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()  # the bars that remain are those of the suites
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     if (options.judge_url or options.judge_model) and not _asks_a_server(options.judge or []):
         raise ConfigError(
             "judge_url and judge_model are for a judge that asks a server, and no such judge is named: add --judge "

@@ -15,6 +15,7 @@ from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.models.foreign_code import check_trust
 from dualselect.runs.config_file import ConfigFile, check_known, read_config
 from dualselect.runs.settings import SETTING_CLASSES, RunSettings, setting_choices, setting_types, wanted_text
+from dualselect.system.libraries import ignore_library_warnings
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ def _settings(parser: _SettingsParser, arguments: list[str]) -> RunSettings:
         )
     try:
         with warnings.catch_warnings():
-            # The library's own deprecations of settings that TRL still uses; nothing a user could act on.
-            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+            ignore_library_warnings()
             data, training, model = parser.parse_args_into_dataclasses(args=arguments, look_for_args_file=False)
     except DualSelectError:
         raise

@@ -1,7 +1,5 @@
 """`dualselect train`: one run, from settings to adapter."""
 
-import warnings
-
 from dualselect.cli.parser import parse_train_arguments
 from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.summary import RunSummary
@@ -23,9 +21,6 @@ def run(arguments: list[str]) -> int:
     from dualselect.runs.train import train_run
 
     transformers_logging.set_verbosity_error()
-    # Names that TRL uses and transformers will drop, and a default for GPUs: nothing that a user could act on.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator")
     summary = train_run(request.settings, request.record)
     print(ending(summary, trusts_code=request.settings.training.trust_remote_code))
     return 0 if summary.interrupted_by is None else 128 + summary.interrupted_by

@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import traceback
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,8 @@ from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.config_file import RECORD_KEY
 from dualselect.runs.directory import CONFIG_FILE, EVALUATION
 from dualselect.system.files import write_json
+from dualselect.system.libraries import ignore_library_warnings
+from dualselect.system.terminal import GuardedStream
 
 
 FAILED, ORPHANED = 2, 3
@@ -120,8 +121,8 @@ def _quiet(folder: Path) -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator")
+    ignore_library_warnings()
+    sys.stderr = GuardedStream(sys.stderr, bars=True)  # type: ignore[assignment]
     handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("dualselect")

@@ -1,6 +1,5 @@
 """Messages of libraries that a user cannot act on; each filter names one."""
 
-import re
 import warnings
 
 
@@ -21,12 +20,6 @@ WARNINGS: tuple[tuple[str, type[Warning]], ...] = (
     (r"Could not find a config file in", UserWarning),
     (r".*[Pp]ydantic", UserWarning),
 )
-# Loggers of libraries, and what they say through `logging` in place of `warnings`.
-LOGGED = re.compile(
-    r"gradient_checkpointing|use_cache|generation flags are not valid|new PAD/BOS/EOS tokens that differ|"
-    r"is deprecated|Kwargs passed to"
-)
-LOGGERS = ("transformers", "trl", "peft", "accelerate", "torch", "datasets", "huggingface_hub")
 
 
 def ignore_library_warnings() -> None:

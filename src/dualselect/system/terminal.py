@@ -85,8 +85,16 @@ class Console(logging.Handler):
         """Write one message."""
         is_warning = record.levelno >= logging.WARNING
         stream: TextIO = sys.stderr if is_warning else sys.stdout
-        text = f"warning: {record.getMessage()}" if is_warning else record.getMessage()
+        text = f"warning: {_message(record)}" if is_warning else _message(record)
         if "tqdm" in sys.modules:
             sys.modules["tqdm"].tqdm.write(text, file=stream)
         else:
             stream.write(text + "\n")
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message, in which a name from data cannot begin a line that looks like another message."""
+    if not isinstance(record.args, tuple):
+        return record.getMessage()
+    told = tuple(value.replace("\n", "[U+000A]") if isinstance(value, str) else value for value in record.args)
+    return str(record.msg) % told if told else str(record.msg)
