@@ -34,6 +34,7 @@ from dualselect.runs.directory import CONFIG_FILE, EVALUATION
 from dualselect.system.files import write_json
 from dualselect.system.libraries import ignore_library_warnings
 from dualselect.system.terminal import GuardedStream
+from dualselect.system.visible import visible, without_credentials
 
 
 FAILED, ORPHANED = 2, 3
@@ -53,10 +54,11 @@ def main(plan: RunPlan) -> None:
         except KeyboardInterrupt:
             sys.exit(FAILED)
         except (DualSelectError, OSError) as error:
-            write_json(failure, {"error": str(error)})
+            write_json(failure, {"error": without_credentials(str(error))})
             sys.exit(FAILED)
         except Exception as error:
-            write_json(failure, {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+            told = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            write_json(failure, {name: without_credentials(text) for name, text in told.items()})
             sys.exit(FAILED)
 
 
@@ -124,10 +126,15 @@ def _quiet(folder: Path) -> None:
     ignore_library_warnings()
     sys.stderr = GuardedStream(sys.stderr, bars=True)  # type: ignore[assignment]
     handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("dualselect")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return without_credentials(visible(super().format(record)))
 
 
 def _end_with_parent() -> None:

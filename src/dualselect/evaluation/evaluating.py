@@ -28,6 +28,7 @@ from dualselect.evaluation.suite import Suite
 from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Judge, JudgeSettings, PairwiseJudge, load_judge
 from dualselect.runs.record import PACKAGES, model_fingerprint
+from dualselect.system.visible import without_credentials
 
 
 logger = logging.getLogger(__name__)
@@ -223,15 +224,15 @@ def _found(
             raise ConfigError(f"model_name {model_name} is for a server, and {model} is none: leave it out")
         return find_model(model)
     if not model_name:
-        raise ConfigError(f"model_name is missing: write what the server {model} calls the model")
+        raise ConfigError(f"model_name is missing: write what the server {without_credentials(model)} calls the model")
     local_only = [f"suite {suite.name} (preferences)" for suite in suites if suite.purpose == "preference"]
     local_only += ["start_model"] if start_model is not None else []
     local_only += ["prompt_format"] if prompt_format is not None else []
     if local_only:
         raise ConfigError(
-            f"{', '.join(local_only)}: needs the model itself, and {model} is a server, which neither tells how "
-            "likely a response is nor takes prompts outside its chat template: give a folder, a run or a hub name, or "
-            "leave it out"
+            f"{', '.join(local_only)}: needs the model itself, and {without_credentials(model)} is a server, which "
+            "neither tells how likely a response is nor takes prompts outside its chat template: give a folder, a run "
+            "or a hub name, or leave it out"
         )
     return model
 
@@ -240,7 +241,7 @@ def _output(output: str | Path | None, found: LocalModel | str, suites: Sequence
     if output is None:
         folder = found.evaluations if isinstance(found, LocalModel) else None
         if folder is None:
-            name = found.name if isinstance(found, LocalModel) else found
+            name = found.name if isinstance(found, LocalModel) else without_credentials(found)
             raise ConfigError(
                 f"output is missing, and {name} is no run: write --output with a file, such as start.json"
             )
