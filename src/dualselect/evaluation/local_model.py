@@ -1,5 +1,7 @@
 """What a name of a local model stands for, a model, an adapter or a run, and how it is loaded."""
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,9 +18,12 @@ from dualselect.models import load_model
 from dualselect.models.foreign_code import check_trust, comes_with_code, refusal_of_code
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import read_config
-from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION
+from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION, LAST_OF_CHECKPOINT, RunDirectory
 from dualselect.runs.settings import LoraModelConfig
+from dualselect.training.selection_log import SELECTION_LOG
 
+
+logger = logging.getLogger(__name__)
 
 ADAPTER_CONFIG = "adapter_config.json"
 LOADING = {setting.name for setting in fields(LoraModelConfig)} - {"model_name_or_path"}
@@ -68,7 +73,7 @@ def find_model(name: str) -> LocalModel:
     """Find out what a name stands for, without loading it.
 
     Args:
-        name: A run directory, a folder with an adapter, a folder with a model, a GGUF file, the embedded model's
+        name: A run directory, the output folder of a script, a folder with an adapter or a model, a GGUF file, the embedded model's
             name, or a name on the hub.
 
     Raises:
@@ -76,6 +81,8 @@ def find_model(name: str) -> LocalModel:
         ConfigError: The run's config.yaml cannot be used.
     """
     path = Path(name).expanduser()
+    if (path / ADAPTER_CONFIG).is_file() and (path / SELECTION_LOG).is_file():  # saved by a script
+        return LocalModel(name, _base_of(path), path, path)
     if (path / ADAPTER_CONFIG).is_file():
         settings = _settings_of(path.absolute().parent)
         return LocalModel(name, settings.get("model_name_or_path") or _base_of(path), path, None, settings)
@@ -91,7 +98,24 @@ def find_model(name: str) -> LocalModel:
             f"{name} is a run that is not finished, it has no {ADAPTER}/. Finish it with dualselect train --config "
             f"{path / CONFIG_FILE} --resume{other}"
         )
+    if (checkpoint := _newest_checkpoint(path)) is not None:
+        return LocalModel(name, _base_of(checkpoint), checkpoint, path)
     return LocalModel(name, name)
+
+
+def _newest_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint of a training by a script, which writes neither config.yaml nor adapter/."""
+    if not run.is_dir() or (run / "config.json").exists():
+        return None
+    checkpoint = RunDirectory(run).checkpoints().newest
+    if checkpoint is None or not (checkpoint / ADAPTER_CONFIG).is_file():
+        return None
+    state = json.loads((checkpoint / LAST_OF_CHECKPOINT).read_text(encoding="utf-8"))
+    logger.info(
+        "%s has no %s/: its newest checkpoint is taken, %s (step %s of %s)",
+        run, ADAPTER, checkpoint.name, state["global_step"], state.get("max_steps", "?"),
+    )  # fmt: skip
+    return checkpoint
 
 
 def load_local_model(
