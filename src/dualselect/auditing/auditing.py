@@ -31,8 +31,9 @@ from dualselect.auditing.survey import Survey, survey_rows
 from dualselect.data.rendering import renderer
 from dualselect.data.source_rows import BUILTIN, read_sources
 from dualselect.errors import ConfigError, DataError
+from dualselect.runs.directory import REPORT
 from dualselect.runs.record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint
-from dualselect.system.files import write_json
+from dualselect.system.files import refuse_foreign, write_json
 from dualselect.system.lock import folder_lock
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.ignored_settings import OF_PLAIN_STEPS, tell_not_followed
@@ -146,6 +147,9 @@ def audit_into(
         )
     tell_not_followed(config, OF_PLAIN_STEPS, "an audit")
     with folder_lock(folder):
+        if not overwrite:
+            outputs = (ROWS, TABLE, REFERENCES, NEGATIVES, REPORT)
+            refuse_foreign(folder, outputs, marks=(SUMMARY, *UNFINISHED))
         return _audit(
             folder, model, tokenizer, rows, references, settings, config, harmless, peft_config, overwrite=overwrite
         )

@@ -13,7 +13,7 @@ from dualselect.comparison.config import START, ComparisonConfig, Entry
 from dualselect.comparison.figure import pareto_figure
 from dualselect.comparison.materials import Materials, read_rows
 from dualselect.comparison.preferences import averaged_suites, win_rate_rows
-from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
+from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, TABLE_FILE, write_comparison
 from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
 from dualselect.comparison.running import Runs, Tell
 from dualselect.comparison.table import Costs, cost_rows, measured_rows
@@ -24,7 +24,7 @@ from dualselect.evaluation.store import Store
 from dualselect.methods.cost import COST_FILE
 from dualselect.runs.config_file import RECORD_KEY
 from dualselect.runs.directory import CONFIG_FILE, EVALUATION
-from dualselect.system.files import write_text
+from dualselect.system.files import refuse_foreign, write_text
 from dualselect.system.lock import folder_lock
 
 
@@ -59,6 +59,7 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         OSError: The folder cannot be written.
     """
     with folder_lock(config.folder):
+        refuse_foreign(config.folder, (COMPARISON_FILE, TABLE_FILE, FIGURE_FILE), marks=("runs",))
         measured = measured_with(config)
         rows = read_rows(config)
         check_apart(config, rows, measured)

@@ -73,8 +73,8 @@ def find_model(name: str) -> LocalModel:
     """Find out what a name stands for, without loading it.
 
     Args:
-        name: A run directory, the output folder of a script, a folder with an adapter or a model, a GGUF file, the embedded model's
-            name, or a name on the hub.
+        name: A run directory, the output folder of a script, a folder with an adapter or a model, a GGUF file, the
+            embedded model's name, or a name on the hub.
 
     Raises:
         ModelError: It is an unfinished run, or an adapter that does not say which model it belongs to.

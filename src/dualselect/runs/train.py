@@ -30,7 +30,7 @@ from dualselect.errors import ConfigError, DualSelectError, ResumeError
 from dualselect.models import load_model
 from dualselect.models.foreign_code import comes_with_code
 from dualselect.models.precision import quantization_of
-from dualselect.runs.config_file import write_config
+from dualselect.runs.config_file import RECORD_KEY, write_config
 from dualselect.runs.directory import EVALUATION, RunDirectory
 from dualselect.runs.interruption import Interruption
 from dualselect.runs.metrics_log import MetricsLog
@@ -115,7 +115,7 @@ def _run(
     written = settings_to_write(settings)
     checkpoint = claim(directory, settings)
     if settings.data.overwrite:
-        _refuse_evaluated(directory)
+        _check_overwrite(directory)
     if checkpoint is not None:
         record = record_of_same_run(directory, written)
     rows = _rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
@@ -132,7 +132,7 @@ def _run(
 
     def begin() -> None:
         if settings.data.overwrite:
-            _refuse_evaluated(directory)
+            _check_overwrite(directory)
             directory.clear()
         write_config(directory.config, written, made_with)
 
@@ -185,8 +185,12 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
     )
 
 
-def _refuse_evaluated(directory: RunDirectory) -> None:
-    """Refuse to delete a run that `dualselect evaluate` writes into."""
+def _check_overwrite(directory: RunDirectory) -> None:
+    """Refuse to delete a run that `dualselect evaluate` writes into, or a config file of the user."""
+    if directory.config.exists() and RECORD_KEY not in directory.config.read_text(encoding="utf-8", errors="replace"):
+        raise ConfigError(
+            f"overwrite: {directory.config} was not written by a run: move it elsewhere, or name another --output_dir"
+        )
     if locks := held(directory.path / EVALUATION):
         raise ResumeError(
             f"overwrite: {directory.path} holds a run that is being evaluated ({locks[0].parent}): {ADVICE}"
