@@ -81,7 +81,7 @@ def test_what_is_printed_logged_and_warned_of_is_visible(capsys):
     logger.removeHandler(handler)
     told = capsys.readouterr()
     assert not set(told.out + told.err) & set("\x1b\x07\x9b\u202e\r")
-    assert "id a[U+000A]warning: forged" in told.out
+    assert "id a\n  warning: forged" in told.out
     assert "warning: id [U+001B]" in told.err
     assert not isinstance(sys.stdout, GuardedStream)
 

@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from dualselect.errors import DualSelectError
 from dualselect.system.terminal import Console, GuardedStream, guarded_terminal
+from dualselect.system.visible import continued
 
 
 VERBS = {
@@ -101,7 +102,7 @@ def _status(words: Sequence[str], error_stream: GuardedStream, *, debug: bool) -
         error_stream.begin_line()
         if debug:
             traceback.print_exc()
-        error_stream.write(f"error: {message_of(error)}\n")
+        error_stream.write(f"error: {continued(message_of(error))}\n")
         return FAILED
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from dualselect.system.libraries import ignore_library_warnings
-from dualselect.system.visible import visible, without_credentials
+from dualselect.system.visible import continued, visible, without_credentials
 
 
 # What tqdm writes on its own, beside text: to the start of a line, and up or down to the line of another bar.
@@ -96,5 +96,5 @@ def _message(record: logging.LogRecord) -> str:
     """The message, in which a name from data cannot begin a line that looks like another message."""
     if not isinstance(record.args, tuple):
         return record.getMessage()
-    told = tuple(value.replace("\n", "[U+000A]") if isinstance(value, str) else value for value in record.args)
-    return str(record.msg) % told if told else str(record.msg)
+    values = tuple(continued(value) if isinstance(value, str) else value for value in record.args)
+    return str(record.msg) % values if values else str(record.msg)

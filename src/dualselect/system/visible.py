@@ -24,6 +24,11 @@ def one_line(text: str) -> str:
     return " ".join(visible(text).split())
 
 
+def continued(text: str) -> str:
+    """The text with all lines but the first indented, so that none of them looks like a message of its own."""
+    return re.sub(r"\n(?=\S)", "\n  ", text)
+
+
 def without_credentials(text: str) -> str:
     """The text with user names, passwords and query strings of addresses left out; hosts and paths stay."""
     return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
