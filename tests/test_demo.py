@@ -86,6 +86,7 @@ def test_a_stage_that_was_cut_off_is_done_again(finished, settings, tmp_path):
     folder, measures, *_ = finished
     for name in ("aligned", "plain"):
         (tmp_path / name).symlink_to(folder / name)
+    (tmp_path / "settings.json").write_text((folder / "settings.json").read_text())
     (tmp_path / ".dualselect.part" / "adapter").mkdir(parents=True)
     (tmp_path / ".dualselect.part" / "selection.jsonl").write_text('{"half a li')
     assert run_demo(tmp_path, settings, lambda _: None) == measures

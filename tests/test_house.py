@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+import yaml
 
 
 LONGEST_FILE = 400
@@ -47,3 +48,12 @@ def test_rooms_import_only_from_rooms_below(package, rooms):
 def test_no_file_is_too_long_to_read_at_once(package):
     long = {file.name for file in package.rglob("*.py") if len(file.read_text("utf-8").splitlines()) > LONGEST_FILE}
     assert long == set()
+
+
+def test_the_citation_names_the_authors_of_the_paper(repository_root):
+    citation = yaml.safe_load((repository_root / "CITATION.cff").read_text("utf-8"))
+    (paper,) = citation["references"]
+    names = [f"{author['given-names']} {author['family-names']}" for author in paper["authors"]]
+    assert names == ["Xinrui Chen", "Jianhao Zhang", "Ou Wu", "Di Gao"]
+    assert citation["type"] == "software"
+    assert citation["authors"]

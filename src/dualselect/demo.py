@@ -27,12 +27,14 @@ from dualselect.judges import is_refusal
 from dualselect.methods.sft import Sft
 from dualselect.methods.trainer import MethodTrainer
 from dualselect.models import EMBEDDED_MODEL, load_model
-from dualselect.system.files import write_json, write_text
+from dualselect.system.files import refuse_foreign, write_json, write_text
+from dualselect.system.lock import folder_lock
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.trainer import DualSelectTrainer
 
 
 MODELS = {"start": "aligned start", "plain": "plain fine-tuning", "dualselect": "DualSelect"}
+STAGES = ("aligned", "plain", "dualselect")
 MEASURES = {
     "refusal": "harmful requests refused",
     "lookalike": "harmless look-alikes refused",
@@ -106,8 +108,14 @@ def run_demo(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) 
         For each of `MODELS` and `MEASURES` successes, count, and interval.
 
     Raises:
-        ResumeError: The folder holds a demonstration with other settings.
+        ResumeError: The folder holds a demonstration with other settings, or another process uses it.
     """
+    with folder_lock(folder):
+        refuse_foreign(folder, (*STAGES, "evaluation", "report.html"), marks=("settings.json",))
+        return _run_stages(folder, settings, tell)
+
+
+def _run_stages(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) -> dict[str, Any]:
     _same_settings(folder, settings)
     _stage(tell, 1, "give the small model its safety", folder / "aligned", lambda part: _align(part, settings))
     _stage(tell, 2, "fine-tune it plainly", folder / "plain", lambda part: _plain(part, folder, settings))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from locks_for_tests import lock_of_another_process
 from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.comparison import compare, one_run, read_comparison
-from dualselect.comparison.running import only_one
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.results import read_evaluation
 
@@ -275,7 +275,7 @@ def test_nothing_is_chosen_while_a_candidate_fails(forked, comparison_file, monk
 
 def test_two_at_once_in_one_folder_are_refused(comparison_file):
     config = read_comparison(comparison_file())
-    with only_one(config.folder), pytest.raises(ResumeError, match="another dualselect compare"):
+    with lock_of_another_process(config.folder), pytest.raises(ResumeError, match="in use by another dualselect"):
         compare(config, quiet)
 
 

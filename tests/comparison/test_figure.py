@@ -8,7 +8,8 @@ from runs_for_tests import made_comparison
 
 from dualselect.comparison.figure import _spread, axes_of, pareto_figure
 from dualselect.comparison.run_plan import read_json
-from dualselect.comparison.text import aligned, markdown, notes, table_cells
+from dualselect.comparison.text import markdown, notes, table_cells
+from dualselect.system.tables import aligned
 
 
 @pytest.fixture

@@ -55,3 +55,14 @@ def test_the_start_model_is_loaded_as_the_runs_load_theirs(comparison_file):
         plans = Plans(config, Materials.of(config, rows, {TEST: "", VALIDATION: ""}))
         assert plans.start().evaluation["model_settings"] == {"dtype": dtype} | given
         assert "model_settings" not in plans.entry(config.entries[0], 0).evaluation
+
+
+def test_the_password_of_a_judge_is_in_no_file_and_makes_no_other_evaluation(tmp_path):
+    def plan(url):
+        return RunPlan("start model", str(tmp_path), {}, {"judge_settings": {"base_url": url, "model": "j"}})
+
+    plan("http://me:secret@host/v1").write_done(0)
+    assert "secret" not in (tmp_path / "done.json").read_text()
+    assert plan("http://me:secret@host/v1").is_done()
+    assert plan("http://me:other@host/v1").is_done()
+    assert not plan("http://elsewhere/v1").is_done()

@@ -1,5 +1,9 @@
 """How a model is loaded that is to be measured."""
 
+from peft import LoraConfig
+from rows_for_tests import conversation_rows, safe_rows
+
+from dualselect import DualSelectConfig, DualSelectTrainer, load_model
 from dualselect.evaluation import GenerationSettings, evaluate, evaluating, read_evaluation
 from dualselect.evaluation.local_model import LocalModel
 
@@ -27,7 +31,41 @@ def test_a_model_is_loaded_as_it_is_told(model_folder, tmp_path):
 
 def test_the_start_model_of_a_run_is_loaded_as_the_run(run_folder, model_folder, tmp_path, monkeypatch):
     loaded, load = [], evaluating.load_local_model
-    monkeypatch.setattr(evaluating, "load_local_model", lambda found: loaded.append(found) or load(found))
+    monkeypatch.setattr(
+        evaluating, "load_local_model", lambda found, **how: loaded.append(found) or load(found, **how)
+    )
     options = {"generation": GenerationSettings(max_new_tokens=2), "progress": False}
     evaluate(run_folder, ["builtin:2"], output=tmp_path / "e.json", start_model=str(model_folder), **options)
     assert [one.settings["dtype"] for one in loaded] == ["float32", "float32"]
+
+
+def test_what_a_script_leaves_is_a_run_with_or_without_save_model(tmp_path, model_folder, caplog):
+    """The README's snippet, which calls `train` alone, and one that also calls `save_model`."""
+    model, tokenizer = load_model(model_folder)
+    trainer = DualSelectTrainer(
+        model,
+        DualSelectConfig(
+            str(tmp_path / "first"),
+            max_steps=3,
+            selection_warmup_steps=1,
+            per_device_train_batch_size=2,
+            save_steps=2,
+            gradient_checkpointing=False,
+            use_cpu=True,
+            report_to="none",
+        ),
+        train_dataset=conversation_rows(8),
+        reference_dataset=safe_rows(4),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=4, target_modules=["q_proj"]),
+    )
+    trainer.train()
+    options = {"generation": GenerationSettings(max_new_tokens=2), "progress": False}
+    with caplog.at_level("INFO"):
+        path = evaluate(tmp_path / "first", ["builtin:1"], **options)
+    assert path == tmp_path / "first" / "evaluation" / "builtin.json"
+    assert "checkpoint-3 (step 3 of 3)" in caplog.text
+    trainer.save_model()
+    saved = evaluate(tmp_path / "first", ["builtin:1"], output=tmp_path / "saved.json", **options)
+    found = [read_evaluation(file).model.fingerprint for file in (path, saved)]
+    assert found[0] == found[1]

@@ -61,7 +61,11 @@ def test_another_file_is_refused_and_left_as_it_is(tmp_path):
 
 def test_two_at_once_are_refused(tmp_path):
     path = tmp_path / "s.jsonl"
-    with Store.opened(path), pytest.raises(ResumeError, match="another process: wait for it"), Store.opened(path):
+    with (
+        Store.opened(path),
+        pytest.raises(ResumeError, match="another process: wait"),
+        Store.opened(path),
+    ):
         pass
     with Store.opened(path):
         pass

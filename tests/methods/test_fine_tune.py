@@ -163,11 +163,10 @@ def test_ablations_change_the_setting_that_they_name(settings, tmp_path):
         assert run_settings(method, settings, tmp_path / name).training.save_strategy == "no", name
 
 
-@pytest.mark.parametrize(("name", "value"), [("completion_only_loss", False), ("assistant_only_loss", True)])
-def test_what_only_dualselect_would_follow_is_refused(settings, tmp_path, name, value):
-    with pytest.raises(ConfigError, match=f"sft: {name}: {str(value).lower()} is followed by dualselect train alone"):
-        run_settings(METHODS["sft"], settings | {name: value}, tmp_path / "run")
-    run_settings(METHODS["sft"], settings | {name: not value}, tmp_path / "run")
+@pytest.mark.parametrize(("name", "value"), [("completion_only_loss", False), ("supervise", "all")])
+def test_every_method_supervises_the_turns_that_are_set(settings, tmp_path, name, value):
+    resolved = run_settings(METHODS["sft"], settings | {name: value}, tmp_path / "run")
+    assert getattr(resolved.training, name) == value
 
 
 @pytest.mark.parametrize(

@@ -88,24 +88,6 @@ def test_a_folder_below_a_file_cannot_be_written(tmp_path):
         RunDirectory(tmp_path / "file" / "run").check_writable()
 
 
-def test_a_failed_run_leaves_no_empty_folder_but_every_file(tmp_path):
-    deep = RunDirectory(tmp_path / "new" / "run")
-
-    def fail(*, with_file):
-        with deep.removed_when_left_empty():
-            deep.path.mkdir(parents=True, exist_ok=True)
-            if with_file:
-                deep.config.write_text("a: 1")
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError):
-        fail(with_file=False)
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(RuntimeError):
-        fail(with_file=True)
-    assert deep.config.exists()
-
-
 def test_the_adapter_appears_whole_or_not_at_all(run):
     run.path.mkdir()
 

@@ -291,12 +291,6 @@ def test_a_second_call_of_train_starts_anew(tmp_path):
     assert [line["step"] for line in trainer.selection_log.read()] == [1, 2, 3, 3, 4, 5]
 
 
-def test_the_model_card_names_the_paper(tmp_path):
-    trainer = trained(tmp_path, max_steps=3)
-    trainer.create_model_card(model_name="x")
-    assert "2606.09866" in (tmp_path / "README.md").read_text(encoding="utf-8")
-
-
 # Refusals, before anything is trained
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from filelock import FileLock, Timeout
 from peft import LoraConfig, PeftConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -32,9 +31,11 @@ from dualselect.auditing.survey import Survey, survey_rows
 from dualselect.data.checks import leave_out_shared
 from dualselect.data.rendering import renderer
 from dualselect.data.source_rows import BUILTIN, read_sources
-from dualselect.errors import ConfigError, DataError, ResumeError
+from dualselect.errors import ConfigError, DataError
+from dualselect.runs.directory import REPORT
 from dualselect.runs.record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint
-from dualselect.system.files import write_json
+from dualselect.system.files import refuse_foreign, write_json
+from dualselect.system.lock import folder_lock
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.ignored_settings import OF_PLAIN_STEPS, tell_not_followed
 
@@ -146,18 +147,13 @@ def audit_into(
             "out, or pass the model without its adapter"
         )
     tell_not_followed(config, OF_PLAIN_STEPS, "an audit")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ResumeError(f"{folder} is being written by another audit: wait for it, or name another folder") from None
-    try:
+    with folder_lock(folder):
+        if not overwrite:
+            outputs = (ROWS, TABLE, REFERENCES, NEGATIVES, REPORT)
+            refuse_foreign(folder, outputs, marks=(SUMMARY, *UNFINISHED))
         return _audit(
             folder, model, tokenizer, rows, references, settings, config, harmless, peft_config, overwrite=overwrite
         )
-    finally:
-        lock.release()
 
 
 def _audit(

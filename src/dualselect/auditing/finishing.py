@@ -1,7 +1,5 @@
 """From the scored rows to the files of an audit (all but `summary.json`) and to counts."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,6 +15,7 @@ from dualselect.auditing.preparing import Prepared
 from dualselect.auditing.settings import BUDGETS
 from dualselect.auditing.store import ScoreStore
 from dualselect.system.files import write_atomically, write_text
+from dualselect.system.tables import csv_text
 
 
 ROWS, TABLE, REFERENCES, NEGATIVES = "audit.jsonl", "audit.csv", "references.jsonl", "negatives.jsonl"
@@ -60,13 +59,13 @@ def write_rows(
     counts = Counts(prepared.bearings.categories, labelled=labelled, quiet=quiet)
 
     def write(lines: BinaryIO, table: BinaryIO) -> None:
-        table.write(_csv([*COLUMNS, *(f"kept_{budget:g}" for budget in BUDGETS)]))
+        table.write(csv_text([[*COLUMNS, *(f"kept_{budget:g}" for budget in BUDGETS)]]).encode())
         bar = tqdm(store, total=count, desc="Writing", unit="row", leave=False, disable=quiet)
         for place, scored in enumerate(bar):
             line = _finished(scored, place, ranking, prepared, ids, labelled=labelled)
             counts.add(line, scored["counted_as"])
             lines.write((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
-            table.write(_csv(_cells(line)))
+            table.write(csv_text([_cells(line)]).encode())
 
     write_atomically(folder / TABLE, lambda table: write_atomically(folder / ROWS, lambda lines: write(lines, table)))
     for name, made in ((REFERENCES, prepared.references), (NEGATIVES, prepared.negatives)):
@@ -150,9 +149,3 @@ def _cells(line: Mapping[str, Any]) -> list[Any]:
         *(joined[name] if name in joined else line[name] for name in COLUMNS),
         *(int(kept[f"{budget:g}"]) if kept else "" for budget in BUDGETS),
     ]
-
-
-def _csv(cells: Sequence[Any]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()

@@ -50,7 +50,6 @@ def run(arguments: list[str]) -> int:
     parser = _parser()
     tell_repeated(arguments, parser._actions)
     options, rest = parser.parse_known_args(arguments)
-    import warnings
 
     from transformers.utils import logging as transformers_logging
 
@@ -60,11 +59,11 @@ def run(arguments: list[str]) -> int:
     from dualselect.auditing.text import failure_text, summary_text
     from dualselect.cli.parser import parse_train_arguments
     from dualselect.runs.directory import ADAPTER, METRICS_LOG
+    from dualselect.system.lock import folder_lock
 
     # before the libraries are silenced, which would take the progress bars from the settings
     request = parse_train_arguments(rest, defaults={"reference_contrast": "compliance"}, options=parser.names)
     transformers_logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     if request.settings is None:
         print(request.help_text)
         return 0
@@ -93,27 +92,28 @@ def run(arguments: list[str]) -> int:
     if options.cleaned is not None:
         finished = (folder / SUMMARY).exists() and not settings.data.overwrite
         check_cleaned(options.cleaned, rows, budget, sampled=asked.sample is not None, finished=finished)
-    model, tokenizer, references, harmless, peft_config = _loaded(settings, options.harmless_data)
-    summary = audit_into(
-        folder,
-        model,
-        tokenizer,
-        rows,
-        references,
-        asked,
-        settings.training,
-        harmless=harmless,
-        peft_config=peft_config,
-        overwrite=settings.data.overwrite,
-    )
-    print("\n" + summary_text(summary))
-    if options.cleaned is not None:
-        cleaned = write_cleaned(options.cleaned, folder, rows, budget, quiet=settings.training.disable_tqdm)
-        print(
-            f"\n{options.cleaned}: {cleaned.kept:,} rows kept, {cleaned.dropped:,} left out"
-            + (f", {cleaned.unscored:,} of them since they could not be scored" if cleaned.unscored else "")
+    with folder_lock(folder):
+        model, tokenizer, references, harmless, peft_config = _loaded(settings, options.harmless_data)
+        summary = audit_into(
+            folder,
+            model,
+            tokenizer,
+            rows,
+            references,
+            asked,
+            settings.training,
+            harmless=harmless,
+            peft_config=peft_config,
+            overwrite=settings.data.overwrite,
         )
-    print(f"\nrows, references and numbers: {folder}{_page(folder, quiet=settings.training.disable_tqdm)}")
+        print("\n" + summary_text(summary))
+        if options.cleaned is not None:
+            cleaned = write_cleaned(options.cleaned, folder, rows, budget, quiet=settings.training.disable_tqdm)
+            print(
+                f"\n{options.cleaned}: {cleaned.kept:,} rows kept, {cleaned.dropped:,} left out"
+                + (f", {cleaned.unscored:,} of them since they could not be scored" if cleaned.unscored else "")
+            )
+        print(f"\nrows, references and numbers: {folder}{_page(folder, quiet=settings.training.disable_tqdm)}")
     if options.fail_above is None:
         return 0
     failure = failure_text(summary.data, summary.conflict, options.fail_above)

@@ -49,7 +49,8 @@ def run(arguments: list[str]) -> int:
         )
 
     from dualselect.comparison import compare, read_comparison
-    from dualselect.comparison.text import aligned, notes, table_cells
+    from dualselect.comparison.text import notes, table_cells
+    from dualselect.system.tables import aligned
 
     started = time.monotonic()
     path = compare(read_comparison(options.config, options.output_dir), _tell)

@@ -37,8 +37,6 @@ def run(arguments: list[str]) -> int:
     parser = _parser()
     tell_repeated(arguments, parser._actions)
     asked, rest = parser.parse_known_args(arguments)
-    import warnings
-
     from datasets import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
@@ -51,7 +49,6 @@ def run(arguments: list[str]) -> int:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     path = diagnose(settings)
     print()
     print(visible("\n".join(read_result(path)["reading"])))

@@ -46,8 +46,6 @@ def run(arguments: list[str]) -> int:
     """Evaluate, print the table, say where the file is."""
     options = _parser().parse_args(arguments)
 
-    import warnings
-
     from datasets import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
@@ -61,7 +59,6 @@ def run(arguments: list[str]) -> int:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()  # the bars that remain are those of the suites
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     if (options.judge_url or options.judge_model) and not _asks_a_server(options.judge or []):
         raise ConfigError(
             "judge_url and judge_model are for a judge that asks a server, and no such judge is named: add --judge "
@@ -88,6 +85,7 @@ def run(arguments: list[str]) -> int:
             start_model=options.start_model,
             model_name=options.model_name,
             prompt_format=options.prompt_format,
+            trust_remote_code=options.trust_remote_code,
         )
     except KeyboardInterrupt:
         print("\nThe same command goes on where this one stopped.", flush=True)
@@ -177,6 +175,11 @@ def _parser() -> OptionParser:
         choices=["chat", "human_assistant"],
         help="how prompts are written: the chat template, or lines `Human: ...` and `Assistant: ` (as the run was "
         "trained; else chat)",
+    )
+    add(
+        "--trust_remote_code",
+        action="store_true",
+        help="run code that comes with the model; a run's own config.yaml does not decide this",
     )
     return parser
 

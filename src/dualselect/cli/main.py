@@ -10,6 +10,7 @@ are raised: `DualSelectError` and `OSError` become `error: ...` and the exit sta
 only when it is called, so that `dualselect --help` needs no torch; whatever a verb imports is its own affair.
 """
 
+import errno
 import importlib
 import logging
 import os
@@ -17,11 +18,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import TextIO
 
 from dualselect.cli.status import DONE, EXPLAINED, INTERRUPTED, REFUSED, status_of
 from dualselect.errors import DualSelectError
 from dualselect.system.nearest import nearest
+from dualselect.system.terminal import Console, GuardedStream, guarded_terminal
+from dualselect.system.visible import continued
 
 
 VERBS = {
@@ -51,6 +53,7 @@ Settings can also stand in a YAML file, see examples/: dualselect train --config
 With DUALSELECT_DEBUG=1 in the environment (or dualselect --debug VERB ...) errors come with their traceback.
 
 {statuses}"""
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,24 +79,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     # Before any import of the libraries that read it; nothing here reports to anyone unless it is asked to.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    console = _Console()
+    console = Console()
     logger = logging.getLogger("dualselect")
     logger.addHandler(console)
     logger.setLevel(logging.INFO)
     try:
-        return _call(rest[0], rest[1:])
+        with guarded_terminal() as error_stream:
+            return _status(rest, error_stream, debug=debug)
+    finally:
+        logger.removeHandler(console)
+
+
+def _status(words: Sequence[str], error_stream: GuardedStream, *, debug: bool) -> int:
+    """Run a verb; a message about its end begins on a line of its own, also after a progress bar."""
+    try:
+        return _call(words[0], list(words[1:]))
     except SystemExit as ended:  # argparse, after a help text or its own error message
         return ended.code if isinstance(ended.code, int) else REFUSED
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        error_stream.begin_line()
+        error_stream.write("interrupted\n")
         return INTERRUPTED
     except (DualSelectError, OSError) as error:
+        error_stream.begin_line()
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"error: {error}\n")
+        error_stream.write(f"error: {continued(message_of(error))}\n")
         return status_of(error)
-    finally:
-        logger.removeHandler(console)
+
+
+def message_of(error: Exception) -> str:
+    """The message of an error; one of a full disk that says nothing else says what to do."""
+    if not isinstance(error, OSError) or error.errno not in FULL_DISK:
+        return str(error)
+    file = f" for {error.filename}" if error.filename else ""
+    return (
+        f"the disk is full{file} ({error.strerror}). Make room there (see df -h), then type the same command again; "
+        "a training goes on from its last checkpoint with --resume"
+    )
 
 
 def _call(verb: str, arguments: list[str]) -> int:
@@ -114,19 +137,6 @@ def _version() -> str:
         return version("dualselect")
     except PackageNotFoundError:
         return "(not installed)"
-
-
-class _Console(logging.Handler):
-    """What the library tells goes to standard output, what it warns of to standard error, past any progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        warns = record.levelno >= logging.WARNING
-        stream: TextIO = sys.stderr if warns else sys.stdout
-        text = f"warning: {record.getMessage()}" if warns else record.getMessage()
-        if "tqdm" in sys.modules:
-            sys.modules["tqdm"].tqdm.write(text, file=stream)
-        else:
-            stream.write(text + "\n")
 
 
 if __name__ == "__main__":

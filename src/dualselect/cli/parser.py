@@ -12,8 +12,11 @@ from trl import TrlParser
 from dualselect.cli.options import option_words, tell_repeated
 from dualselect.cli.train_help import train_help
 from dualselect.errors import ConfigError, DualSelectError
+from dualselect.models.foreign_code import SETTING as TRUST
+from dualselect.models.foreign_code import check_trust
 from dualselect.runs.config_file import COMMAND_LINE, ConfigFile, check_known, read_config
 from dualselect.runs.settings import SETTING_CLASSES, RunSettings, setting_choices, setting_types, wanted_text
+from dualselect.system.libraries import ignore_library_warnings
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ def parse_train_arguments(
     if asked.help or asked.help_all:
         return Request(None, help_text=train_help(parser, everything=asked.help_all))
     file = read_config(asked.config) if asked.config is not None else ConfigFile({})
+    if file.record is not None:
+        check_trust(file.settings, asked.config, trusted=_is_given(TRUST, rest))
     parser.set_defaults_with_config(**{**(defaults or {}), **file.settings})
     return Request(_settings(parser, rest, options), file.record)
 
@@ -102,8 +107,7 @@ def _settings(parser: _SettingsParser, arguments: list[str], options: Sequence[s
         )
     try:
         with warnings.catch_warnings():
-            # The library's own deprecations of settings that TRL still uses; nothing a user could act on.
-            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+            ignore_library_warnings()
             data, training, model = parser.parse_args_into_dataclasses(args=arguments, look_for_args_file=False)
     except DualSelectError:
         raise

@@ -42,8 +42,9 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(f"--output {output} is a folder: name a file, such as {output / REPORT}")
 
     from dualselect.report.audit_page import is_audit, write_audit_page
-    from dualselect.report.page import write_report
+    from dualselect.report.page import check_page, write_report
 
+    check_page(output)
     if audits := [str(path) for path in options.paths if is_audit(path)]:
         if len(options.paths) > 1:
             raise ConfigError(f"{', '.join(audits)}: an audit has a page of its own: name it alone")

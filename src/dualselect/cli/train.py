@@ -1,8 +1,7 @@
 """`dualselect train`: one run, from settings to adapter."""
 
-import warnings
-
 from dualselect.cli.parser import parse_train_arguments
+from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.summary import RunSummary
 
 
@@ -22,28 +21,31 @@ def run(arguments: list[str]) -> int:
     from dualselect.runs.train import train_run
 
     transformers_logging.set_verbosity_error()
-    # Names that TRL uses and transformers will drop, and a default for GPUs: nothing that a user could act on.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator")
     summary = train_run(request.settings, request.record)
-    print(ending(summary))
+    print(ending(summary, trusts_code=request.settings.training.trust_remote_code))
     return 0 if summary.interrupted_by is None else 128 + summary.interrupted_by
 
 
-def ending(summary: RunSummary) -> str:
-    """What is printed last."""
+def ending(summary: RunSummary, *, trusts_code: bool = False) -> str:
+    """What is printed last.
+
+    Args:
+        summary: Of the run.
+        trusts_code: Whether the run used code that comes with its model, which the commands to type must say again.
+    """
+    trust = f" --{TRUST}" if trusts_code else ""
     folder = summary.directory
     lines = ["", summary.describe(), ""]
     if summary.interrupted_by is not None:
         lines += [
             "interrupted; continue with",
-            f"  dualselect train --config {folder}/config.yaml --resume",
+            f"  dualselect train --config {folder}/config.yaml --resume{trust}",
         ]
         return "\n".join(lines)
     lines += [
         f"adapter    {folder}/adapter",
         f"selection  {folder}/selection.jsonl",
         f"metrics    {folder}/metrics.jsonl",
-        f"again      dualselect train --config {folder}/config.yaml --output_dir ANOTHER",
+        f"again      dualselect train --config {folder}/config.yaml --output_dir ANOTHER{trust}",
     ]
     return "\n".join(lines)

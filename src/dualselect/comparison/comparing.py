@@ -13,9 +13,9 @@ from dualselect.comparison.config import START, ComparisonConfig, Entry
 from dualselect.comparison.figure import pareto_figure
 from dualselect.comparison.materials import Materials, read_rows
 from dualselect.comparison.preferences import averaged_suites, win_rate_rows
-from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, write_comparison
+from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, TABLE_FILE, write_comparison
 from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
-from dualselect.comparison.running import Runs, Tell, only_one
+from dualselect.comparison.running import Runs, Tell
 from dualselect.comparison.table import Costs, cost_rows, measured_rows
 from dualselect.comparison.tuning import Tuning, tuning_of
 from dualselect.errors import DataError, DualSelectError
@@ -26,7 +26,8 @@ from dualselect.methods.cost import COST_FILE
 from dualselect.models.loading import check_location
 from dualselect.runs.config_file import RECORD_KEY
 from dualselect.runs.directory import CONFIG_FILE, EVALUATION
-from dualselect.system.files import write_text
+from dualselect.system.files import refuse_foreign, write_text
+from dualselect.system.lock import folder_lock
 
 
 PREFERENCES_FILE = "preferences.jsonl"
@@ -60,11 +61,12 @@ def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
         OSError: The folder cannot be written.
     """
     check_location(config.model)
-    measured = measured_with(config)
-    rows = read_rows(config)
-    check_apart(config, rows, measured)
-    plans = Plans(config, Materials.of(config, rows, measured.asked))
-    with only_one(config.folder):
+    with folder_lock(config.folder):
+        refuse_foreign(config.folder, (COMPARISON_FILE, TABLE_FILE, FIGURE_FILE), marks=("runs",))
+        measured = measured_with(config)
+        rows = read_rows(config)
+        check_apart(config, rows, measured)
+        plans = Plans(config, Materials.of(config, rows, measured.asked))
         _refuse_other_runs(plans)
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
         runs = Runs(total, tell)

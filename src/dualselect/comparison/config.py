@@ -33,6 +33,7 @@ START = "start"
 """What the model before any fine-tuning is called in the table."""
 # What a comparison decides by itself, and what is said instead.
 NOT_HERE = {
+    "hub_token": "nothing of a comparison is sent to a hub; a token belongs into the environment, as HF_TOKEN",
     "seed": "write seeds: [0, 1, 2]",
     "resume": "a comparison always goes on where it stopped",
     "overwrite": "name another output_dir, or delete this one",

@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import traceback
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,13 @@ from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.evaluation.results import read_evaluation
 from dualselect.judges import JudgeSettings
 from dualselect.methods import METHODS, fine_tune
+from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.config_file import RECORD_KEY
 from dualselect.runs.directory import CONFIG_FILE, EVALUATION
 from dualselect.system.files import write_json
+from dualselect.system.libraries import ignore_library_warnings
+from dualselect.system.terminal import GuardedStream
+from dualselect.system.visible import visible, without_credentials
 
 
 FAILED, ORPHANED = 2, 3
@@ -51,10 +54,11 @@ def main(plan: RunPlan) -> None:
         except KeyboardInterrupt:
             sys.exit(FAILED)
         except (DualSelectError, OSError) as error:
-            write_json(failure, {"error": str(error)})
+            write_json(failure, {"error": without_credentials(str(error))})
             sys.exit(FAILED)
         except Exception as error:
-            write_json(failure, {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+            told = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            write_json(failure, {name: without_credentials(text) for name, text in told.items()})
             sys.exit(FAILED)
 
 
@@ -107,6 +111,8 @@ def _evaluate(plan: RunPlan) -> int:
         output=plan.path / EVALUATION / f"{name}.json",
         generation=GenerationSettings(**wanted.pop("generation")),
         judge_settings=JudgeSettings(**wanted.pop("judge_settings")),
+        # the user's own file of the comparison says so, not the config.yaml of the run
+        trust_remote_code=bool((plan.training.get("settings") or wanted["model_settings"]).get(TRUST)),
         **wanted,
     )
     return read_evaluation(path).still_unscored
@@ -117,13 +123,18 @@ def _quiet(folder: Path) -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator")
+    ignore_library_warnings()
+    sys.stderr = GuardedStream(sys.stderr, bars=True)  # type: ignore[assignment]
     handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("dualselect")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return without_credentials(visible(super().format(record)))
 
 
 def _end_with_parent() -> None:

@@ -12,14 +12,13 @@ it (`peak_gpu_memory_ratio`), else that of the process. A difference is to the b
 ends are null where nothing tells how sure it is. The same rows are in `comparison.csv`.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dualselect.system.files import write_json, write_text
+from dualselect.system.tables import csv_text
 
 
 FORMAT = 1
@@ -81,13 +80,11 @@ def write_comparison(folder: Path, facts: dict[str, Any], rows: Sequence[Row]) -
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     names = [name for name in Row.__dataclass_fields__ if name not in ("seeds", "difference")]
-    table.writerow([*names, "seeds", "difference", "difference_low", "difference_high"])
+    lines: list[Sequence[Any]] = [[*names, "seeds", "difference", "difference_low", "difference_high"]]
     for row in rows:
         known = row.difference or {}
         per_seed = " ".join(f"{seed}:{value}" for seed, value in row.seeds.items())
         apart = [known.get(name) for name in ("value", "low", "high")]
-        table.writerow([*(getattr(row, name) for name in names), per_seed, *apart])
-    return text.getvalue()
+        lines.append([*(getattr(row, name) for name in names), per_seed, *apart])
+    return csv_text(lines)

@@ -18,9 +18,11 @@ from dualselect.comparison.materials import Materials
 from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation.local_model import LOADING
 from dualselect.methods import Method
+from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.directory import ADAPTER, EVALUATION
 from dualselect.runs.settings import LoraModelConfig
 from dualselect.system.files import write_json
+from dualselect.system.visible import without_credentials
 
 
 TEST, VALIDATION = "test", "validation"
@@ -55,7 +57,7 @@ class RunPlan:
 
     def is_done(self) -> bool:
         """Whether it was trained, and evaluated as is wanted now."""
-        return self.is_trained() and self._done.get("evaluation") == self.evaluation
+        return self.is_trained() and self._done.get("evaluation") == self._shown_evaluation
 
     def is_trained(self) -> bool:
         """Whether nothing is left but the evaluation."""
@@ -67,7 +69,7 @@ class RunPlan:
 
     def write_done(self, still_unscored: int) -> None:
         """Say that it is done."""
-        write_json(self.path / DONE_FILE, {"evaluation": self.evaluation, "still_unscored": still_unscored})
+        write_json(self.path / DONE_FILE, {"evaluation": self._shown_evaluation, "still_unscored": still_unscored})
 
     def check_made_of(self) -> None:
         """Refuse a folder that holds a trained run on other rows, or of another model.
@@ -114,6 +116,14 @@ class RunPlan:
         """What the run in this folder was trained by, if one was."""
         before: dict[str, Any] | None = read_json(self.path / PLAN_FILE) if self.is_trained() else None
         return self.training if before is None else before
+
+    @property
+    def _shown_evaluation(self) -> dict[str, Any]:
+        """The evaluation without the password of a judge's address."""
+        judge = self.evaluation.get("judge_settings", {})
+        if not judge.get("base_url"):
+            return self.evaluation
+        return self.evaluation | {"judge_settings": judge | {"base_url": without_credentials(judge["base_url"])}}
 
     @property
     def _done(self) -> dict[str, Any]:
@@ -196,7 +206,7 @@ class Plans:
 
     def _model_settings(self) -> dict[str, Any]:
         """How the runs load their model, so that the start model is measured in the same precision."""
-        given = {name: value for name, value in self.config.settings.items() if name in LOADING}
+        given = {name: value for name, value in self.config.settings.items() if name in LOADING or name == TRUST}
         return {"dtype": LoraModelConfig().dtype} | given
 
 

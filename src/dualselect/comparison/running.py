@@ -3,16 +3,11 @@
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from dualselect.comparison import one_run
 from dualselect.comparison.run_plan import FAILURE_FILE, RunPlan, read_json
-from dualselect.errors import ResumeError
 
 
 START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -64,27 +59,6 @@ class Runs:
             return f" ({self._left} runs left)"
         left = self._left * sum(self._seconds) / len(self._seconds)
         return f" ({self._left} runs left, about {duration(left)})"
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Nobody else works in the folder meanwhile.
-
-    Raises:
-        ResumeError: Somebody does.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".compare.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ResumeError(
-            f"another dualselect compare is at work in {folder}: wait for it, or name another output_dir"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def duration(seconds: float) -> str:

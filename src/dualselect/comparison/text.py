@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dualselect.system.visible import one_line
+
 
 TITLES = {
     "refusal_rate": "harmful refused",
@@ -58,17 +60,9 @@ def table_cells(content: Mapping[str, Any]) -> list[list[str]]:
     return cells
 
 
-def aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Cells as text in columns."""
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
-
-
 def markdown(cells: Sequence[Sequence[str]]) -> str:
     """Cells as a table of Markdown."""
-    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    lines = ["| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "---|" * len(cells[0]), *lines[1:]])
 
 

@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
-from dualselect.diagnostic.figure import write_figure
+from dualselect.diagnostic.figure import FORMATS, write_figure
 from dualselect.diagnostic.pool import PoolNumbers, reference_directions, score_pool
 from dualselect.diagnostic.probing import UNCORRECTED, Probing, Variant, variants_of
 from dualselect.diagnostic.reading import reading
-from dualselect.diagnostic.results import Measured, content_of, write_tables
+from dualselect.diagnostic.results import TABLES, Measured, content_of, write_tables
 from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch, read_rows, task_batches, tokenize_rows
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.sketch import CountSketch
@@ -34,7 +34,8 @@ from dualselect.evaluation.store import Store
 from dualselect.models.checking import check_model
 from dualselect.runs.record import data_record, model_fingerprint, tokenizer_fingerprint
 from dualselect.selection import Choice
-from dualselect.system.files import write_atomically, write_json
+from dualselect.system.files import refuse_foreign, write_atomically, write_json
+from dualselect.system.lock import folder_lock
 
 
 RESULT_FILE, SETTINGS_FILE, STORE_FILE = "diagnostic.json", "settings.json", "measured.jsonl"
@@ -65,6 +66,13 @@ def diagnose(settings: DiagnosticSettings) -> Path:
             "'dualselect[report]'"
         )
     check_model(settings.run.model)
+    with folder_lock(settings.folder):
+        outputs = (*TABLES.values(), *(f"diagnostic.{ending}" for ending in FORMATS))
+        refuse_foreign(settings.folder, outputs, marks=(SETTINGS_FILE, RESULT_FILE, STORE_FILE, *TENSOR_FILES))
+        return _diagnose(settings)
+
+
+def _diagnose(settings: DiagnosticSettings) -> Path:
     folder = settings.folder
     given = read_rows(settings)
     subject = Subject.of(settings.run)

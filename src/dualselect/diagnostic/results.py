@@ -1,7 +1,5 @@
 """What a diagnostic found as plain values and tables; the figure and the reading are made of these alone."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.strategies import turns
 from dualselect.selection import Choice
 from dualselect.system.files import write_text
+from dualselect.system.tables import csv_text
 from dualselect.training.preparation import PreparedRows
 
 
@@ -109,11 +108,8 @@ def write_tables(content: Mapping[str, Any], folder: Path) -> None:
     """Write the tables as CSV, one file each."""
     for name, file in TABLES.items():
         rows = content[name]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(folder / file, text.getvalue())
+        names = list(rows[0])
+        write_text(folder / file, csv_text([names, *([row[column] for column in names] for row in rows)]))
 
 
 def _said_in_pool(rows: DiagnosticRows) -> int:

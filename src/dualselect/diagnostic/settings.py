@@ -9,6 +9,8 @@ from typing import Any
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings
+from dualselect.models.foreign_code import SETTING as TRUST
+from dualselect.models.foreign_code import check_trust
 from dualselect.runs.config_file import COMMAND_LINE, RECORD_KEY, check_keys, read_mapping
 from dualselect.runs.settings import RunSettings, setting_types, settings_to_write
 from dualselect.training.config import DualSelectConfig
@@ -132,8 +134,10 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
         ConfigError: A name is no setting, or a value cannot be used; the message says what to write.
     """
     where = str(config) if config else COMMAND_LINE
-    content = {**(read_mapping(Path(config)) if config else {}), **given}
-    content.pop(RECORD_KEY, None)  # the file may be that of a run
+    file = read_mapping(Path(config)) if config else {}
+    if file.pop(RECORD_KEY, None) is not None:  # the file is that of a run
+        check_trust(file, where, trusted=TRUST in given)
+    content = {**file, **given}
     check_keys(content, [*OPTIONS, *setting_types()], where)
     own = {name: _typed(name, value, where) for name, value in content.items() if name in OPTIONS}
     of_run = {name: value for name, value in content.items() if name not in OPTIONS}

@@ -36,6 +36,7 @@ from dualselect.evaluation.suite import Suite
 from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Judge, JudgeSettings, PairwiseJudge, load_judge
 from dualselect.runs.record import PACKAGES, model_fingerprint
+from dualselect.system.visible import without_credentials
 
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def evaluate(
     model_settings: Mapping[str, Any] | None = None,
     model_name: str | None = None,
     prompt_format: PromptFormat | None = None,
+    trust_remote_code: bool = False,
     progress: bool = True,
 ) -> Path:
     """Ask a model the prompts of some suites, have the responses judged, and write it all down.
@@ -85,6 +87,7 @@ def evaluate(
             `dualselect train` has for them. A run, and its start model, are loaded as the run was.
         model_name: The model's name at the server.
         prompt_format: How prompts are written; None is as the run was trained, else the chat template.
+        trust_remote_code: Run code that comes with the model or the start model.
         progress: Whether there are bars.
 
     Returns:
@@ -111,7 +114,7 @@ def evaluate(
     path = _output(output, found, chosen)
     if isinstance(found, LocalModel):
         found = found.loaded_as(model_settings or {})
-        responder, start = _load(found, settings, start_model, prompt_format)
+        responder, start = _load(found, settings, start_model, prompt_format, trust=trust_remote_code)
     else:
         responder, start = ServerResponder(found, str(model_name), settings), None
     for suite in chosen:
@@ -241,15 +244,15 @@ def _found(
             raise ConfigError(f"model_name {model_name} is for a server, and {model} is none: leave it out")
         return find_model(model)
     if not model_name:
-        raise ConfigError(f"model_name is missing: write what the server {model} calls the model")
+        raise ConfigError(f"model_name is missing: write what the server {without_credentials(model)} calls the model")
     local_only = [f"suite {suite.name} (preferences)" for suite in suites if suite.purpose == "preference"]
     local_only += ["start_model"] if start_model is not None else []
     local_only += ["prompt_format"] if prompt_format is not None else []
     if local_only:
         raise ConfigError(
-            f"{', '.join(local_only)}: needs the model itself, and {model} is a server, which neither tells how "
-            "likely a response is nor takes prompts outside its chat template: give a folder, a run or a hub name, or "
-            "leave it out"
+            f"{', '.join(local_only)}: needs the model itself, and {without_credentials(model)} is a server, which "
+            "neither tells how likely a response is nor takes prompts outside its chat template: give a folder, a run "
+            "or a hub name, or leave it out"
         )
     return model
 
@@ -258,7 +261,7 @@ def _output(output: str | Path | None, found: LocalModel | str, suites: Sequence
     if output is None:
         folder = found.evaluations if isinstance(found, LocalModel) else None
         if folder is None:
-            name = found.name if isinstance(found, LocalModel) else found
+            name = found.name if isinstance(found, LocalModel) else without_credentials(found)
             raise ConfigError(
                 f"output is missing, and {name} is no run: write --output with a file, such as start.json"
             )
@@ -280,7 +283,12 @@ def _output(output: str | Path | None, found: LocalModel | str, suites: Sequence
 
 
 def _load(
-    found: LocalModel, settings: GenerationSettings, start_model: str | None, prompt_format: PromptFormat | None
+    found: LocalModel,
+    settings: GenerationSettings,
+    start_model: str | None,
+    prompt_format: PromptFormat | None,
+    *,
+    trust: bool,
 ) -> tuple[Responder, StartModel | None]:
     start_found = None if start_model in (None, BASE) else find_model(str(start_model)).loaded_as(found.settings)
     if start_model == BASE and found.adapter is None:
@@ -288,7 +296,7 @@ def _load(
         raise ConfigError(
             f"start_model base is the model without its adapter, and {found.name} {has_none}: name a model"
         )
-    model, tokenizer = load_local_model(found)
+    model, tokenizer = load_local_model(found, trust_remote_code=trust)
     prompt_format = prompt_format or found.prompt_format
     logger.info("prompts are written in the format %s", prompt_format)
     responder = LocalResponder(found.name, found.path, model, tokenizer, settings, prompt_format)
@@ -297,11 +305,11 @@ def _load(
     if start_found is None:
         assert isinstance(model, PeftModel)
         return responder, StartModel(key_of(responder.record.fingerprint, BASE), model, model.disable_adapter)
-    return responder, _start_model(start_found, model)
+    return responder, _start_model(start_found, model, trust=trust)
 
 
-def _start_model(found: LocalModel, model: PreTrainedModel) -> StartModel:
-    start, _ = load_local_model(found)
+def _start_model(found: LocalModel, model: PreTrainedModel, *, trust: bool) -> StartModel:
+    start, _ = load_local_model(found, trust_remote_code=trust)
     sizes = [one.get_input_embeddings().weight.shape[0] for one in (model, start)]
     if sizes[0] != sizes[1]:
         raise ConfigError(

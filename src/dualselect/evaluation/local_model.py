@@ -1,5 +1,7 @@
 """What a name of a local model stands for, a model, an adapter or a run, and how it is loaded."""
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,11 +16,15 @@ from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ModelError
 from dualselect.models import load_model
 from dualselect.models.checking import check_model_packages
+from dualselect.models.foreign_code import check_trust, comes_with_code, refusal_of_code
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import read_config
-from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION
+from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION, LAST_OF_CHECKPOINT, RunDirectory
 from dualselect.runs.settings import LoraModelConfig
+from dualselect.training.selection_log import SELECTION_LOG
 
+
+logger = logging.getLogger(__name__)
 
 ADAPTER_CONFIG = "adapter_config.json"
 LOADING = {setting.name for setting in fields(LoraModelConfig)} - {"model_name_or_path"}
@@ -68,14 +74,16 @@ def find_model(name: str) -> LocalModel:
     """Find out what a name stands for, without loading it.
 
     Args:
-        name: A run directory, a folder with an adapter, a folder with a model, a GGUF file, the embedded model's
-            name, or a name on the hub.
+        name: A run directory, the output folder of a script, a folder with an adapter or a model, a GGUF file, the
+            embedded model's name, or a name on the hub.
 
     Raises:
         ModelError: It is an unfinished run, or an adapter that does not say which model it belongs to.
         ConfigError: The run's config.yaml cannot be used.
     """
     path = Path(name).expanduser()
+    if (path / ADAPTER_CONFIG).is_file() and (path / SELECTION_LOG).is_file():  # saved by a script
+        return LocalModel(name, _base_of(path), path, path)
     if (path / ADAPTER_CONFIG).is_file():
         settings = _settings_of(path.absolute().parent)
         return LocalModel(name, settings.get("model_name_or_path") or _base_of(path), path, None, settings)
@@ -91,18 +99,43 @@ def find_model(name: str) -> LocalModel:
             f"{name} is a run that is not finished, it has no {ADAPTER}/. Finish it with dualselect train --config "
             f"{path / CONFIG_FILE} --resume{other}"
         )
+    if (checkpoint := _newest_checkpoint(path)) is not None:
+        return LocalModel(name, _base_of(checkpoint), checkpoint, path)
     return LocalModel(name, name)
 
 
-def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+def _newest_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint of a training by a script, which writes neither config.yaml nor adapter/."""
+    if not run.is_dir() or (run / "config.json").exists():
+        return None
+    checkpoint = RunDirectory(run).checkpoints().newest
+    if checkpoint is None or not (checkpoint / ADAPTER_CONFIG).is_file():
+        return None
+    state = json.loads((checkpoint / LAST_OF_CHECKPOINT).read_text(encoding="utf-8"))
+    logger.info(
+        "%s has no %s/: its newest checkpoint is taken, %s (step %s of %s)",
+        run, ADAPTER, checkpoint.name, state["global_step"], state.get("max_steps", "?"),
+    )  # fmt: skip
+    return checkpoint
+
+
+def load_local_model(
+    found: LocalModel, *, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """Load a model and its adapter, in evaluation mode, on the GPU when there is one.
 
     The tokenizer is the adapter's own where one was saved with it.
 
+    Args:
+        found: The model.
+        trust_remote_code: Run code that comes with the model; what its run's config.yaml says does not decide this.
+
     Raises:
-        ModelError: There is no such model, or the adapter does not fit it.
+        ConfigError: The run's config.yaml trusts code, and `trust_remote_code` is false.
+        ModelError: There is no such model, the adapter does not fit it, or it comes with code that is not trusted.
     """
     settings = found.settings
+    check_trust(settings, found.name, trusted=trust_remote_code)
     loading = LoraModelConfig(**{k: v for k, v in settings.items() if k in LOADING})
     check_model_packages(loading)
     quantization = quantization_of(loading)
@@ -111,7 +144,7 @@ def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, Pr
         dtype=settings.get("dtype") or "auto",
         revision=settings.get("model_revision"),
         quantization_config=quantization,
-        trust_remote_code=bool(settings.get("trust_remote_code")),
+        trust_remote_code=trust_remote_code,
         attn_implementation=settings.get("attn_implementation"),
     )
     if torch.cuda.is_available() and quantization is None:
@@ -120,8 +153,10 @@ def load_local_model(found: LocalModel) -> tuple[PreTrainedModel | PeftModel, Pr
         try:
             model = PeftModel.from_pretrained(model, str(found.adapter))
             if (found.adapter / "tokenizer_config.json").is_file():
-                tokenizer = AutoTokenizer.from_pretrained(found.adapter)
+                tokenizer = AutoTokenizer.from_pretrained(found.adapter, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
+            if comes_with_code(error):
+                raise ModelError(refusal_of_code(found.adapter)) from error
             reason = "\n".join(str(error).strip().splitlines()[:3])
             raise ModelError(
                 f"the adapter in {found.adapter} could not be put on {found.base} ({type(error).__name__}): {reason}\n"

@@ -19,6 +19,7 @@ from dualselect.evaluation.store import key_of
 from dualselect.evaluation.suite import Prompt
 from dualselect.judges.parallel import as_they_come
 from dualselect.runs.record import adapter_scaling, model_fingerprint, tokenizer_fingerprint
+from dualselect.system.visible import without_credentials
 
 
 TIMEOUT_SECONDS = 300.0
@@ -162,7 +163,8 @@ class ServerResponder:
         )
         self._turned_down = (openai.BadRequestError, openai.UnprocessableEntityError)
         self._settings = settings
-        self.record = ModelRecord(model, url, key_of(url.rstrip("/"), model))
+        address = without_credentials(url)
+        self.record = ModelRecord(model, address, key_of(address.rstrip("/"), model))
         self.decisive = settings.decisive
         self._request: dict[str, Any] = {
             "model": model,
@@ -241,4 +243,6 @@ def _thought(message: Any) -> str:
 
 def _one_line(error: Exception) -> str:
     cause = f": {error.__cause__}" if error.__cause__ else ""
-    return " ".join(f"{error}{cause}".split())[:300]
+    said = " ".join(without_credentials(f"{error}{cause}").split())[:300]
+    key = os.environ.get("OPENAI_API_KEY")
+    return said.replace(key, "[key]") if key else said

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from dualselect.errors import DataError, ResumeError
+from dualselect.errors import DataError
 from dualselect.system.files import write_text
+from dualselect.system.lock import file_lock
 
 
 def key_of(*parts: Any) -> str:
@@ -44,18 +43,9 @@ class Store:
             DataError: The file is not a store.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.lock")
-        lock = FileLock(beside)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ResumeError(
-                f"{path} is being written by another process: wait for it, or have this one write elsewhere"
-            ) from None
-        try:
+        refusal = f"{path} is being written by another process: wait until it has ended, or write elsewhere"
+        with file_lock(path.with_name(f".{path.name}.lock"), refusal):
             yield cls(path)
-        finally:
-            lock.release()
 
     def __contains__(self, key: str) -> bool:
         return key in self._values

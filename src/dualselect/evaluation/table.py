@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dualselect.evaluation.agreement import Agreement
 from dualselect.evaluation.differences import Difference
 from dualselect.evaluation.results import Evaluation, ResponseRecord, SummaryRow
+from dualselect.system.tables import aligned
+from dualselect.system.visible import one_line
 
 
 SHOWN_CHARACTERS = 400
@@ -18,7 +20,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> str:
         for row in rows
         if not row.category
     ]
-    return _aligned(cells)
+    return aligned(cells)
 
 
 def agreement_table(found: Mapping[tuple[str, str, str], Agreement]) -> str:
@@ -29,7 +31,7 @@ def agreement_table(found: Mapping[tuple[str, str, str], Agreement]) -> str:
         kappa = f"none: {one.reason}" if one.kappa is None else f"{one.kappa:.2f}"
         unscored = "{}, {}".format(*one.unscored) if any(one.unscored) else ""
         cells.append((suite, first, second, share, kappa, f"{one.count:,}", unscored))
-    return _aligned(cells)
+    return aligned(cells)
 
 
 def difference_table(found: Sequence[Difference]) -> str:
@@ -54,14 +56,14 @@ def difference_table(found: Sequence[Difference]) -> str:
                 direction if apart else "",
             )
         )
-    return _aligned(cells)
+    return aligned(cells)
 
 
 def sample_text(evaluation: Evaluation, count: int) -> str:
     """The first responses of each suite, with what was found about them."""
     lines: list[str] = []
     for suite in dict.fromkeys(response.suite for response in evaluation.responses):
-        lines.append(f"{suite}:")
+        lines.append(f"{one_line(suite)}:")
         for response in [one for one in evaluation.responses if one.suite == suite][:count]:
             lines += _sample(response)
     return "\n".join(lines)
@@ -71,7 +73,7 @@ def _sample(response: ResponseRecord) -> list[str]:
     found = {judge: verdict.value for judge, verdict in response.verdicts.items()} | dict(response.measures)
     facts = ", ".join(f"{name} {'unscored' if value is None else f'{value:g}'}" for name, value in found.items())
     return [
-        f"  {response.id} {response.category}",
+        f"  {one_line(response.id)} {one_line(response.category)}",
         f"    > {_shown(response.prompt[-1]['content'])}",
         *([f"    (thought) {_shown(response.thought)}"] if response.thought else []),
         f"    < {_shown(response.response)}",
@@ -80,10 +82,9 @@ def _sample(response: ResponseRecord) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    """Text on one line in which nothing can steer a terminal."""
-    line = " ".join(text.split())
-    short = line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 4] + " ..."
-    return "".join(one if one.isprintable() else "\ufffd" for one in short)
+    """The beginning of a text, on one line."""
+    line = one_line(text)
+    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 4] + " ..."
 
 
 def _value(row: SummaryRow) -> str:
@@ -101,10 +102,3 @@ def _with_interval(
         shown = f"+{shown}"
     ends = "" if low is None or high is None else f" [{scale * low:{shown}}, {scale * high:{shown}}]"
     return f"{scale * value:{shown}}{unit}{ends}"
-
-
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )

@@ -9,6 +9,7 @@ import jinja2
 from dualselect.errors import JudgeError
 from dualselect.judges.protocol import Judged, JudgeSettings, Verdict, hash_of
 from dualselect.judges.wording import without_control_tokens
+from dualselect.models.foreign_code import comes_with_code
 
 
 UNSAFE_LABELS = frozenset({"unsafe", "harmful", "toxic", "jailbreak", "injection"})
@@ -122,19 +123,28 @@ class ClassifierJudge:
 def _load(name: str, dtype: Any) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+    # left out, transformers asks on the terminal whether to run it
+    untrusted: dict[str, Any] = {"trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, **untrusted)
         kinds = config.architectures or []
         if not any("SequenceClassification" in kind for kind in kinds):
             raise JudgeError(
                 f"classifier:{name} is a {', '.join(kinds) or 'model of unknown kind'}, not a sequence classifier: "
                 "its scores would come from a random head. Name a ...ForSequenceClassification model"
             )
-        model = AutoModelForSequenceClassification.from_pretrained(name, dtype=dtype, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            name, dtype=dtype, use_safetensors=True, **untrusted
+        )
+        tokenizer = AutoTokenizer.from_pretrained(name, **untrusted)
     except JudgeError:
         raise
     except (OSError, ValueError, RuntimeError, LookupError, ImportError) as error:
+        if comes_with_code(error):
+            raise JudgeError(
+                f"classifier:{name} comes with code of its own, and code of a judge is never run: name a classifier "
+                "of an architecture that transformers knows"
+            ) from error
         first = "\n".join(str(error).strip().splitlines()[:3])
         raise JudgeError(
             f"classifier:{name} could not be loaded ({type(error).__name__}): {first}\nGive a hub name, or a folder "

@@ -11,6 +11,7 @@ from typing import Any
 
 from dualselect.errors import JudgeError
 from dualselect.judges.protocol import JudgeSettings, Turns
+from dualselect.system.visible import without_credentials
 
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -64,6 +65,8 @@ class Endpoint:
         self._client: Any = openai.OpenAI(
             api_key=key or "none", base_url=base_url, timeout=settings.timeout_seconds, max_retries=0
         )
+        self._address = without_credentials(str(self._client.base_url))
+        self._key = key
         self._settings, self._fields = settings, {**request, "model": model}
         self._answered = False
 
@@ -81,7 +84,7 @@ class Endpoint:
         while isinstance(outcome := self._once(messages), _Failure):
             if outcome.nothing_listens and (not self._answered or attempt == self._settings.retries):
                 raise JudgeError(
-                    f"nothing answers at {self._client.base_url} ({outcome.problem}). Start the server, for example "
+                    f"nothing answers at {self._address} ({outcome.problem}). Start the server, for example "
                     "with `vllm serve MODEL` or `transformers serve MODEL`, or correct base_url; then repeat the "
                     "command, and only what is missing is asked"
                 )
@@ -103,7 +106,7 @@ class Endpoint:
             return self._refused(error)
         except self._openai.APIConnectionError as error:
             cause = type(error.__cause__).__name__
-            problem = f"{error.message.rstrip('.')}: {error.__cause__ or cause}".strip(": ")
+            problem = without_credentials(f"{error.message.rstrip('.')}: {error.__cause__ or cause}".strip(": "))
             return _Failure(problem, nothing_listens=cause in {"ConnectError", "ConnectTimeout"})
         except UnicodeEncodeError:
             return _Failure("the text holds half a character (a lone surrogate), which cannot be sent", passing=False)
@@ -111,7 +114,8 @@ class Endpoint:
     def _refused(self, error: Any) -> _Failure:
         status = error.status_code
         said = " ".join((error.message if isinstance(error.body, dict) else error.response.text).split())[:300]
-        at = f"the server at {self._client.base_url} answers {status} ({said})"
+        said = said.replace(self._key, "[key]") if self._key else said
+        at = f"the server at {self._address} answers {status} ({said})"
         if status == 401:
             raise JudgeError(f"{at}: set OPENAI_API_KEY in the environment to a key that it accepts")
         if status == 402 or error.code == "insufficient_quota":

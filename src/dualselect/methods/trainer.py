@@ -19,7 +19,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from trl import SFTTrainer, get_peft_config
+from trl import get_peft_config
 
 from dualselect.data import tokenize
 from dualselect.data.source_rows import SourceRows
@@ -29,6 +29,7 @@ from dualselect.methods.method import Method, Run, Update
 from dualselect.models.precision import with_float32_adapter
 from dualselect.runs.settings import RunSettings
 from dualselect.training.hardware import check_hardware
+from dualselect.training.output import OutputTrainer
 from dualselect.training.packages import check_packages
 from dualselect.training.references import start_model_of
 
@@ -36,7 +37,7 @@ from dualselect.training.references import start_model_of
 TOKENS = ["input_ids", "labels"]
 
 
-class MethodTrainer(SFTTrainer):
+class MethodTrainer(OutputTrainer):
     """Fine-tune by a method.
 
     Args:
@@ -70,6 +71,7 @@ class MethodTrainer(SFTTrainer):
         check_packages(args)
         self._method = method
         rows = method.rows(task, pool, args.seed).select_columns(TOKENS)
+        self._row_counts = {"task data": len(task)} | ({} if pool is None else {"reference data": len(pool)})
         self._order = _order(method, args, len(task), len(rows))
         if self._order is not None:  # it holds all epochs, and positions in the rows as they are here
             args = copy.copy(args)
@@ -125,6 +127,15 @@ class MethodTrainer(SFTTrainer):
             processing_class=tokenizer,
             peft_config=get_peft_config(settings.model),
         )
+
+    def _card_method(self) -> tuple[str, str]:
+        return self._method.name, self._method.paper
+
+    def _card_settings(self) -> dict[str, Any]:
+        return self._method.settings
+
+    def _card_rows(self) -> dict[str, int]:
+        return self._row_counts
 
     def train(self, *arguments: Any, **options: Any) -> Any:
         """Train as `SFTTrainer` does, and leave the method's final weights in the model."""

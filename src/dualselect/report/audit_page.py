@@ -16,10 +16,9 @@ from dualselect.auditing.text import CONTROL_NAME, budgets_text, recommended_tex
 from dualselect.data.sources import Source
 from dualselect.errors import DualSelectError
 from dualselect.report import figures
-from dualselect.report.page import page_environment, table_scripts
+from dualselect.report.page import page_environment, table_scripts, write_page
 from dualselect.report.tables import HARMLESS_KINDS, Column, Table, cut
 from dualselect.report.texts import as_text
-from dualselect.system.files import write_text
 
 
 SHOWN_ROWS = 10_000
@@ -79,7 +78,7 @@ def write_audit_page(folder: Path, output: Path, *, quiet: bool = False) -> Path
             **table_scripts(tables),
         )
     )
-    write_text(output, page)
+    write_page(output, page)
     return output
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.report import figures
-from dualselect.report.page import page_environment
-from dualselect.system.files import write_text
+from dualselect.report.page import page_environment, write_page
 from dualselect.training.selection_log import SelectionLog
 
 
@@ -53,7 +52,7 @@ def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[s
             settings=json.loads((folder / "settings.json").read_text("utf-8")),
         )
     )
-    write_text(folder / "report.html", page)
+    write_page(folder / "report.html", page)
     return folder / "report.html"
 
 

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from dualselect.comparison.figure import axes_of, on_fewer_seeds
+from dualselect.errors import ConfigError
 from dualselect.report import figures
 from dualselect.report.folders import Evaluation, RunFiles, read_folders
 from dualselect.report.headline import Measure, Numbers, by_category, compared, headline, overall
@@ -28,6 +29,9 @@ from dualselect.system.files import write_text
 from dualselect.system.visible import visible
 
 
+# Stands at the top of every template.
+PAGE_MARK = "<title>dualselect"
+TOP_CHARACTERS = 4096
 # Within a script element these could end it, or start a comment; in JSON they can always be written so.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
@@ -79,8 +83,34 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
         row_limit=ROW_LIMIT,
         **table_scripts(tables),
     )  # fmt: skip
-    write_text(output, page)
+    write_page(output, page)
     return output
+
+
+def write_page(output: Path, page: str) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        ConfigError: The file is there and is not a page of this project.
+    """
+    check_page(output)
+    write_text(output, page)
+
+
+def check_page(output: Path) -> None:
+    """Refuse to replace a file that is not a page of this project.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not output.is_file():
+        return
+    with output.open(encoding="utf-8", errors="replace") as file:
+        if PAGE_MARK not in file.read(TOP_CHARACTERS):
+            raise ConfigError(
+                f"{output} is there and is not a page of dualselect, so it is not replaced: move it away, or name "
+                "another file with --output"
+            )
 
 
 def page_environment() -> Environment:

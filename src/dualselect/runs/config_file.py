@@ -17,6 +17,7 @@ from dualselect.system.nearest import nearest
 COMMAND_LINE = "command line"
 # The one key of a run's config.yaml that is no setting: what the run was made with, see run_record.py.
 RECORD_KEY = "dualselect_run"
+PACKAGE = Path(__file__).parents[1]
 HEADER = """\
 # Written by dualselect. In the run directory PATH this file repeats the run exactly with
 #   dualselect train --config PATH/config.yaml --output_dir ANOTHER
@@ -119,6 +120,8 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     Raises:
         ConfigError: The file is missing, is no UTF-8 text, no YAML or no mapping, or has a key twice.
     """
+    if not path.exists() and (PACKAGE / path).is_file():  # examples/NAME.yaml of the installed package
+        path = PACKAGE / path
     if path.is_dir():
         raise ConfigError(f"config {path} is a folder; write the file, for example {path / 'config.yaml'}")
     try:

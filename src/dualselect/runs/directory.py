@@ -14,8 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,18 +113,6 @@ class RunDirectory:
                 shutil.rmtree(part)
             else:
                 part.unlink()
-
-    @contextmanager
-    def removed_when_left_empty(self) -> Iterator[None]:
-        """What fails inside leaves no empty folder behind that was not there before."""
-        missing = self._missing_folders()
-        try:
-            yield
-        except BaseException:
-            for folder in missing:
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
-            raise
 
     def checkpoints(self) -> Checkpoints:
         """The checkpoints, complete or not."""

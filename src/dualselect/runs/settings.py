@@ -1,6 +1,7 @@
 """The settings of one run: where the data are, how to train, which model; and how each is written in a file."""
 
 import enum
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -169,8 +170,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items() if not is_secret(str(key))}
     return _plain(value.to_dict()) if hasattr(value, "to_dict") else value
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting is a secret by its name, which no file and no message shows."""
+    return re.search(r"(^|_)(token|password|secret|api_?key)$", name.lower()) is not None
 
 
 @cache
@@ -224,7 +230,8 @@ def typed_value(name: str, value: Any, where: str) -> Any:
             found = convert(value, member)
             if found is not _NO and (not choices or found is None or str(found) in choices):
                 return found
-    raise ConfigError(f"{where}: {name} is {value!r}; write {wanted_text(name)}")
+    shown = "not shown here" if is_secret(name) else repr(value)
+    raise ConfigError(f"{where}: {name} is {shown}; write {wanted_text(name)}")
 
 
 def wanted_text(name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.runs.directory import RunDirectory
+from dualselect.system.visible import one_line
 from dualselect.training.selection_log import SelectionLog
 
 
@@ -60,7 +61,8 @@ class RunSummary:
         if self.kinds:
             lines.append(f"{'kind':<16}{'offered':>9}{'dropped':>9}{'share':>8}")
         for count in self.kinds:
-            lines.append(f"{count.kind:<16}{count.seen:>9}{count.dropped:>9}{count.dropped / count.seen:>8.1%}")
+            share = count.dropped / count.seen
+            lines.append(f"{one_line(count.kind):<16}{count.seen:>9}{count.dropped:>9}{share:>8.1%}")
         return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProgressCallback,
@@ -25,21 +26,24 @@ from trl import SFTTrainer, get_peft_config
 
 from dualselect.data.checks import references_apart
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
-from dualselect.errors import ConfigError, DualSelectError
+from dualselect.errors import ConfigError, DualSelectError, ResumeError
 from dualselect.models import load_model
 from dualselect.models.checking import check_model
+from dualselect.models.foreign_code import comes_with_code
 from dualselect.models.precision import quantization_of
-from dualselect.runs.config_file import write_config
-from dualselect.runs.directory import RunDirectory
+from dualselect.runs.config_file import RECORD_KEY, write_config
+from dualselect.runs.directory import EVALUATION, RunDirectory
 from dualselect.runs.interruption import Interruption
 from dualselect.runs.metrics_log import MetricsLog
 from dualselect.runs.record import check_data, data_record, run_record, warn_of_differences
 from dualselect.runs.resuming import claim, record_of_same_run
 from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
+from dualselect.system.lock import ADVICE, folder_lock, held
 from dualselect.system.progress import ShortProgress
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.hardware import check_hardware
+from dualselect.training.output import OutputTrainer
 from dualselect.training.packages import check_packages
 from dualselect.training.references import ChooseReferences
 from dualselect.training.trainer import DualSelectTrainer
@@ -102,8 +106,22 @@ def train_run(
     check_model(settings.model)
     settings = _from_anywhere(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
+    with folder_lock(directory.path):
+        return _run(directory, settings, record, method, build_trainer or dualselect_trainer, callbacks)
+
+
+def _run(
+    directory: RunDirectory,
+    settings: RunSettings,
+    record: Mapping[str, Any] | None,
+    method: RunMethod | None,
+    build_trainer: BuildTrainer,
+    callbacks: Sequence[TrainerCallback],
+) -> RunSummary:
     written = settings_to_write(settings)
     checkpoint = claim(directory, settings)
+    if settings.data.overwrite:
+        _check_overwrite(directory)
     if checkpoint is not None:
         record = record_of_same_run(directory, written)
     rows = _rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
@@ -120,20 +138,30 @@ def train_run(
 
     def begin() -> None:
         if settings.data.overwrite:
+            _check_overwrite(directory)
             directory.clear()
         write_config(directory.config, written, made_with)
 
-    with directory.removed_when_left_empty():
-        with _refusals_told():
-            # The adapter is drawn before the trainer of transformers sets its seed.
-            set_seed(settings.training.seed)
-            trainer = (build_trainer or dualselect_trainer)(settings, rows, model, tokenizer)
-        for callback in (_Beginning(begin), MetricsLog(directory.metrics), *callbacks):
-            trainer.add_callback(callback)
-        if not settings.training.disable_tqdm:
-            trainer.remove_callback(ProgressCallback)
-            trainer.add_callback(ShortProgress)
-        return _train(trainer, directory, checkpoint)
+    with _refusals_told():
+        # The adapter is drawn before the trainer of transformers sets its seed.
+        set_seed(settings.training.seed)
+        trainer = build_trainer(settings, rows, model, tokenizer)
+    _describe_for_card(trainer, settings, method)
+    for callback in (_Beginning(begin), MetricsLog(directory.metrics), *callbacks):
+        trainer.add_callback(callback)
+    if not settings.training.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(ShortProgress)
+    return _train(trainer, directory, checkpoint)
+
+
+def _describe_for_card(trainer: SFTTrainer, settings: RunSettings, method: RunMethod | None) -> None:
+    """Tell the trainer what its model card cannot know from rows and a model."""
+    if isinstance(trainer, OutputTrainer):
+        data, command = settings.data, "dualselect train" if method is None else method.facts()["command"]
+        trainer.card_base = settings.model.model_name_or_path
+        trainer.card_sources = {"task data": data.task_data, "reference data": data.reference_data}
+        trainer.card_command = f"{command} --config config.yaml"
 
 
 class _Beginning(TrainerCallback):
@@ -161,6 +189,18 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
         seconds=time.monotonic() - started,
         interrupted_by=None if finished else interruption.received,
     )
+
+
+def _check_overwrite(directory: RunDirectory) -> None:
+    """Refuse to delete a run that `dualselect evaluate` writes into, or a config file of the user."""
+    if directory.config.exists() and RECORD_KEY not in directory.config.read_text(encoding="utf-8", errors="replace"):
+        raise ConfigError(
+            f"overwrite: {directory.config} was not written by a run: move it elsewhere, or name another --output_dir"
+        )
+    if locks := held(directory.path / EVALUATION):
+        raise ResumeError(
+            f"overwrite: {directory.path} holds a run that is being evaluated ({locks[0].parent}): {ADVICE}"
+        )
 
 
 def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
@@ -257,8 +297,28 @@ def _set_text(tokenizer: PreTrainedTokenizerBase, settings: RunSettings) -> None
                 f"that is, or leave it out for {tokenizer.eos_token!r}"
             )
         tokenizer.eos_token = end
-    if path is not None and is_template_file(path):
+    if path is None:
+        return
+    if is_template_file(path):
         tokenizer.chat_template = Path(path).read_text(encoding="utf-8")
+    else:
+        _check_template_source(path)
+
+
+def _check_template_source(name: str) -> None:
+    """Refuse a tokenizer whose template is wanted and which brings code; TRL would ask whether to run it."""
+    try:
+        AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
+        if comes_with_code(error):
+            raise ConfigError(
+                f"chat_template_path: the tokenizer of {name} comes with code of its own, which does not run here: "
+                "write its chat template into a file that ends in .jinja, and name that file"
+            ) from error
+        reason = "\n".join(str(error).strip().splitlines()[:3])
+        raise ConfigError(
+            f"chat_template_path: {name} is neither a .jinja file nor a model with a tokenizer ({reason}): check it"
+        ) from error
 
 
 def dualselect_trainer(

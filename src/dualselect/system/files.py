@@ -3,9 +3,11 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from dualselect.errors import ConfigError
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
@@ -41,6 +43,26 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write indented JSON atomically; NaN and infinity are refused, since JSON has neither."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def refuse_foreign(folder: Path, names: Iterable[str], *, marks: Iterable[str]) -> None:
+    """Refuse a folder with files that would be replaced and that no earlier call of the same command wrote.
+
+    Args:
+        folder: The folder.
+        names: Files and folders that the command writes.
+        marks: Files and folders of which each call of the command leaves one from its start.
+
+    Raises:
+        ConfigError: There are such files.
+    """
+    if any((folder / mark).exists() for mark in marks):
+        return
+    if found := [name for name in names if (folder / name).exists()]:
+        raise ConfigError(
+            f"{folder} holds {', '.join(found)}, which this command did not write and would replace: move that away, "
+            "or name another --output_dir"
+        )
 
 
 def _umask() -> int:

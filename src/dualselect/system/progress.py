@@ -30,9 +30,13 @@ class ShortProgress(ProgressCallback):
         **_: Any,
     ) -> None:
         """Write one line above the bar; none for a log without any of the numbers shown."""
-        told = [f"{SHOWN[name]} {value:.3g}" for name, value in (logs or {}).items() if name in SHOWN]
-        if told and self.training_bar is not None:
-            self.training_bar.write(f"step {state.global_step}: {', '.join(told)}")
+        numbers = [f"{SHOWN[name]} {_shown(name, value)}" for name, value in (logs or {}).items() if name in SHOWN]
+        if numbers and self.training_bar is not None:
+            self.training_bar.write(f"step {state.global_step}: {', '.join(numbers)}")
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{value:.0%}" if name.endswith("_fraction") else f"{value:.3g}"
 
 
 def in_batches(

@@ -17,7 +17,6 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
 from dualselect.data.checks import check_embeddings
@@ -43,6 +42,7 @@ from dualselect.selection import (
     task_scores,
 )
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.output import OutputTrainer
 from dualselect.training.preparation import (
     ROW,
     PreparedRows,
@@ -67,7 +67,7 @@ VERIFIED_STEPS = 10
 """Optimizer steps, at most, in which the first batch of per-example gradients is checked against autograd."""
 
 
-class DualSelectTrainer(SFTTrainer):
+class DualSelectTrainer(OutputTrainer):
     """Fine-tune on the task examples that are compatible with the safe responses at stake.
 
     Implements arXiv 2606.09866. Takes everything that `trl.SFTTrainer` takes; the differences:
@@ -409,6 +409,12 @@ class DualSelectTrainer(SFTTrainer):
             self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
         logger.info("%s", self._loop.totals.describe(self.args))
         return ended
+
+    def _card_settings(self) -> dict[str, Any]:
+        return self.args.method_settings
+
+    def _card_rows(self) -> dict[str, int]:
+        return super()._card_rows() | {"reference data": len(self.pool.rows)}
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         with full_disk_told(self.state.global_step, self.args.output_dir):

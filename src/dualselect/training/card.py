@@ -1,0 +1,106 @@
+"""The model card beside an adapter: base model, method, data and settings, without a path of the machine."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dualselect.models.embedded import EMBEDDED_HUB_NAME, EMBEDDED_MODEL
+from dualselect.system.files import write_text
+from dualselect.system.visible import one_line
+
+
+CARD_FILE = "README.md"
+MARK = "<!-- Written by dualselect. A card without this line is never replaced. -->"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_SLICE = re.compile(r"(\[\d*:\d*\]|#\w+)*$")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card says.
+
+    Attributes:
+        base: Name or folder of the base model.
+        method: Name of the method.
+        paper: Where the method is from.
+        data: Number of rows by role, such as `task data`.
+        sources: Names of the sources by role; they may be paths, of which the card shows the last part.
+        settings: Settings of the method and the training.
+        command: The command that repeats the training.
+    """
+
+    base: str
+    method: str
+    paper: str
+    data: Mapping[str, int]
+    sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+    def text(self) -> str:
+        """The card as Markdown with YAML in front."""
+        base = public_name(self.base)
+        facts = {
+            **({"base_model": base} if _HUB_NAME.fullmatch(base) else {}),
+            "library_name": "peft",
+            "pipeline_tag": "text-generation",
+            "tags": ["dualselect", "lora", "trl"],
+        }
+        rows = {"Base model": _code(base), "Method": f"{_plain(self.method)} ({_paper(self.paper)})"}
+        for role, count in self.data.items():
+            names = [_code(public_name(name)) for name in self.sources.get(role, [])]
+            rows[role.capitalize()] = ", ".join([*names, f"{count:,} rows"])
+        if self.command:
+            rows["Command"] = _code(self.command)
+        settings = yaml.safe_dump(dict(self.settings), sort_keys=True, allow_unicode=False)
+        return "\n".join(
+            [
+                f"---\n{yaml.safe_dump(facts, sort_keys=False)}---",
+                MARK,
+                "",
+                f"# An adapter of {_plain(base)}",
+                "",
+                f"Trained with dualselect by {_plain(self.method)}. This card says how; it does not say that the "
+                "model is safe: measure that with `dualselect evaluate`.",
+                "",
+                "| | |\n|---|---|",
+                *(f"| {name} | {value} |" for name, value in rows.items()),
+                "",
+                f"```yaml\n{settings}```\n",
+            ]
+        )
+
+
+def write_card(folder: str | Path, card: Card) -> None:
+    """Write the card beside the model files of a folder, unless a README.md of somebody else is there."""
+    path = Path(folder) / CARD_FILE
+    if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):
+        write_text(path, card.text())
+
+
+def public_name(source: str) -> str:
+    """A hub name as it is, the last part of a path, and the hub name of the embedded model."""
+    stem = _SLICE.sub("", source)
+    last = Path(stem).name
+    if last == EMBEDDED_MODEL:
+        return EMBEDDED_HUB_NAME
+    is_path = (
+        stem.startswith((".", "/", "~")) or "\\" in stem or stem.count("/") > 1 or Path(stem).expanduser().exists()
+    )
+    return last.rpartition("\\")[2] + source[len(stem) :] if is_path else source
+
+
+def _paper(paper: str) -> str:
+    return re.sub(r"arXiv:? ?(\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", _plain(paper))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", one_line(text))
+
+
+def _code(text: str) -> str:
+    return "`" + one_line(text).replace("`", "'").replace("|", "\\|") + "`"
