@@ -63,7 +63,7 @@ def test_an_error_begins_on_a_line_of_its_own(capsys, monkeypatch):
 
     monkeypatch.setattr(report, "run", run)
     assert main(["report", "x"]) == 1
-    message = capsys.readouterr().err
+    told = capsys.readouterr().err
     assert "working" in told
     assert [line for line in told.split("\n") if line.startswith("error: a name [U+001B]")]
 
