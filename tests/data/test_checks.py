@@ -94,7 +94,7 @@ def test_tokens_without_an_embedding_are_refused_with_the_fix():
     with pytest.raises(ModelError, match=rf"a token of the task rows has the id {len(tokenizer)}, and the model"):
         check_embeddings(model, tokenizer, task=Dataset.from_list([{"input_ids": [1, len(tokenizer), 2]}]))
     tokenizer.add_special_tokens({"pad_token": "<new>"})
-    with pytest.raises(ModelError, match=r"pad_token has the id .*set pad_token: '<\|im_end\|>', or enlarge"):
+    with pytest.raises(ModelError, match=r"pad_token has the id .*set pad_token: '<\|im_end\|>' .*, or enlarge"):
         check_embeddings(model, tokenizer)
     check_embeddings(model, tokenizer, pad_token="<|im_end|>")
     tokenizer.eos_token = "<new>"

@@ -10,7 +10,6 @@ from trl import SFTTrainer
 
 from dualselect import DualSelectConfig
 from dualselect.errors import ConfigError, DataError, ModelError
-from dualselect.training.preparation import ROW
 
 
 def talks(count, prefix="t", **flags):
@@ -271,5 +270,11 @@ class Unreadable(Dataset):
         raise AssertionError(key)
 
 
-def test_the_number_of_a_row_is_no_name_that_a_user_has():
-    assert ROW.startswith("dualselect")
+def test_the_hash_of_tokens_is_of_contents_and_not_of_ids(tmp_path):
+    task = conversation_rows(20)
+    one = small_trainer(tmp_path, task=task)._rows["train"]
+    other = small_trainer(tmp_path, task=conversation_rows(20, "Something else {number}."))._rows["train"]
+    renamed = task.remove_columns("id").add_column("id", [f"u{n}" for n in range(20)])
+    assert one.fingerprint == other.fingerprint
+    assert one.tokens_sha256 != other.tokens_sha256
+    assert one.tokens_sha256 == small_trainer(tmp_path, task=renamed)._rows["train"].tokens_sha256

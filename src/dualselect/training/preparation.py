@@ -357,7 +357,7 @@ def _formatted_contrast(references: PreparedRows, kept: Dataset, responses: Sequ
     for row, other, index in zip(kept, responses, references.indices, strict=True):
         completion = row["completion"]
         response = completion if isinstance(completion, str) else completion[-1]["content"]
-        before, found, after = references.texts[index].rpartition(response)
+        before, found, after = references.texts[index].rpartition(response or "\0")
         if not found:
             raise DataError(
                 f"reference {row['id']!r}: formatting_func does not write the response as it is, so no contrast can "
