@@ -90,6 +90,10 @@ def test_every_method_leaves_a_run_directory_and_tells_its_cost(settings, tmp_pa
     assert cost["peak_memory_bytes"] > 50_000_000
     record = yaml.safe_load((folder / "config.yaml").read_text())["dualselect_run"]
     assert record["method"]["name"] == name
+    card = (folder / "adapter" / "README.md").read_text()
+    assert f"| Method | {name.replace('_', chr(92) + '_')} (" in card
+    assert "| Task data | `task.jsonl`, 16 rows |" in card
+    assert settings["model_name_or_path"] not in card
 
 
 def test_a_finished_run_is_left_alone_and_an_unfinished_one_begun_anew(settings, tmp_path):

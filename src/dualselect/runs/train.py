@@ -158,10 +158,10 @@ def _run(
 def _describe_for_card(trainer: SFTTrainer, settings: RunSettings, method: RunMethod | None) -> None:
     """Tell the trainer what its model card cannot know from rows and a model."""
     if isinstance(trainer, OutputTrainer):
-        data, command = settings.data, "dualselect train" if method is None else method.facts()["command"]
+        data = settings.data
         trainer.card_base = settings.model.model_name_or_path
         trainer.card_sources = {"task data": data.task_data, "reference data": data.reference_data}
-        trainer.card_command = f"{command} --config config.yaml"
+        trainer.card_command = "dualselect train --config config.yaml" if method is None else method.facts()["command"]
 
 
 class _Beginning(TrainerCallback):
