@@ -171,7 +171,7 @@ CASES = {
         ["use_reentrant: true", "use_reentrant: false"],
     ),
     "a schedule that does not exist": (None, ["--lr_scheduler_type=cosin"], ["--lr_scheduler_type", "cosine"]),
-    "an evaluation without rows": (None, ["--eval_strategy=steps", "--eval_steps=2"], ["eval_dataset"]),
+    "an evaluation without rows": (None, ["--eval_strategy=steps"], ["eval_strategy: steps", "--eval_data"]),
     "no built-in kind": (None, ["--task_data=builtin:poems"], ["poems", "lookalike"]),
     "more built-in rows than there are": (None, ["--task_data=builtin:chat:9999"], ["9999", "Ask for"]),
     "config is a folder": (lambda: Path("c").mkdir(), ["--config=c"], ["c is a folder", "c/config.yaml"]),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import IntervalStrategy
 
 from dualselect.errors import ConfigError, DualSelectError
 from dualselect.methods.cost import COST_FILE, CostMeter
@@ -92,6 +93,11 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
         raise ConfigError(
             f"{method.name}: {what} is followed by dualselect train alone; here every method learns from the last "
             "response of a row, so that they can be compared: leave it out"
+        )
+    if data.eval_data or training.eval_strategy != IntervalStrategy.NO:
+        raise ConfigError(
+            f"{method.name}: eval_data and eval_strategy are followed by dualselect train alone: leave them out; "
+            "what runs are measured on stands in evaluation"
         )
     template = training.chat_template_path
     if template is not None and not is_template_file(template):
