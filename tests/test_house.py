@@ -47,3 +47,9 @@ def test_rooms_import_only_from_rooms_below(package, rooms):
 def test_no_file_is_too_long_to_read_at_once(package):
     long = {file.name for file in package.rglob("*.py") if len(file.read_text("utf-8").splitlines()) > LONGEST_FILE}
     assert long == set()
+
+
+def test_float64_is_made_on_the_cpu(package):
+    """Apple's GPUs have no float64: numbers leave the device before they are widened."""
+    widened = re.compile(r"\.double\(\)\s*(?:\.\w+\([^()]*\)\s*)*\.cpu\(\)|\.to\(torch\.float64\)[^\n]*\.cpu\(\)")
+    assert [file.name for file in package.rglob("*.py") if widened.search(file.read_text("utf-8"))] == []

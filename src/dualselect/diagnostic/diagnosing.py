@@ -35,6 +35,7 @@ from dualselect.models.checking import check_model
 from dualselect.runs.record import data_record, model_fingerprint, tokenizer_fingerprint
 from dualselect.selection import Choice
 from dualselect.system.files import write_atomically, write_json
+from dualselect.training.hardware import check_hardware
 
 
 RESULT_FILE, SETTINGS_FILE, STORE_FILE = "diagnostic.json", "settings.json", "measured.jsonl"
@@ -64,6 +65,7 @@ def diagnose(settings: DiagnosticSettings) -> Path:
             f"the figure needs matplotlib, not installed here: type {sys.executable} -m pip install "
             "'dualselect[report]'"
         )
+    check_hardware(settings.run.training)
     check_model(settings.run.model)
     folder = settings.folder
     given = read_rows(settings)
