@@ -171,7 +171,22 @@ CASES = {
         ["use_reentrant: true", "use_reentrant: false"],
     ),
     "a schedule that does not exist": (None, ["--lr_scheduler_type=cosin"], ["--lr_scheduler_type", "cosine"]),
-    "an evaluation without rows": (None, ["--eval_strategy=steps", "--eval_steps=2"], ["eval_dataset"]),
+    "an evaluation without rows": (None, ["--eval_strategy=steps"], ["eval_strategy: steps", "--eval_data"]),
+    "a tracker that is not installed": (
+        None,
+        ["--report_to=dvclive"],
+        ["report_to: dvclive", "-m pip install dvclive"],
+    ),
+    "an optimizer that is not installed": (
+        None,
+        ["--optim=paged_adamw_8bit", "--task_data=missing.jsonl"],  # said before any row is read
+        ["optim: paged_adamw_8bit", "-m pip install bitsandbytes"],
+    ),
+    "a quantization that is not installed": (
+        None,
+        ["--load_in_4bit"],
+        ["load_in_4bit", "-m pip install bitsandbytes"],
+    ),
     "no built-in kind": (None, ["--task_data=builtin:poems"], ["poems", "lookalike"]),
     "more built-in rows than there are": (None, ["--task_data=builtin:chat:9999"], ["9999", "Ask for"]),
     "config is a folder": (lambda: Path("c").mkdir(), ["--config=c"], ["c is a folder", "c/config.yaml"]),

@@ -57,3 +57,9 @@ def test_the_citation_names_the_authors_of_the_paper(repository_root):
     assert names == ["Xinrui Chen", "Jianhao Zhang", "Ou Wu", "Di Gao"]
     assert citation["type"] == "software"
     assert citation["authors"]
+
+
+def test_float64_is_made_on_the_cpu(package):
+    """Apple's GPUs have no float64: numbers leave the device before they are widened."""
+    widened = re.compile(r"\.double\(\)\s*(?:\.\w+\([^()]*\)\s*)*\.cpu\(\)|\.to\(torch\.float64\)[^\n]*\.cpu\(\)")
+    assert [file.name for file in package.rglob("*.py") if widened.search(file.read_text("utf-8"))] == []

@@ -36,6 +36,7 @@ def test_it_prints_the_table_and_leaves_the_files(config, tmp_path, capsys):
     assert main(["compare", "--config", str(config), "--output_dir", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "sft, seed 0 (2 runs left" in printed
+    assert "warning: there is little safety to keep: 0 of " in printed
     assert any(line.startswith("safe_mix") and "x" in line for line in printed.splitlines())
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"comparison.json", "comparison.csv", "pareto.svg", "runs"} <= names

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import yaml
 from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
@@ -203,3 +204,36 @@ def test_every_example_is_a_run_that_could_start(repository_root, capsys):
         if "paper" in path.parts:
             assert settings.training.preservation_loss == "ce"
             assert settings.training.task_token_share == 0.9
+
+
+def test_held_out_rows_are_evaluated_and_resumed_with(tmp_path, arguments, capsys):
+    """Their loss is logged as eval_strategy says, a row that is not held out is told, and resuming needs them too."""
+    rows = [{"question": f"new {n}?", "answer": f"It is {n}."} for n in range(3)]
+    rows.append({"question": "question 5?", "answer": "It is 5."})
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with_eval = [*arguments, "--eval_data", f"{tmp_path}/held.jsonl", "--eval_strategy", "steps", "--eval_steps", "4"]
+    assert main(with_eval) == 0
+    told = capsys.readouterr()
+    assert "1 of 4 rows of eval_data have a prompt that also stands in task_data" in told.err
+    before = adapter(tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "eval_loss" in line] == [4, 8]
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["eval_data"] == [f"{tmp_path}/held.jsonl"]
+    assert config["dualselect_run"]["data"]["eval_data"]["rows"] == 4
+    again = ["train", "--config", str(tmp_path / "run" / "config.yaml"), "--resume"]
+    shutil.rmtree(tmp_path / "run" / "adapter")
+    for step in (6, 8):
+        shutil.rmtree(tmp_path / "run" / f"checkpoint-{step}")
+    assert main(again) == 0
+    assert adapter(tmp_path / "run") == before
+    with (tmp_path / "held.jsonl").open("a") as file:
+        file.write('{"question": "more?", "answer": "Yes."}\n')
+    assert main([*again[:-1], "--output_dir", str(tmp_path / "other")]) == 2
+    assert "eval_data: " in capsys.readouterr().err
+
+
+def test_held_out_rows_that_nobody_looks_at_are_refused(tmp_path, arguments, capsys):
+    assert main([*arguments, "--eval_data", f"{tmp_path}/task.jsonl"]) == 2
+    assert "write --eval_strategy epoch" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -176,7 +176,9 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     from dualselect.models.checking import check_model
     from dualselect.models.precision import quantization_of
     from dualselect.runs.train import load_run_model
+    from dualselect.training.hardware import check_hardware
 
+    check_hardware(settings.training)
     check_model(settings.model)
     references = read_sources(settings.data.reference_data or ["builtin"], "reference_data")
     harmless = read_sources(harmless_data, "harmless_data") if harmless_data else None

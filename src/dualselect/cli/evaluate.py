@@ -20,6 +20,9 @@ examples:
 
 An evaluation that was cut off goes on where it stopped when the same command is typed again: responses and verdicts
 are kept in a .responses.jsonl beside the output as they come, and nothing is generated or judged twice.
+
+Thoughts at the beginning of a response (<think> ... </think> and the marks of other models) are kept in the output and
+never judged. A response that ends inside its thoughts is unscored: raise --max_new_tokens for a model that thinks.
 """
 SUITES = """\
 suites (--suite, one or more):

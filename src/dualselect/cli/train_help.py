@@ -26,7 +26,7 @@ exit status: 0 done; 1 the work failed; 2 something given cannot be used; 128 pl
 """
 
 GROUPS: dict[str, str] = {
-    "Data": "task_data reference_data prompt_format max_length supervise mask_mode allow_prompt_overlap "
+    "Data": "task_data reference_data eval_data prompt_format max_length supervise mask_mode allow_prompt_overlap "
     "max_shared_references token_cache allow_changed_data",
     "Run directory": "output_dir resume overwrite save_steps save_total_limit logging_steps report_to",
     "Model and adapter": "model_name_or_path model_revision dtype lora_r lora_alpha lora_dropout lora_target_modules "
@@ -40,7 +40,7 @@ GROUPS: dict[str, str] = {
     "Correction of the gradient": "correction rho rho_mode reference_gradient reference_replay_size",
     "Training": "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate "
     "lr_scheduler_type warmup_steps weight_decay max_grad_norm optim bf16 gradient_checkpointing seed use_cpu "
-    "gradient_engine",
+    "eval_strategy eval_steps gradient_engine",
 }
 # What TRL says is true for SFTTrainer; these words are true here.
 OWN_WORDS = {
@@ -64,6 +64,8 @@ OWN_WORDS = {
     "max_grad_norm": "The corrected gradient is clipped to this norm.",
     "optim": "Optimizer, by its name in transformers.",
     "gradient_checkpointing": "Recompute activations to save memory. On by default with a GPU, off on a CPU.",
+    "eval_strategy": "When the loss of eval_data is logged: no, steps (every eval_steps) or epoch.",
+    "eval_steps": "Optimizer steps between two evaluations of eval_data; not set: logging_steps.",
     "seed": "Seed of everything random.",
     "use_cpu": "Do not use a GPU that is there.",
 }

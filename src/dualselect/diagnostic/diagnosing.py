@@ -36,6 +36,7 @@ from dualselect.runs.record import data_record, model_fingerprint, tokenizer_fin
 from dualselect.selection import Choice
 from dualselect.system.files import refuse_foreign, write_atomically, write_json
 from dualselect.system.lock import folder_lock
+from dualselect.training.hardware import check_hardware
 
 
 RESULT_FILE, SETTINGS_FILE, STORE_FILE = "diagnostic.json", "settings.json", "measured.jsonl"
@@ -65,6 +66,7 @@ def diagnose(settings: DiagnosticSettings) -> Path:
             f"the figure needs matplotlib, not installed here: type {sys.executable} -m pip install "
             "'dualselect[report]'"
         )
+    check_hardware(settings.run.training)
     check_model(settings.run.model)
     with folder_lock(settings.folder):
         outputs = (*TABLES.values(), *(f"diagnostic.{ending}" for ending in FORMATS))

@@ -1,5 +1,6 @@
 """The settings of a diagnostic: those of `dualselect train`, and what is measured on them."""
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
@@ -16,6 +17,8 @@ from dualselect.runs.settings import RunSettings, setting_types, settings_to_wri
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.ignored_settings import OF_PLAIN_STEPS, NotFollowed, tell_not_followed
 
+
+logger = logging.getLogger(__name__)
 
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
 CORRECTIONS = ("none", "add", "project", "project_add")
@@ -150,6 +153,9 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
                 f"{where}: {name} is of dualselect train; here the same command goes on where it stopped, and a "
                 "diagnostic begins anew when its folder was removed: leave it out"
             )
+    for name in ("eval_data", "eval_strategy", "eval_steps"):
+        if name in of_run:
+            logger.warning("%s: %s is not followed by a diagnostic: it has probe_data", name, of_run.pop(name))
     options = DiagnosticOptions(**own)
     if not options.probe_data:
         raise ConfigError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import IntervalStrategy
 
 from dualselect.errors import ConfigError, DualSelectError
 from dualselect.methods.cost import COST_FILE, CostMeter
@@ -87,6 +88,11 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
         raise ConfigError(
             f"{method.name}: these settings were refused by transformers or TRL: {error}; change the one named"
         ) from error
+    if data.eval_data or training.eval_strategy != IntervalStrategy.NO:
+        raise ConfigError(
+            f"{method.name}: eval_data and eval_strategy are followed by dualselect train alone: leave them out; "
+            "what runs are measured on stands in evaluation"
+        )
     template = training.chat_template_path
     if template is not None and not is_template_file(template):
         raise ConfigError(

@@ -35,6 +35,13 @@ class TrainArguments:
             "task data. `builtin` is the built-in refusals."
         },
     )
+    eval_data: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Held-out task rows, in the same forms: their loss is logged as often as eval_strategy says, and "
+            "nothing is learned from them."
+        },
+    )
     resume: bool = field(
         default=False,
         metadata={
@@ -148,7 +155,7 @@ def settings_to_write(settings: RunSettings) -> dict[str, Any]:
     """The settings as plain values: all that this project defines, and all others that are not at their default."""
     written: dict[str, Any] = {}
     always = {
-        TrainArguments: set(TrainArguments.__annotations__),
+        TrainArguments: set(TrainArguments.__annotations__) - {"eval_data"},
         DualSelectConfig: set(DualSelectConfig.__annotations__) | set(WRITTEN_OF_TRAINING),
         LoraModelConfig: set(LoraModelConfig.__annotations__),
     }

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoTokenizer,
+    IntervalStrategy,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProgressCallback,
@@ -24,7 +25,7 @@ from transformers import (
 )
 from trl import SFTTrainer, get_peft_config
 
-from dualselect.data.checks import references_apart
+from dualselect.data.checks import check_overlap, references_apart
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
 from dualselect.errors import ConfigError, DualSelectError, ResumeError
 from dualselect.models import load_model
@@ -101,6 +102,7 @@ def train_run(
         OSError: The run directory cannot be written, or the disk is full.
     """
     _refuse_other_method(record, method)
+    _check_evaluation(settings)
     check_hardware(settings.training)
     check_packages(settings.training)
     check_model(settings.model)
@@ -213,8 +215,25 @@ def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | N
         )
 
 
+def _check_evaluation(settings: RunSettings) -> None:
+    """Held-out rows and the times at which they are looked at belong together."""
+    when = settings.training.eval_strategy
+    if settings.data.eval_data and when == IntervalStrategy.NO:
+        raise ConfigError(
+            f"eval_data {' '.join(settings.data.eval_data)} is never looked at: write --eval_strategy epoch, or "
+            "--eval_strategy steps with --eval_steps, or leave eval_data out"
+        )
+    if not settings.data.eval_data and when != IntervalStrategy.NO:
+        raise ConfigError(
+            f"eval_strategy: {when.value} logs the loss of held-out rows, and there are none: name them with "
+            "--eval_data (in Python: eval_dataset), or leave eval_strategy out"
+        )
+
+
 def _rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
-    roles = ("task_data", "reference_data") if with_pool else ("task_data",)
+    roles = ["task_data"]
+    roles += ["reference_data"] if with_pool else []
+    roles += ["eval_data"] if settings.data.eval_data else []
     rows = {role: read_sources(getattr(settings.data, role), role) for role in roles}
     for role, found in rows.items():
         for line in found.told:
@@ -229,6 +248,15 @@ def _rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
         )
         if len(apart) < len(pool.dataset):
             rows["reference_data"] = replace(pool, dataset=pool.dataset.select(apart))
+    if "eval_data" in rows:
+        for role in roles[:-1]:
+            if shared := check_overlap(rows[role].dataset, rows["eval_data"].dataset, allow=True):
+                logger.warning(
+                    "%d of %d rows of eval_data have a prompt that also stands in %s: they are not held out",
+                    shared,
+                    len(rows["eval_data"].dataset),
+                    role,
+                )
     return rows
 
 
@@ -238,6 +266,7 @@ def _from_anywhere(settings: RunSettings) -> RunSettings:
         settings.data,
         task_data=[absolute_source(source) for source in settings.data.task_data],
         reference_data=[absolute_source(source) for source in settings.data.reference_data],
+        eval_data=[absolute_source(source) for source in settings.data.eval_data],
     )
     name = settings.model.model_name_or_path
     local = Path(name).expanduser()
@@ -332,7 +361,7 @@ def dualselect_trainer(
 
     Args:
         settings: The settings.
-        rows: `task_data` and `reference_data`.
+        rows: `task_data` and `reference_data`, and `eval_data` where there is some.
         model: The model before any adapter.
         tokenizer: Its tokenizer.
         choose_references: As for `DualSelectTrainer`.
@@ -342,6 +371,7 @@ def dualselect_trainer(
         settings.training,
         train_dataset=rows["task_data"].dataset,
         reference_dataset=rows["reference_data"].dataset,
+        eval_dataset=rows["eval_data"].dataset if "eval_data" in rows else None,
         choose_references=choose_references,
         processing_class=tokenizer,
         peft_config=get_peft_config(settings.model),
