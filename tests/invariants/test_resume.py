@@ -56,7 +56,7 @@ def test_other_modes_resume_bit_for_bit(tmp_path, changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rho": 0.5}, "rho 0.2, this run has 0.5"),
+        ({"rho": 0.5}, "rho 0.2 then, 0.5 now"),
         ({"task": conversation_rows(19)}, "task rows"),
         ({"references": safe_rows(9)}, "reference rows"),
         ({"architecture": "qwen3"}, "shapes"),

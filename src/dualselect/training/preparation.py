@@ -4,6 +4,7 @@ A row's index is its position in the data set as given; it goes through tokenizi
 and names the row in every log.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from datasets import Dataset
 
 from dualselect.data import TokenizedRows, as_conversations, check_overlap, compliance, row_id, tokenize
 from dualselect.data.ids import distinct_ids
+from dualselect.data.token_columns import tokens_sha256
 from dualselect.errors import ConfigError, DataError
 from dualselect.training.config import DualSelectConfig
 
@@ -54,6 +56,11 @@ class PreparedRows:
         """A hash of the ids of the rows kept, in order."""
         kept = self.ids_of(self.tokens["row_index"])
         return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
+
+    @functools.cached_property
+    def tokens_sha256(self) -> str:
+        """A hash of `input_ids` and `labels` of the rows kept, in order."""
+        return tokens_sha256(self.tokens)
 
     @property
     def _kinds(self) -> list[str]:

@@ -10,6 +10,7 @@ Shapes: n examples in an optimizer step, N references, P trainable parameters.
 import functools
 import logging
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
+from dualselect.data.template_dates import date_of, uses_date
+from dualselect.data.token_columns import tokens_sha256
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ModelError
 from dualselect.gradients import (
@@ -52,11 +54,11 @@ from dualselect.training.preparation import (
 )
 from dualselect.training.references import ChooseReferences, ReferencePool, check_pool, start_model_of
 from dualselect.training.refresh import Directions, PoolScores, Refresh
+from dualselect.training.resumable import ResumableTrainer
 from dualselect.training.selection_log import SelectionLog
 from dualselect.training.start import check_warmup, explain_gradient_memory
-from dualselect.training.state import empty_state, full_disk_told, load_state, save_state
+from dualselect.training.state import DATE, empty_state, load_state, save_state
 from dualselect.training.step import ExampleStats, StepExamples, selection_fields, selection_metrics
-from dualselect.training.token_counts import TokenCounts
 
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ VERIFIED_STEPS = 10
 """Optimizer steps, at most, in which the first batch of per-example gradients is checked against autograd."""
 
 
-class DualSelectTrainer(SFTTrainer):
+class DualSelectTrainer(ResumableTrainer):
     """Fine-tune on the task examples that are compatible with the safe responses at stake.
 
     Implements arXiv 2606.09866. Takes everything that `trl.SFTTrainer` takes; the differences:
@@ -98,7 +100,6 @@ class DualSelectTrainer(SFTTrainer):
     args: DualSelectConfig
     model: PreTrainedModel | PeftModel
     data_collator: Any
-    _total_train_tokens: int
 
     def __init__(
         self,
@@ -115,6 +116,7 @@ class DualSelectTrainer(SFTTrainer):
             args = DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
         check_arguments(args, train_dataset, reference_dataset, sft)
         self._rows: dict[str, PreparedRows] = {}
+        self._today = date.today().isoformat()
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         if self.aux_loss_enabled or self._is_vlm:
             kind = "a vision-language model" if self._is_vlm else "a mixture of experts"
@@ -133,7 +135,6 @@ class DualSelectTrainer(SFTTrainer):
         self._loop = empty_state(self._layout)
         self._directions: Directions | None = None
         self._examples = StepExamples(self._layout)
-        self._token_counts = TokenCounts()
         self._unverified, self._verified_step, self._verifications = set(self._layout.names), -1, 0
         explain_gradient_memory(self._layout.size, args)
 
@@ -370,23 +371,16 @@ class DualSelectTrainer(SFTTrainer):
             for name, value in metrics.items():
                 self._metrics["train"][f"dualselect/{name}"].append(value)
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as TRL does, with its token metrics, taken from the device once per log."""
-        if self._token_counts.any:
-            self._total_train_tokens, metrics = self._token_counts.take(self._total_train_tokens)
-            self._metrics["train"].update({name: [value] for name, value in metrics.items()})
-        super().log(logs, start_time)
-
     # Start, save, resume
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
         check_warmup(self.args, max_steps)
-        self._loop, self._directions = empty_state(self._layout), None
+        self._loop, self._directions, self._logging_before = empty_state(self._layout), None, {}
         self._examples = StepExamples(self._layout)
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
         if self._loop.warmup_steps is None:
             self._loop.warmup_steps = self.args.planned_warmup_steps(max_steps)
-        self.selection_log.cut_after(self._loop.step)
+        self._restore_logs(resume_from_checkpoint, self.selection_log.path)
         return prepared
 
     def _finalize_training(self, *given: Any) -> Any:
@@ -399,22 +393,26 @@ class DualSelectTrainer(SFTTrainer):
         logger.info("%s", self._loop.totals.describe(self.args))
         return ended
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        with full_disk_told(self.state.global_step, self.args.output_dir):
-            super()._save_checkpoint(model, trial)
-
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
+        self._loop.logging = self._logging_state()
         save_state(self._loop, output_dir, self._layout, self._fingerprint())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            self._loop = load_state(checkpoint, self._layout, self._fingerprint())
+            self._loop = load_state(checkpoint, self._layout, self._fingerprint(), step=self.state.global_step)
+            self._logging_before = self._loop.logging
 
     def _fingerprint(self) -> dict[str, Any]:
+        """What a checkpoint is compared by when it is loaded: rows by contents, settings, adapter."""
+        contrast, rows = self.pool.contrast_rows, self._rows
         return {
-            "task rows": self._rows["train"].fingerprint,
-            "reference rows": self._rows["reference"].fingerprint,
-            **self.args.method_settings,
+            "ids of the task rows": rows["train"].fingerprint,
+            "ids of the reference rows": rows["reference"].fingerprint,
+            "tokens of the task rows": rows["train"].tokens_sha256,
+            "tokens of the reference rows": rows["reference"].tokens_sha256,
+            "tokens of the contrast rows": None if contrast is None else tokens_sha256(contrast),
+            **self._deciding_settings(),
+            DATE: (date_of(self._tokenizer) or self._today) if uses_date(self._tokenizer) else None,
         }
