@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from trl import SFTTrainer, get_peft_config
 
 from dualselect.data import check_overlap
 from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
+from dualselect.data.template_dates import date_of, fixed_date, uses_date
 from dualselect.errors import ConfigError, DualSelectError
 from dualselect.models import load_model
 from dualselect.models.precision import quantization_of
@@ -32,7 +34,7 @@ from dualselect.runs.config_file import write_config
 from dualselect.runs.directory import RunDirectory
 from dualselect.runs.interruption import Interruption
 from dualselect.runs.metrics_log import MetricsLog
-from dualselect.runs.record import check_data, data_record, run_record, warn_of_differences
+from dualselect.runs.record import check_data, check_weights, data_record, run_record, warn_of_differences
 from dualselect.runs.resuming import claim, record_of_same_run
 from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
@@ -97,7 +99,10 @@ def train_run(
     settings = _from_anywhere(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
     written = settings_to_write(settings)
-    checkpoint = claim(directory, settings)
+    claimed = claim(directory, settings)
+    if claimed.done:
+        return summarize(directory, planned_steps=None, seconds=0)
+    checkpoint = claimed.checkpoint
     if checkpoint is not None:
         record = record_of_same_run(directory, written)
     rows = _rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
@@ -105,15 +110,16 @@ def train_run(
     if record is not None:
         check_data(record.get("data", {}), data, allow_changed=settings.data.allow_changed_data)
     model, tokenizer = load_run_model(settings)
+    _fix_date(tokenizer, record)
     made_with = run_record(settings, data, model, tokenizer) | ({"method": method.facts()} if method else {})
     if record is not None:
-        warn_of_differences(record, made_with)
+        warn_of_differences(record, made_with, with_model=checkpoint is None)
     _tell(settings, rows, method)
     if checkpoint is not None and record is not None:
-        made_with = dict(record)
+        made_with = check_weights(record, made_with, allow_changed=settings.data.allow_changed_model)
 
     def begin() -> None:
-        if settings.data.overwrite:
+        if claimed.overwrite:
             directory.clear()
         write_config(directory.config, written, made_with)
 
@@ -154,6 +160,19 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
         planned_steps=planned,
         seconds=time.monotonic() - started,
         interrupted_by=None if finished else interruption.received,
+    )
+
+
+def _fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | None) -> None:
+    """Render every row with one date where the chat template prints the date of today."""
+    if not uses_date(tokenizer):
+        return
+    recorded = (record or {}).get("template_date")
+    fixed_date(tokenizer, str(recorded or date.today().isoformat()))
+    logger.info(
+        "the chat template prints the date: %s, %s",
+        date_of(tokenizer),
+        "that of the run in config.yaml" if recorded else "kept in config.yaml for a resume",
     )
 
 
@@ -311,7 +330,12 @@ def _dualselect_told(training: DualSelectConfig, rows: Mapping[str, SourceRows])
 @contextmanager
 def _full_disk_told(directory: RunDirectory) -> Iterator[None]:
     """Failed writes of torch, safetensors and tokenizers, which are no OSError, told as what they are."""
-    advice = f"Make room, then continue with: dualselect train --config {directory.config} --resume"
+
+    def advice() -> str:
+        # before config.yaml is written there is no run to continue
+        again = f"continue with: dualselect train --config {directory.config} --resume auto"
+        return f"Make room, then {again if directory.config.exists() else 'type the same command again'}"
+
     try:
         yield
     except DualSelectError:
@@ -319,9 +343,9 @@ def _full_disk_told(directory: RunDirectory) -> Iterator[None]:
     except OSError as error:
         if error.errno not in WRITE_ERRORS:
             raise
-        raise OSError(f"{directory.path} could not be written: {error}. {advice}") from error
+        raise OSError(f"{directory.path} could not be written: {error}. {advice()}") from error
     except Exception as error:
         text = str(error)
         if not isinstance(error, SafetensorError) and "os error" not in text and "PytorchStreamWriter" not in text:
             raise
-        raise OSError(f"{directory.path} could not be written: {text.splitlines()[0]}. {advice}") from error
+        raise OSError(f"{directory.path} could not be written: {text.splitlines()[0]}. {advice()}") from error

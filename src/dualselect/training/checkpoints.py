@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.errors import ResumeError
-from dualselect.system.files import write_json
+from dualselect.system.files import as_json, write_json
 
 
 logger = logging.getLogger(__name__)
@@ -216,9 +216,10 @@ def _manifest_of(folder: Path) -> dict[str, Any] | str:
             return f"{STATE_FILE} is missing; with save_only_model: true a run cannot be resumed, set it to false"
         return f"{MANIFEST} is missing: its writing was cut off, or it was not written by DualSelectTrainer"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        manifest = json.loads(text)
         content = manifest["content"]
-        if manifest["sha256"] != _sha256_of(content):
+        if manifest["sha256"] != _sha256_of(content) or text != as_json(manifest):
             return f"the content of {MANIFEST} has changed (sha256)"
     except (ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is broken"

@@ -9,6 +9,7 @@ from trl import SFTConfig
 
 from dualselect.errors import ConfigError
 from dualselect.models.precision import has_bfloat16_gpu
+from dualselect.training.resume_rule import CHANGEABLE
 
 
 DEFAULT_WARMUP_STEPS = 10
@@ -239,8 +240,7 @@ class DualSelectConfig(SFTConfig):
     @property
     def method_settings(self) -> dict[str, Any]:
         """The settings of the method that must not change when a run is resumed, by name."""
-        changeable = {"allow_prompt_overlap", "reference_batch_size", "max_nonfinite_fraction"}
-        own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__) - changeable
+        own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__) - CHANGEABLE
         return {name: getattr(self, name) for name in sorted(own)}
 
     @property
@@ -322,6 +322,11 @@ def _check_ranges(config: DualSelectConfig) -> None:
         raise ConfigError(
             "task_token_budget: auto tells conflict by a contrast of safe and unsafe answers, and reference_contrast "
             "is none: write reference_contrast: compliance (or rejected, if the pool has such answers)"
+        )
+    if config.task_token_share is None and config.reference_gradient == "replay":
+        raise ConfigError(
+            "task_token_budget: auto has a threshold of the direction at the refresh, and reference_gradient: replay "
+            "scores by another one: write reference_gradient: frozen, or a number for task_token_budget"
         )
     if config.mask_mode == "legacy" and config.prompt_format != "human_assistant":
         raise ConfigError(

@@ -27,6 +27,7 @@ class ResumableTrainer(SFTTrainer):
     """TRL's SFT trainer whose checkpoints are verified before they are loaded."""
 
     _total_train_tokens: int
+    _tr_loss: torch.Tensor
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -90,6 +91,12 @@ class ResumableTrainer(SFTTrainer):
             best_model_checkpoint=self.state.best_model_checkpoint,
             use_mtime=True,
         )
+
+    def _run_epoch(self, *arguments: Any, **options: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # stopped after the last step; transformers would take one
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*arguments, **options)
 
     def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
         # the summary is of the whole run, and not of the part since the last stop

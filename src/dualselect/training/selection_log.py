@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.errors import ResumeError
-from dualselect.training.checkpoints import SELECTION_LOG
+from dualselect.training.checkpoints import SELECTION_LOG as SELECTION_LOG
 
 
 class SelectionLog:

@@ -4,20 +4,26 @@ One safetensors file, numbers in its metadata as JSON, written whole or not at a
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from dualselect.data.template_dates import date_of, uses_date
+from dualselect.data.token_columns import tokens_sha256
 from dualselect.errors import ResumeError
 from dualselect.gradients import GradientLayout, cosines
 from dualselect.selection import Choice
 from dualselect.system.files import write_atomically
 from dualselect.training.checkpoints import STATE_FILE
+from dualselect.training.preparation import PreparedRows
 from dualselect.training.refresh import Directions, Refresh
 from dualselect.training.resume_rule import differences
 from dualselect.training.totals import SelectionTotals
@@ -66,6 +72,28 @@ class LoopState:
         if self.refresh is None or not self.direction_steps:
             return None
         return cosines(self.task_direction[None], self.refresh.task_direction).item()
+
+
+def date_in_rows(tokenizer: Any) -> str | None:
+    """The date that a chat template prints into the rows, as YYYY-MM-DD; None for a template that prints none."""
+    return (date_of(tokenizer) or date.today().isoformat()) if uses_date(tokenizer) else None
+
+
+def fingerprint_of(
+    rows: Mapping[str, PreparedRows], contrast: Dataset | None, template_date: str | None
+) -> dict[str, Any]:
+    """What tells the rows of a run from others: ids and contents.
+
+    Args:
+        rows: `train` and `reference`.
+        contrast: Tokenized contrast rows, if there are any.
+        template_date: Of `date_in_rows`; it is not compared, and explains a difference.
+    """
+    found: dict[str, Any] = {DATE: template_date}
+    for role, name in (("train", "task"), ("reference", "reference")):
+        found[f"ids of the {name} rows"] = rows[role].fingerprint
+        found[f"tokens of the {name} rows"] = rows[role].tokens_sha256
+    return found | {"tokens of the contrast rows": None if contrast is None else tokens_sha256(contrast)}
 
 
 def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fingerprint: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ Shapes: n examples in an optimizer step, N references, P trainable parameters.
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from datetime import date
 from typing import Any
 
 import torch
@@ -20,8 +19,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl.trainer.utils import get_config_model_id
 
-from dualselect.data.template_dates import date_of, uses_date
-from dualselect.data.token_columns import tokens_sha256
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ModelError
 from dualselect.gradients import (
@@ -57,7 +54,7 @@ from dualselect.training.refresh import Directions, PoolScores, Refresh
 from dualselect.training.resumable import ResumableTrainer
 from dualselect.training.selection_log import SelectionLog
 from dualselect.training.start import check_warmup, explain_gradient_memory
-from dualselect.training.state import DATE, empty_state, load_state, save_state
+from dualselect.training.state import date_in_rows, empty_state, fingerprint_of, load_state, save_state
 from dualselect.training.step import ExampleStats, StepExamples, selection_fields, selection_metrics
 
 
@@ -116,7 +113,6 @@ class DualSelectTrainer(ResumableTrainer):
             args = DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
         check_arguments(args, train_dataset, reference_dataset, sft)
         self._rows: dict[str, PreparedRows] = {}
-        self._today = date.today().isoformat()
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         if self.aux_loss_enabled or self._is_vlm:
             kind = "a vision-language model" if self._is_vlm else "a mixture of experts"
@@ -130,6 +126,7 @@ class DualSelectTrainer(ResumableTrainer):
         if args.gradient_engine == "taps":
             tapped_layers(self.model, self._layout)
         self.pool = self._reference_pool(choose_references)
+        self._template_date = date_in_rows(self._tokenizer)
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
         self._loop = empty_state(self._layout)
@@ -405,14 +402,4 @@ class DualSelectTrainer(ResumableTrainer):
             self._logging_before = self._loop.logging
 
     def _fingerprint(self) -> dict[str, Any]:
-        """What a checkpoint is compared by when it is loaded: rows by contents, settings, adapter."""
-        contrast, rows = self.pool.contrast_rows, self._rows
-        return {
-            "ids of the task rows": rows["train"].fingerprint,
-            "ids of the reference rows": rows["reference"].fingerprint,
-            "tokens of the task rows": rows["train"].tokens_sha256,
-            "tokens of the reference rows": rows["reference"].tokens_sha256,
-            "tokens of the contrast rows": None if contrast is None else tokens_sha256(contrast),
-            **self._deciding_settings(),
-            DATE: (date_of(self._tokenizer) or self._today) if uses_date(self._tokenizer) else None,
-        }
+        return fingerprint_of(self._rows, self.pool.contrast_rows, self._template_date) | self._deciding_settings()
