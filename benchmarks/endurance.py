@@ -27,7 +27,8 @@ CHAIN = 5
 STEPS = 24
 EXACT = ("adapter/adapter_model.safetensors", "selection.jsonl", "config.yaml")
 CLOCK = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
-TEMPLATE = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+TEMPLATE = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}"
+TEMPLATE += "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 
 
 def make_inputs(folder: Path) -> list[str]:

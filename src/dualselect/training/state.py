@@ -96,7 +96,14 @@ def fingerprint_of(
     return found | {"tokens of the contrast rows": None if contrast is None else tokens_sha256(contrast)}
 
 
-def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fingerprint: dict[str, Any]) -> None:
+def save_state(
+    state: LoopState,
+    folder: str | Path,
+    layout: GradientLayout,
+    fingerprint: dict[str, Any],
+    *,
+    logging: dict[str, Any] | None = None,
+) -> None:
     """Write the state into a checkpoint folder.
 
     Args:
@@ -104,6 +111,7 @@ def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fin
         folder: The checkpoint.
         layout: Names and shapes of the trainable parameters, checked at loading.
         fingerprint: What must be the same for a resumed run to go on as it would have, as JSON.
+        logging: Sums since the last log line, as JSON.
     """
     tensors = {"direction_sum": state.direction_sum}
     facts: dict[str, Any] = {
@@ -111,7 +119,7 @@ def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fin
         "direction_steps": state.direction_steps,
         "warmup_steps": state.warmup_steps,
         "totals": asdict(state.totals),
-        "logging": state.logging,
+        "logging": logging or {},
         "fingerprint": _compared(layout, fingerprint),
         "refresh": None,
     }

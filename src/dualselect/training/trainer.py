@@ -126,7 +126,6 @@ class DualSelectTrainer(ResumableTrainer):
         if args.gradient_engine == "taps":
             tapped_layers(self.model, self._layout)
         self.pool = self._reference_pool(choose_references)
-        self._template_date = date_in_rows(self._tokenizer)
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
         self._loop = empty_state(self._layout)
@@ -392,8 +391,7 @@ class DualSelectTrainer(ResumableTrainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        self._loop.logging = self._logging_state()
-        save_state(self._loop, output_dir, self._layout, self._fingerprint())
+        save_state(self._loop, output_dir, self._layout, self._fingerprint(), logging=self._logging_state())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -402,4 +400,7 @@ class DualSelectTrainer(ResumableTrainer):
             self._logging_before = self._loop.logging
 
     def _fingerprint(self) -> dict[str, Any]:
-        return fingerprint_of(self._rows, self.pool.contrast_rows, self._template_date) | self._deciding_settings()
+        return (
+            fingerprint_of(self._rows, self.pool.contrast_rows, date_in_rows(self._tokenizer))
+            | self._deciding_settings()
+        )
