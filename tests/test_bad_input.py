@@ -12,6 +12,7 @@ from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
+from dualselect.training.checkpoints import write_manifest
 
 
 @pytest.fixture(scope="session")
@@ -205,12 +206,13 @@ CASES = {
     "a checkpoint that was cut off": (
         lambda: Path("run/checkpoint-5").mkdir(parents=True),
         ["--resume"],
-        ["no complete checkpoint", "checkpoint-5", "--overwrite"],
+        ["no checkpoint that can be used", "checkpoint-5", "--overwrite"],
     ),
     "a checkpoint of another run": (
         lambda: (
             Path("run/checkpoint-2").mkdir(parents=True),
-            write("run/checkpoint-2/trainer_state.json", '{"global_step": 2}'),
+            write("run/checkpoint-2/dualselect_state.safetensors", ""),
+            write_manifest("run/checkpoint-2", 2),
         ),
         ["--resume_from_checkpoint=other/checkpoint-2"],
         ["other/checkpoint-2", "Write --resume"],

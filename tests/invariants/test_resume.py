@@ -56,12 +56,15 @@ def test_other_modes_resume_bit_for_bit(tmp_path, changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rho": 0.5}, "rho 0.2, this run has 0.5"),
+        ({"rho": 0.5}, "rho 0.2 then, 0.5 now"),
+        ({"learning_rate": 0.02}, "learning_rate 0.01 then, 0.02 now"),
         ({"task": conversation_rows(19)}, "task rows"),
+        ({"task": conversation_rows(20, "Another answer to {number}.")}, "tokens of the task rows"),
+        ({"references": conversation_rows(10, "Sure, {number}.", "r")}, "tokens of the reference rows"),
         ({"references": safe_rows(9)}, "reference rows"),
         ({"architecture": "qwen3"}, "shapes"),
     ],
-    ids=["setting", "task", "pool", "model"],
+    ids=["setting", "training", "task", "answers", "references", "pool", "model"],
 )
 def test_another_run_is_refused(whole, tmp_path, changes, message):
     with pytest.raises((ResumeError, RuntimeError), match=message if "architecture" not in changes else ""):
@@ -73,8 +76,8 @@ def test_a_checkpoint_without_state_or_with_a_broken_one_is_refused(whole, tmp_p
     state = tmp_path / "run" / "checkpoint-7" / STATE_FILE
     trainer = small_trainer(tmp_path / "run", **SETTINGS)
     state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(ResumeError, match="is broken"):
+    with pytest.raises(ResumeError, match=r"dualselect_state.safetensors has 100 bytes"):
         trainer.train(resume_from_checkpoint=str(state.parent))
     state.unlink()
-    with pytest.raises(ResumeError, match="has no dualselect_state"):
+    with pytest.raises(ResumeError, match=r"dualselect_state.safetensors is missing"):
         trainer.train(resume_from_checkpoint=str(state.parent))

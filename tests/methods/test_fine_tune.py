@@ -15,7 +15,7 @@ from dualselect.errors import ConfigError
 from dualselect.methods import METHODS, DualSelect, fine_tune
 from dualselect.methods.cost import COST_FILE
 from dualselect.methods.fine_tune import builder_of, run_settings
-from dualselect.runs.train import load_run_model
+from dualselect.runs.model import load_run_model
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,16 @@ import pytest
 
 from dualselect.errors import ConfigError, ResumeError
 from dualselect.runs.directory import RunDirectory
+from dualselect.training.checkpoints import STATE_FILE, write_manifest
 
 
 def checkpoint(directory, step, *, complete=True):
     folder = directory.path / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     if complete:
-        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        for name in ("trainer_state.json", STATE_FILE):
+            (folder / name).write_text(json.dumps({"global_step": step}))
+        write_manifest(folder, step)
     return folder
 
 
@@ -64,12 +67,15 @@ def test_the_newest_complete_checkpoint_is_by_number_not_by_name(run):
     (half / "trainer_state.json").write_text('{"global_st')
     found = run.checkpoint_to_resume()
     assert found.newest == run.path / "checkpoint-100"
-    assert found.incomplete == [half, cut]
+    assert [folder for folder, _ in found.damaged] == [half, cut]
 
 
 def test_without_a_complete_checkpoint_the_cut_off_ones_are_named(run):
     checkpoint(run, 5, complete=False)
-    with pytest.raises(ResumeError, match=r"no complete checkpoint \(checkpoint-5: cut off\).*--overwrite"):
+    with pytest.raises(
+        ResumeError,
+        match=r"\(checkpoint-5: dualselect_manifest.json is missing.*--overwrite",
+    ):
         run.checkpoint_to_resume()
 
 

@@ -6,8 +6,8 @@ import yaml
 from dualselect.cli.parser import parse_train_arguments
 from dualselect.errors import ConfigError, ModelError
 from dualselect.runs.config_file import read_config, write_config
+from dualselect.runs.model import load_run_model
 from dualselect.runs.settings import setting_choices, settings_to_write, typed_value
-from dualselect.runs.train import load_run_model
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_model_is_loaded_in_the_format_of_the_gpu_unless_use_cpu_leaves_it_a
         taken.append(dtype)
         raise ModelError("only the format is looked at")
 
-    monkeypatch.setattr("dualselect.runs.train.load_model", load)
+    monkeypatch.setattr("dualselect.runs.model.load_model", load)
     for flags in (["--output_dir", str(tmp_path)], ["--output_dir", str(tmp_path), "--use_cpu"]):
         settings = parse_train_arguments(flags).settings
         assert settings.model.dtype == "auto"

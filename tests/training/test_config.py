@@ -30,6 +30,10 @@ def test_defaults_are_the_papers_but_for_three_that_are_documented():
         ({"task_token_budget": "half"}, "task_token_budget is 'half'.* write for example 0.9"),
         ({"task_token_budget": "nan"}, "task_token_budget is nan"),
         ({"task_token_budget": "auto"}, "write reference_contrast: compliance"),
+        (
+            {"task_token_budget": "auto", "reference_contrast": "compliance", "reference_gradient": "replay"},
+            "write reference_gradient: frozen",
+        ),
         ({"task_top_k": 0}, "task_top_k is 0"),
         ({"task_top_k": 4, "task_token_budget": 0.5}, "both say how much to keep"),
         ({"reference_top_k": 0}, "reference_top_k is 0"),

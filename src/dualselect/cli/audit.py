@@ -175,7 +175,7 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     from dualselect.data.source_rows import read_sources
     from dualselect.models.checking import check_model
     from dualselect.models.precision import quantization_of
-    from dualselect.runs.train import load_run_model
+    from dualselect.runs.model import load_run_model
     from dualselect.training.hardware import check_hardware
 
     check_hardware(settings.training)

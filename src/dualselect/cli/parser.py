@@ -80,6 +80,8 @@ def _settings_parser() -> _SettingsParser:
     for action in parser._actions:
         if action.type is not None and not action.choices:
             action.choices = setting_choices(action.dest) or None
+        if action.dest == "resume":  # without a value, it means yes
+            action.nargs, action.const = "?", "yes"
     # On a CPU it costs a third of the time and saves memory that small models do not need.
     parser.set_defaults(gradient_checkpointing=torch.cuda.is_available())
     return parser

@@ -23,8 +23,8 @@ from trl.trainer.utils import add_fused_lm_head
 from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
 from dualselect.gradients.losses import response_cross_entropy, response_kl
 from dualselect.models.precision import autocast_forward
+from dualselect.runs.model import load_run_model
 from dualselect.runs.settings import RunSettings
-from dualselect.runs.train import load_run_model
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.references import start_model_of
 

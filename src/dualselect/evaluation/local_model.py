@@ -19,9 +19,9 @@ from dualselect.models.checking import check_model_packages
 from dualselect.models.foreign_code import check_trust, comes_with_code, refusal_of_code
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import read_config
-from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION, LAST_OF_CHECKPOINT, RunDirectory
+from dualselect.runs.directory import ADAPTER, CONFIG_FILE, EVALUATION
 from dualselect.runs.settings import LoraModelConfig
-from dualselect.training.selection_log import SELECTION_LOG
+from dualselect.training.checkpoints import SELECTION_LOG, TRAINER_STATE, find_checkpoints
 
 
 logger = logging.getLogger(__name__)
@@ -108,10 +108,10 @@ def _newest_checkpoint(run: Path) -> Path | None:
     """The newest complete checkpoint of a training by a script, which writes neither config.yaml nor adapter/."""
     if not run.is_dir() or (run / "config.json").exists():
         return None
-    checkpoint = RunDirectory(run).checkpoints().newest
+    checkpoint = find_checkpoints(run).newest
     if checkpoint is None or not (checkpoint / ADAPTER_CONFIG).is_file():
         return None
-    state = json.loads((checkpoint / LAST_OF_CHECKPOINT).read_text(encoding="utf-8"))
+    state = json.loads((checkpoint / TRAINER_STATE).read_text(encoding="utf-8"))
     logger.info(
         "%s has no %s/: its newest checkpoint is taken, %s (step %s of %s)",
         run, ADAPTER, checkpoint.name, state["global_step"], state.get("max_steps", "?"),

@@ -16,8 +16,9 @@ from dualselect.methods.method import Method
 from dualselect.methods.trainer import MethodTrainer
 from dualselect.runs.config_file import check_known
 from dualselect.runs.directory import RunDirectory
+from dualselect.runs.model import is_template_file
 from dualselect.runs.settings import SETTING_CLASSES, RunSettings, typed_value
-from dualselect.runs.train import BuildTrainer, is_template_file, train_run
+from dualselect.runs.train import BuildTrainer, train_run
 
 
 def fine_tune(method: Method, settings: Mapping[str, Any], folder: str | Path) -> Path:

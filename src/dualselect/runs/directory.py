@@ -9,42 +9,29 @@ RUN/
 """
 
 import errno
-import json
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dualselect.errors import ConfigError, ResumeError
-from dualselect.training.selection_log import SELECTION_LOG
+from dualselect.training.checkpoints import METRICS_LOG as METRICS_LOG
+from dualselect.training.checkpoints import SELECTION_LOG, Found, checkpoint_folders, find_checkpoints
 
 
 CONFIG_FILE = "config.yaml"
-METRICS_LOG = "metrics.jsonl"
 ADAPTER = "adapter"
 EVALUATION = "evaluation"
 REPORT = "report.html"
-# Transformers writes it last, so a checkpoint that has it is complete.
-LAST_OF_CHECKPOINT = "trainer_state.json"
+# What a kill may leave behind: folders and files that are renamed when they are whole.
+LEFTOVERS = re.compile(
+    r"\.adapter-.+|\.probe-.+|\.(config\.yaml|selection\.jsonl|metrics\.jsonl|report\.html)\..+|tmp-checkpoint-\d+"
+)
 # TRL pickles its arguments beside a model; config.yaml says the same, readably.
 PICKLED_ARGUMENTS = "training_args.bin"
 PROBE_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The checkpoints of a run.
-
-    Attributes:
-        newest: The complete one with the most steps; None when there is none.
-        incomplete: Those whose writing was cut off.
-    """
-
-    newest: Path | None
-    incomplete: list[Path] = field(default_factory=list)
 
 
 class RunDirectory:
@@ -87,7 +74,7 @@ class RunDirectory:
     def parts(self) -> list[Path]:
         """Files and folders of a run that are there, finished or not."""
         named = [self.config, self.selection, self.metrics, self.adapter, self.path / EVALUATION, self.path / REPORT]
-        return [part for part in named if part.exists()] + [folder for _, folder in self._checkpoint_folders()]
+        return [part for part in named if part.exists()] + checkpoint_folders(self.path)[::-1]
 
     def check_unused(self) -> None:
         """Refuse a folder that holds a run.
@@ -100,7 +87,7 @@ class RunDirectory:
             return
         state = "a finished run" if self.adapter.exists() else "an interrupted run"
         names = ", ".join(part.name for part in parts[:4]) + (", ..." if len(parts) > 4 else "")
-        proceed = "" if self.adapter.exists() else "--resume to continue it, "
+        proceed = "" if self.adapter.exists() else "--resume auto to continue it, "
         raise ConfigError(
             f"output_dir {self.path} holds {state} ({names}). Add {proceed}--overwrite to delete it and start anew, "
             "or --output_dir with another folder."
@@ -108,23 +95,25 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Delete the run, and nothing else that lies in the folder."""
+        self.remove_leftovers()
         for part in self.parts():
-            if part.is_dir() and not part.is_symlink():
-                shutil.rmtree(part)
-            else:
-                part.unlink()
+            _delete(part)
 
-    def checkpoints(self) -> Checkpoints:
-        """The checkpoints, complete or not."""
-        newest_first = [folder for _, folder in sorted(self._checkpoint_folders(), reverse=True)]
-        complete = [folder for folder in newest_first if is_complete(folder)]
-        return Checkpoints(complete[0] if complete else None, [it for it in newest_first if it not in complete])
+    def remove_leftovers(self) -> None:
+        """Delete what a killed run left half-written; files of other names stay."""
+        if self.path.is_dir():
+            for part in [
+                *self.path.iterdir(),
+                *(it for found in checkpoint_folders(self.path) for it in found.iterdir()),
+            ]:
+                if LEFTOVERS.fullmatch(part.name) or re.fullmatch(r"\.dualselect_\w+\.\w+\..+", part.name):
+                    _delete(part)
 
-    def checkpoint_to_resume(self) -> Checkpoints:
+    def checkpoint_to_resume(self) -> Found:
         """The checkpoints of a run that can be continued.
 
         Raises:
-            ResumeError: There is no run, it is finished, or it has no complete checkpoint.
+            ResumeError: There is no run, it is finished, or it has no checkpoint that can be used.
         """
         if not self.parts():
             raise ResumeError(
@@ -135,12 +124,12 @@ class RunDirectory:
                 f"resume: the run in {self.path} is finished, its adapter is in {self.adapter}. To repeat it, leave "
                 "--resume out and choose another --output_dir; to do it again here, write --overwrite."
             )
-        found = self.checkpoints()
+        found = find_checkpoints(self.path)
         if found.newest is None:
-            passed = f" ({', '.join(it.name for it in found.incomplete)}: cut off)" if found.incomplete else ""
+            seen = f" ({'; '.join(f'{it.name}: {reason}' for it, reason in found.damaged)})" if found.damaged else ""
             raise ResumeError(
-                f"resume: the run in {self.path} has no complete checkpoint{passed}. Write --overwrite in place of "
-                "--resume to start anew; a smaller --save_steps leaves checkpoints earlier."
+                f"resume: the run in {self.path} has no checkpoint that can be used{seen}. Write --overwrite in place "
+                "of --resume to start anew; a smaller --save_steps leaves checkpoints earlier."
             )
         return found
 
@@ -162,16 +151,9 @@ class RunDirectory:
     def _missing_folders(self) -> list[Path]:
         return [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
 
-    def _checkpoint_folders(self) -> list[tuple[int, Path]]:
-        if not self.path.is_dir():
-            return []
-        found = [(re.fullmatch(r"checkpoint-(\d+)", folder.name), folder) for folder in self.path.iterdir()]
-        return sorted((int(match[1]), folder) for match, folder in found if match and folder.is_dir())
 
-
-def is_complete(checkpoint: str | Path) -> bool:
-    """Whether the writing of a checkpoint came to its end."""
-    try:
-        return "global_step" in json.loads((Path(checkpoint) / LAST_OF_CHECKPOINT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+def _delete(part: Path) -> None:
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part)
+    else:
+        part.unlink()

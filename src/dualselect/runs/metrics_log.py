@@ -7,11 +7,9 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from dualselect.system.files import write_text
-
 
 class MetricsLog(TrainerCallback):  # type: ignore[misc]
-    """Appends every log of the trainer to a file; a resumed run first drops what its checkpoint does not know of.
+    """Appends every log of the trainer to a file.
 
     Args:
         path: The file; created with the first line.
@@ -21,11 +19,9 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         self.path = Path(path)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Keep the lines up to the step that training starts from, and drop a last line that was cut off."""
-        if not self.path.exists():
-            return
-        whole = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
-        write_text(self.path, "".join(line for line in whole if json.loads(line)["step"] <= state.global_step))
+        """Begin a new file for a new run; that of a resumed run was cut back with its checkpoint."""
+        if state.global_step == 0:
+            self.path.unlink(missing_ok=True)
 
     def on_log(
         self,

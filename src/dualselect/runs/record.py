@@ -13,7 +13,8 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dualselect.errors import DataError
+from dualselect.data.template_dates import date_of
+from dualselect.errors import DataError, ResumeError
 from dualselect.runs.settings import RunSettings
 
 
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("dualselect", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
 # Enough numbers of each tensor to tell two models apart, few enough to hash 8 billion in seconds.
 SAMPLES_PER_TENSOR = 4096
+WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
+FILES_OF_MODEL = ("config.json", "quantize_config.json")
+SLOW_BYTES = 2_000_000_000
+"""Hashing more than this takes some seconds, so it is logged."""
 
 
 def run_record(
@@ -41,9 +46,12 @@ def run_record(
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "seeds": {"seed": settings.training.seed, "data_seed": settings.training.data_seed},
-        "model": {"weights": model_fingerprint(model), "tokenizer": tokenizer_fingerprint(tokenizer)},
+        "model": {
+            "weights": weights_sha256(settings.model.model_name_or_path, model),
+            "tokenizer": tokenizer_fingerprint(tokenizer),
+        },
         "data": dict(data),
-    }
+    } | ({"template_date": date_of(tokenizer)} if date_of(tokenizer) else {})
 
 
 def data_record(rows: Dataset, files: Sequence[Path]) -> dict[str, Any]:
@@ -92,9 +100,38 @@ def check_data(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_cha
         logger.warning("%s; accepted because of allow_changed_data", told)
 
 
-def warn_of_differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_weights(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_changed: bool) -> dict[str, Any]:
+    """Compare the weights of the model with those that an interrupted run was started with.
+
+    Args:
+        recorded: The record of the run.
+        now: The record that the run would get now.
+        allow_changed: Accept other weights.
+
+    Returns:
+        The record of the run that goes on; with both hashes when the weights have changed.
+
+    Raises:
+        ResumeError: They have changed, and `allow_changed` is false.
+    """
+    model = recorded.get("model", {})
+    before, found = model.get("weights"), now["model"]["weights"]
+    if before is None or before == found:
+        return dict(recorded)
+    text = f"the weights of the model have changed since the run was started (sha256 {before} then, {found} now)"
+    if not allow_changed:
+        raise ResumeError(
+            f"resume: {text}: the result would be that of neither model. Restore the model, start anew with "
+            "--overwrite, or accept the change with --allow_changed_model true."
+        )
+    logger.warning("%s; accepted because of allow_changed_model", text)
+    earlier = [*model.get("weights_before", []), before]
+    return {**recorded, "model": {**model, "weights": found, "weights_before": earlier}}
+
+
+def warn_of_differences(recorded: Mapping[str, Any], now: Mapping[str, Any], *, with_model: bool = True) -> None:
     """Warn of every version and of the model when they differ from the run that config.yaml came from."""
-    for section in ("versions", "model"):
+    for section in ("versions", "model") if with_model else ("versions",):
         for name, value in now[section].items():
             before = recorded.get(section, {}).get(name)
             if before is not None and before != value:
@@ -111,6 +148,33 @@ def file_sha256(path: Path) -> str:
     """The sha256 of a file, as sha256sum prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_sha256(name: str, model: PreTrainedModel) -> str:
+    """A hash of all weights of a model: of its files where these are on this machine, otherwise of all parameters.
+
+    Args:
+        name: A folder, a .gguf file, or another name.
+        model: The model as loaded.
+    """
+    path = Path(name).expanduser()
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(it for it in path.glob("*") if it.name in FILES_OF_MODEL or it.suffix in WEIGHTS)
+    )
+    size = sum(file.stat().st_size for file in files)
+    digest = hashlib.sha256()
+    if not any(file.suffix in WEIGHTS for file in files):
+        for part, parameter in sorted(model.state_dict().items()):
+            digest.update(f"{part} {tuple(parameter.shape)} {parameter.dtype}".encode())
+            digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+    if size > SLOW_BYTES:
+        logger.info("hashing %d files of %s (%.1f GB)", len(files), name, size / 1e9)
+    for file in files:
+        digest.update(f"{file.name if path.is_dir() else ''} {file.stat().st_size} {file_sha256(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:

@@ -1,57 +1,102 @@
 """May a run start or go on in a directory: nothing is overwritten unasked, and only the same run is resumed."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dualselect.errors import ConfigError, ResumeError
 from dualselect.runs.config_file import read_config
-from dualselect.runs.directory import RunDirectory, is_complete
+from dualselect.runs.directory import RunDirectory
 from dualselect.runs.settings import RunSettings, typed_value
+from dualselect.training.checkpoints import MANIFEST, check_logs, damage_of, find_checkpoints, warn_of_damaged
+from dualselect.training.resume_rule import deciding, differences
 
 
 logger = logging.getLogger(__name__)
 
-# A resumed run may be longer, and may save and tell at other times; the update of a step depends on none of these.
-CHANGEABLE_ON_RESUME = set(
-    "max_steps num_train_epochs save_strategy save_steps save_total_limit logging_strategy logging_steps "
-    "logging_first_step report_to disable_tqdm dataloader_num_workers dataloader_pin_memory".split()
-)
-# ... unless the learning rate does.
-LENGTH = {"max_steps", "num_train_epochs"}
+
+@dataclass(frozen=True)
+class Claim:
+    """What a run does in its directory.
+
+    Attributes:
+        checkpoint: The checkpoint to go on from; None for a new run.
+        done: Whether the run is finished already, and nothing is left to do.
+        overwrite: Whether what the directory holds is deleted when training begins.
+    """
+
+    checkpoint: Path | None = None
+    done: bool = False
+    overwrite: bool = False
 
 
-def claim(directory: RunDirectory, settings: RunSettings) -> Path | None:
-    """Make sure that a run may start or go on in its directory.
-
-    Returns:
-        The checkpoint to go on from; None for a new run.
+def claim(directory: RunDirectory, settings: RunSettings) -> Claim:
+    """Decide whether a run starts, goes on or is done in its directory, and remove what a kill left half-written.
 
     Raises:
         ConfigError: The directory holds a run and nothing is said about it, or two things that exclude each other.
-        ResumeError: There is nothing to resume.
+        ResumeError: There is nothing to resume, or it is damaged.
         OSError: The directory cannot be written.
     """
-    named = settings.training.resume_from_checkpoint
-    if settings.data.overwrite and (settings.data.resume or named):
+    named, resume = settings.training.resume_from_checkpoint, settings.data.resume
+    if settings.data.overwrite and (resume != "no" or named):
         raise ConfigError("resume and overwrite are both given: one continues the run, the other deletes it; drop one")
-    if not settings.data.resume and not named:
+    if resume == "auto" and not named:
+        decided = _auto(directory)
+    elif resume == "no" and not named:
         if not settings.data.overwrite:
             directory.check_unused()
+        decided = Claim(overwrite=settings.data.overwrite)
+    else:
+        decided = Claim(_checkpoint(directory, str(named) if named else None))
+    if not decided.done:
         directory.check_writable()
-        return None
-    found = directory.checkpoint_to_resume()
-    for folder in found.incomplete:
-        logger.warning("%s was cut off while it was written; it is passed over", folder)
-    newest = Path(named).absolute() if named else found.newest
-    if named and (newest is None or newest.parent != directory.path or not is_complete(newest)):
+        directory.remove_leftovers()
+    if decided.checkpoint is not None:
+        check_logs(decided.checkpoint)
+        logger.info("continuing from %s", decided.checkpoint)
+    return decided
+
+
+def _auto(directory: RunDirectory) -> Claim:
+    """Start, go on or be done, whatever a directory holds."""
+    if directory.adapter.exists():
+        logger.info("resume: auto: the run in %s is finished; nothing is left to do", directory.path)
+        return Claim(done=True)
+    if not directory.parts():
+        return Claim()
+    found = find_checkpoints(directory.path)
+    warn_of_damaged(found.damaged)
+    if found.newest is not None:
+        return Claim(found.newest)
+    if lost := [folder.name for folder, _ in found.damaged if (folder / MANIFEST).exists()]:
+        reasons = "; ".join(f"{folder.name}: {reason}" for folder, reason in found.damaged)
         raise ResumeError(
-            f"resume_from_checkpoint {named} is not a complete checkpoint of output_dir {directory.path}. Write "
-            f"--resume, which takes the newest ({found.newest}), or name another one of this folder."
+            f"resume: auto: the run in {directory.path} has damaged checkpoints only ({reasons}). Restore one of "
+            f"{', '.join(lost)}, or write --overwrite in place of --resume auto to delete them and start anew."
         )
-    directory.check_writable()
-    logger.info("continuing from %s", newest)
-    return newest
+    logger.warning(
+        "resume: auto: the run in %s has no checkpoint that can be used; it starts anew from step 1", directory.path
+    )
+    return Claim(overwrite=True)
+
+
+def _checkpoint(directory: RunDirectory, named: str | None) -> Path:
+    found = directory.checkpoint_to_resume()
+    newest = found.newest
+    assert newest is not None
+    if named is None:
+        warn_of_damaged(found.damaged)
+        return newest
+    folder = Path(named).absolute()
+    reason = damage_of(folder) if folder.parent == directory.path and folder.is_dir() else "it is not in this folder"
+    if reason is not None:
+        raise ResumeError(
+            f"resume_from_checkpoint {named} is not a whole checkpoint of output_dir {directory.path}: {reason}. "
+            f"Write --resume, which takes the newest ({newest}), or name another one of this folder."
+        )
+    return folder
 
 
 def record_of_same_run(directory: RunDirectory, written: dict[str, Any]) -> dict[str, Any] | None:
@@ -65,17 +110,11 @@ def record_of_same_run(directory: RunDirectory, written: dict[str, Any]) -> dict
         ResumeError: Settings differ that a resumed run must share; the message names them.
     """
     before = read_config(directory.config)
-    now = {name: typed_value(name, value, "settings") for name, value in written.items()}
-    changeable = set(CHANGEABLE_ON_RESUME)
-    if not now["lr_scheduler_type"].startswith("constant"):
-        changeable -= LENGTH
-    ignored = changeable | {"output_dir"}
-    names = [name for name in before.settings | now if name not in ignored]
-    other = [name for name in names if before.settings.get(name) != now.get(name)]
-    if other:
-        told = ", ".join(f"{name} {before.settings.get(name)!r} then, {now.get(name)!r} now" for name in other[:3])
+    typed = {name: typed_value(name, value, "settings") for name, value in written.items()}
+    then, now = deciding(before.settings), deciding(typed)
+    if other := differences(then, now, list(then | now)):
         raise ResumeError(
-            f"resume: the run in {directory.path} was started with other settings ({told}"
+            f"resume: the run in {directory.path} was started with other settings ({', '.join(other[:3])}"
             f"{', ...' if other[3:] else ''}), and a resumed run must be the same run. Continue it with: dualselect "
             f"train --config {directory.config} --resume. Or start anew in another --output_dir."
         )

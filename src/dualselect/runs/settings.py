@@ -42,11 +42,13 @@ class TrainArguments:
             "nothing is learned from them."
         },
     )
-    resume: bool = field(
-        default=False,
+    resume: str = field(
+        default="no",
         metadata={
-            "help": "Continue an interrupted run from the newest complete checkpoint of output_dir, bit for bit; on a "
-            "GPU with full_determinism, since its kernels may add in another order."
+            "help": "`yes`, or --resume alone: continue an interrupted run from the newest whole checkpoint of "
+            "output_dir, bit for bit; on a GPU with full_determinism, since its kernels may add in another order. "
+            "`auto`, for a restart loop: start the run, continue it, or end at once when it is finished.",
+            "choices": ["no", "yes", "auto"],
         },
     )
     overwrite: bool = field(default=False, metadata={"help": "Delete the run that output_dir holds, and start anew."})
@@ -54,6 +56,14 @@ class TrainArguments:
         default=False,
         metadata={"help": "With the config.yaml of a run: accept data files that have changed since. Else an error."},
     )
+    allow_changed_model: bool = field(
+        default=False,
+        metadata={"help": "With --resume: accept a model whose weights have changed since. Else an error."},
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.resume, bool):
+            self.resume = "yes" if self.resume else "no"
 
 
 @dataclass
@@ -143,6 +153,7 @@ NOT_WRITTEN = {
     "resume",
     "overwrite",
     "allow_changed_data",
+    "allow_changed_model",
     "resume_from_checkpoint",
     "hub_token",
     "local_rank",
@@ -168,6 +179,8 @@ def settings_to_write(settings: RunSettings) -> dict[str, Any]:
             value = getattr(part, setting.name)
             if setting.name in always[kind] or value != getattr(default, setting.name):
                 written[setting.name] = _plain(value)
+                if setting_types()[setting.name] is float:  # a library's default may be the integer 0
+                    written[setting.name] = float(value)
     return written
 
 
@@ -228,8 +241,8 @@ def typed_value(name: str, value: Any, where: str) -> Any:
         ConfigError: The value cannot be what the setting is.
     """
     choices = setting_choices(name)
-    if value is False and "no" in choices:
-        value = "no"
+    if isinstance(value, bool) and {True: "yes", False: "no"}[value] in choices:
+        value = "yes" if value else "no"
     wanted = setting_types()[name]
     members = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
     for convert in (_exactly, _converted):

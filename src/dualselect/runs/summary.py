@@ -67,22 +67,23 @@ class RunSummary:
 
 
 def summarize(
-    directory: RunDirectory, *, planned_steps: int, seconds: float, interrupted_by: int | None = None
+    directory: RunDirectory, *, planned_steps: int | None, seconds: float, interrupted_by: int | None = None
 ) -> RunSummary:
     """Read the summary of a run from its selection log.
 
     Args:
         directory: The run.
-        planned_steps: Optimizer steps that the settings ask for.
+        planned_steps: Optimizer steps that the settings ask for; None for a finished run.
         seconds: Duration of the training.
         interrupted_by: The signal that ended it early.
     """
     lines = SelectionLog(directory.path).read() if directory.selection.exists() else []
     events = Counter(line["event"] for line in lines)
+    steps = events["warmup"] + events["step"]
     return RunSummary(
         directory.path,
-        events["warmup"] + events["step"],
-        planned_steps,
+        steps,
+        steps if planned_steps is None else planned_steps,
         events["warmup"],
         events["refresh"],
         seconds,

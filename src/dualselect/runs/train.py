@@ -1,19 +1,16 @@
-"""One run from its settings: everything checked first, then trained, saved, and told."""
+"""One run from its settings: check everything, then train, save and summarize."""
 
 import errno
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
 from safetensors import SafetensorError
-from torch import nn
 from transformers import (
-    AutoTokenizer,
-    IntervalStrategy,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProgressCallback,
@@ -25,24 +22,23 @@ from transformers import (
 )
 from trl import SFTTrainer, get_peft_config
 
-from dualselect.data.checks import check_overlap, references_apart
-from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
+from dualselect.data.source_rows import SourceRows
+from dualselect.data.template_dates import date_of, fixed_date, uses_date
 from dualselect.errors import ConfigError, DualSelectError, ResumeError
-from dualselect.models import load_model
 from dualselect.models.checking import check_model
-from dualselect.models.foreign_code import comes_with_code
-from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import RECORD_KEY, write_config
 from dualselect.runs.directory import EVALUATION, RunDirectory
 from dualselect.runs.interruption import Interruption
 from dualselect.runs.metrics_log import MetricsLog
-from dualselect.runs.record import check_data, data_record, run_record, warn_of_differences
-from dualselect.runs.resuming import claim, record_of_same_run
+from dualselect.runs.model import load_run_model
+from dualselect.runs.plan_text import log_plan
+from dualselect.runs.record import check_data, check_weights, data_record, run_record, warn_of_differences
+from dualselect.runs.resuming import Claim, claim, record_of_same_run
+from dualselect.runs.rows import check_evaluation, read_run_rows, with_absolute_paths
 from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
 from dualselect.system.lock import ADVICE, folder_lock, held
 from dualselect.system.progress import ShortProgress
-from dualselect.training.config import DualSelectConfig
 from dualselect.training.hardware import check_hardware
 from dualselect.training.output import OutputTrainer
 from dualselect.training.packages import check_packages
@@ -102,18 +98,24 @@ def train_run(
         OSError: The run directory cannot be written, or the disk is full.
     """
     _refuse_other_method(record, method)
-    _check_evaluation(settings)
+    check_evaluation(settings)
     check_hardware(settings.training)
     check_packages(settings.training)
     check_model(settings.model)
-    settings = _from_anywhere(settings)
+    settings = with_absolute_paths(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
     with folder_lock(directory.path):
-        return _run(directory, settings, record, method, build_trainer or dualselect_trainer, callbacks)
+        claimed = claim(directory, settings)
+        if claimed.overwrite:
+            _check_overwrite(directory)
+        if claimed.done:
+            return summarize(directory, planned_steps=None, seconds=0)
+        return _run(directory, claimed, settings, record, method, build_trainer or dualselect_trainer, callbacks)
 
 
 def _run(
     directory: RunDirectory,
+    claimed: Claim,
     settings: RunSettings,
     record: Mapping[str, Any] | None,
     method: RunMethod | None,
@@ -121,30 +123,28 @@ def _run(
     callbacks: Sequence[TrainerCallback],
 ) -> RunSummary:
     written = settings_to_write(settings)
-    checkpoint = claim(directory, settings)
-    if settings.data.overwrite:
-        _check_overwrite(directory)
+    checkpoint = claimed.checkpoint
     if checkpoint is not None:
         record = record_of_same_run(directory, written)
-    rows = _rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
+    rows = read_run_rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
     data = {role: {"sources": found.sources} | data_record(found.dataset, found.files) for role, found in rows.items()}
     if record is not None:
         check_data(record.get("data", {}), data, allow_changed=settings.data.allow_changed_data)
     model, tokenizer = load_run_model(settings)
+    _fix_date(tokenizer, record)
     made_with = run_record(settings, data, model, tokenizer) | ({"method": method.facts()} if method else {})
     if record is not None:
-        warn_of_differences(record, made_with)
-    _tell(settings, rows, method)
+        warn_of_differences(record, made_with, with_model=checkpoint is None)
+    log_plan(settings, rows, method.facts()["name"] if method else None)
     if checkpoint is not None and record is not None:
-        made_with = dict(record)
+        made_with = check_weights(record, made_with, allow_changed=settings.data.allow_changed_model)
 
     def begin() -> None:
-        if settings.data.overwrite:
-            _check_overwrite(directory)
+        if claimed.overwrite:
             directory.clear()
         write_config(directory.config, written, made_with)
 
-    with _refusals_told():
+    with explain_refusals():
         # The adapter is drawn before the trainer of transformers sets its seed.
         set_seed(settings.training.seed)
         trainer = build_trainer(settings, rows, model, tokenizer)
@@ -178,7 +178,7 @@ class _Beginning(TrainerCallback):
 
 def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None) -> RunSummary:
     started = time.monotonic()
-    with _full_disk_told(directory), Interruption() as interruption:
+    with explain_full_disk(directory), Interruption() as interruption:
         trainer.add_callback(interruption)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
         planned = trainer.state.max_steps
@@ -205,6 +205,19 @@ def _check_overwrite(directory: RunDirectory) -> None:
         )
 
 
+def _fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | None) -> None:
+    """Render every row with one date where the chat template prints the date of today."""
+    if not uses_date(tokenizer):
+        return
+    recorded = (record or {}).get("template_date")
+    fixed_date(tokenizer, str(recorded or date.today().isoformat()))
+    logger.info(
+        "the chat template prints the date: %s, %s",
+        date_of(tokenizer),
+        "that of the run in config.yaml" if recorded else "kept in config.yaml for a resume",
+    )
+
+
 def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
     recorded = (record or {}).get("method", {})
     if method is None and recorded.get("command", "dualselect train") != "dualselect train":
@@ -213,141 +226,6 @@ def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | N
             "Repeat it with dualselect compare, or delete what the file says of the run (dualselect_run) to train "
             "these data by DualSelect."
         )
-
-
-def _check_evaluation(settings: RunSettings) -> None:
-    """Held-out rows and the times at which they are looked at belong together."""
-    when = settings.training.eval_strategy
-    if settings.data.eval_data and when == IntervalStrategy.NO:
-        raise ConfigError(
-            f"eval_data {' '.join(settings.data.eval_data)} is never looked at: write --eval_strategy epoch, or "
-            "--eval_strategy steps with --eval_steps, or leave eval_data out"
-        )
-    if not settings.data.eval_data and when != IntervalStrategy.NO:
-        raise ConfigError(
-            f"eval_strategy: {when.value} logs the loss of held-out rows, and there are none: name them with "
-            "--eval_data (in Python: eval_dataset), or leave eval_strategy out"
-        )
-
-
-def _rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
-    roles = ["task_data"]
-    roles += ["reference_data"] if with_pool else []
-    roles += ["eval_data"] if settings.data.eval_data else []
-    rows = {role: read_sources(getattr(settings.data, role), role) for role in roles}
-    for role, found in rows.items():
-        for line in found.told:
-            logger.info("%s: %s", role, line)
-    if with_pool:  # the trainer would find shared prompts too, after the model has been loaded
-        training, pool = settings.training, rows["reference_data"]
-        apart = references_apart(
-            rows["task_data"].dataset,
-            pool.dataset,
-            allow=training.allow_prompt_overlap,
-            most=training.max_shared_references,
-        )
-        if len(apart) < len(pool.dataset):
-            rows["reference_data"] = replace(pool, dataset=pool.dataset.select(apart))
-    if "eval_data" in rows:
-        for role in roles[:-1]:
-            if shared := check_overlap(rows[role].dataset, rows["eval_data"].dataset, allow=True):
-                logger.warning(
-                    "%d of %d rows of eval_data have a prompt that also stands in %s: they are not held out",
-                    shared,
-                    len(rows["eval_data"].dataset),
-                    role,
-                )
-    return rows
-
-
-def _from_anywhere(settings: RunSettings) -> RunSettings:
-    """The settings with paths that mean the same from every folder."""
-    data = replace(
-        settings.data,
-        task_data=[absolute_source(source) for source in settings.data.task_data],
-        reference_data=[absolute_source(source) for source in settings.data.reference_data],
-        eval_data=[absolute_source(source) for source in settings.data.eval_data],
-    )
-    name = settings.model.model_name_or_path
-    local = Path(name).expanduser()
-    model = replace(settings.model, model_name_or_path=str(local.absolute()) if local.exists() else name)
-    return RunSettings(data, settings.training, model)
-
-
-def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and tokenizer that a run starts from, with the end token and the template file of its settings.
-
-    Raises:
-        ConfigError: The model has no linear layer that `lora_target_modules` names, or no token `eos_token`; a
-            package that the settings need is not installed.
-        ModelError: The model cannot be loaded.
-    """
-    check_model(settings.model)
-    # `auto` is the number format of the GPU, and use_cpu leaves the GPU alone
-    on_cpu = settings.training.use_cpu and settings.model.dtype == "auto"
-    model_settings = replace(settings.model, dtype="float32") if on_cpu else settings.model
-    model, tokenizer = load_model(
-        model_settings.model_name_or_path,
-        dtype=model_settings.dtype,
-        revision=model_settings.model_revision,
-        quantization_config=quantization_of(model_settings),
-        trust_remote_code=settings.training.trust_remote_code,
-        attn_implementation=settings.model.attn_implementation,
-    )
-    targets = settings.model.lora_target_modules
-    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    missing = [
-        target
-        for target in (targets if isinstance(targets, list) else [])
-        if not any(name == target or name.endswith(f".{target}") for name in linear)
-    ]
-    if missing:
-        there = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
-        raise ConfigError(
-            f"lora_target_modules: {', '.join(missing)} is no linear layer of {settings.model.model_name_or_path}; it "
-            f"has {there}. Write some of these, or all-linear."
-        )
-    _set_text(tokenizer, settings)
-    return model, tokenizer
-
-
-def is_template_file(path: str) -> bool:
-    """Whether `chat_template_path` is a template itself, and not a model whose tokenizer has one."""
-    return Path(path).is_file() and path.endswith((".jinja", ".j2"))
-
-
-def _set_text(tokenizer: PreTrainedTokenizerBase, settings: RunSettings) -> None:
-    """Set what decides the text of a row, before anything is tokenized; TRL's trainer sets it once more, and later."""
-    end, path = settings.training.eos_token, settings.training.chat_template_path
-    if end is not None:
-        if end not in tokenizer.get_vocab():
-            raise ConfigError(
-                f"eos_token: {end!r} is not in the vocabulary of {settings.model.model_name_or_path}; name a token "
-                f"that is, or leave it out for {tokenizer.eos_token!r}"
-            )
-        tokenizer.eos_token = end
-    if path is None:
-        return
-    if is_template_file(path):
-        tokenizer.chat_template = Path(path).read_text(encoding="utf-8")
-    else:
-        _check_template_source(path)
-
-
-def _check_template_source(name: str) -> None:
-    """Refuse a tokenizer whose template is wanted and which brings code; TRL would ask whether to run it."""
-    try:
-        AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, LookupError) as error:
-        if comes_with_code(error):
-            raise ConfigError(
-                f"chat_template_path: the tokenizer of {name} comes with code of its own, which does not run here: "
-                "write its chat template into a file that ends in .jinja, and name that file"
-            ) from error
-        reason = "\n".join(str(error).strip().splitlines()[:3])
-        raise ConfigError(
-            f"chat_template_path: {name} is neither a .jinja file nor a model with a tokenizer ({reason}): check it"
-        ) from error
 
 
 def dualselect_trainer(
@@ -379,7 +257,8 @@ def dualselect_trainer(
 
 
 @contextmanager
-def _refusals_told() -> Iterator[None]:
+def explain_refusals() -> Iterator[None]:
+    """Turn a ValueError of TRL or PEFT into a ConfigError that says where it is from."""
     try:
         yield
     except ValueError as error:
@@ -388,37 +267,15 @@ def _refusals_told() -> Iterator[None]:
         raise ConfigError(f"these settings were refused by TRL or PEFT: {error}; change the one named") from error
 
 
-def _tell(settings: RunSettings, rows: Mapping[str, SourceRows], method: RunMethod | None) -> None:
-    training, model = settings.training, settings.model
-    targets = model.lora_target_modules
-    named = ", ".join(targets) if isinstance(targets, list) else targets
-    length = f"{training.max_steps} steps" if training.max_steps > 0 else f"{training.num_train_epochs:g} epochs"
-    logger.info("model: %s, %s, LoRA rank %d on %s", model.model_name_or_path, model.dtype, model.lora_r, named)
-    logger.info("method: %s", _dualselect_told(training, rows) if method is None else method.facts()["name"])
-    logger.info(
-        "training: %s of %d rows, learning rate %g, seed %d, into %s",
-        length,
-        training.per_device_train_batch_size * training.gradient_accumulation_steps,
-        training.learning_rate,
-        training.seed,
-        training.output_dir,
-    )
-
-
-def _dualselect_told(training: DualSelectConfig, rows: Mapping[str, SourceRows]) -> str:
-    budget = f"top {training.task_top_k}" if training.task_top_k else f"token budget {training.task_token_budget}"
-    kept = f"top {training.reference_top_k}" if training.reference_top_k else f"{training.reference_fraction:.0%}"
-    return (
-        f"{kept} of {len(rows['reference_data'].dataset)} references by {training.preservation_loss}, "
-        f"{training.selection_mode} selection of {len(rows['task_data'].dataset)} task rows with {budget}, "
-        f"correction {training.correction} with rho {training.rho:g}"
-    )
-
-
 @contextmanager
-def _full_disk_told(directory: RunDirectory) -> Iterator[None]:
+def explain_full_disk(directory: RunDirectory) -> Iterator[None]:
     """Failed writes of torch, safetensors and tokenizers, which are no OSError, told as what they are."""
-    advice = f"Make room, then continue with: dualselect train --config {directory.config} --resume"
+
+    def advice() -> str:
+        # before config.yaml is written there is no run to continue
+        again = f"continue with: dualselect train --config {directory.config} --resume auto"
+        return f"Make room, then {again if directory.config.exists() else 'type the same command again'}"
+
     try:
         yield
     except DualSelectError:
@@ -426,9 +283,9 @@ def _full_disk_told(directory: RunDirectory) -> Iterator[None]:
     except OSError as error:
         if error.errno not in WRITE_ERRORS:
             raise
-        raise OSError(f"{directory.path} could not be written: {error}. {advice}") from error
+        raise OSError(f"{directory.path} could not be written: {error}. {advice()}") from error
     except Exception as error:
         text = str(error)
         if not isinstance(error, SafetensorError) and "os error" not in text and "PytorchStreamWriter" not in text:
             raise
-        raise OSError(f"{directory.path} could not be written: {text.splitlines()[0]}. {advice}") from error
+        raise OSError(f"{directory.path} could not be written: {text.splitlines()[0]}. {advice()}") from error

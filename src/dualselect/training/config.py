@@ -15,14 +15,12 @@ from dualselect.training.config_checks import (
     check_ranges,
     check_supported,
 )
+from dualselect.training.resume_rule import CHANGEABLE
 
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_WARMUP_STEPS = 10
-CHANGEABLE_ON_RESUME = (
-    "allow_prompt_overlap max_nonfinite_fraction max_shared_references reference_batch_size token_cache".split()
-)
 
 
 @dataclass
@@ -295,8 +293,7 @@ class DualSelectConfig(SFTConfig):
     @property
     def method_settings(self) -> dict[str, Any]:
         """The settings of the method that must not change when a run is resumed, by name."""
-        changeable = set(CHANGEABLE_ON_RESUME)
-        own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__) - changeable
+        own = set(DualSelectConfig.__annotations__) - set(SFTConfig.__dataclass_fields__) - CHANGEABLE
         return {name: getattr(self, name) for name in sorted(own)}
 
     @property

@@ -104,6 +104,11 @@ def check_ranges(config: "DualSelectConfig") -> None:
             "task_token_budget: auto tells conflict by a contrast of safe and unsafe answers, and reference_contrast "
             "is none: write reference_contrast: compliance (or rejected, if the pool has such answers)"
         )
+    if config.task_token_share is None and config.reference_gradient == "replay":
+        raise ConfigError(
+            "task_token_budget: auto has a threshold for the direction of the last refresh, and reference_gradient: "
+            "replay scores by another direction: write reference_gradient: frozen, or a number for task_token_budget"
+        )
     if config.mask_mode == "legacy" and config.prompt_format != "human_assistant":
         raise ConfigError(
             f"mask_mode legacy with prompt_format {config.prompt_format}: the published mask is defined for "

@@ -4,26 +4,32 @@ One safetensors file, numbers in its metadata as JSON, written whole or not at a
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from dualselect.data.template_dates import date_of, uses_date
+from dualselect.data.token_columns import tokens_sha256
 from dualselect.errors import ResumeError
 from dualselect.gradients import GradientLayout, cosines
 from dualselect.selection import Choice
 from dualselect.system.files import write_atomically
+from dualselect.training.checkpoints import STATE_FILE
+from dualselect.training.preparation import PreparedRows
 from dualselect.training.refresh import Directions, Refresh
+from dualselect.training.resume_rule import differences
 from dualselect.training.totals import SelectionTotals
 
 
-STATE_FILE = "dualselect_state.safetensors"
+DATE = "date of the chat template"
 
 
 @dataclass
@@ -38,6 +44,7 @@ class LoopState:
         step: Optimizer steps done.
         warmup_steps: Warm-up steps of the selection in this run; None before the run has begun.
         totals: What was offered to the selection and dropped so far.
+        logging: Sums since the last log line, as JSON.
     """
 
     direction_sum: Tensor
@@ -47,6 +54,7 @@ class LoopState:
     step: int = 0
     warmup_steps: int | None = None
     totals: SelectionTotals = field(default_factory=SelectionTotals)
+    logging: dict[str, Any] = field(default_factory=dict)
 
     @property
     def task_direction(self) -> Tensor:
@@ -66,19 +74,36 @@ class LoopState:
         return cosines(self.task_direction[None], self.refresh.task_direction).item()
 
 
-@contextmanager
-def full_disk_told(step: int, folder: str) -> Iterator[None]:
-    """Turn what torch and safetensors make of a full disk, while a checkpoint is written, into a plain OSError."""
-    try:
-        yield
-    except (RuntimeError, SafetensorError) as error:
-        raise OSError(
-            f"checkpoint {step} could not be written to {folder} ({error}): make room there, then resume from the "
-            "last complete checkpoint"
-        ) from error
+def date_in_rows(tokenizer: Any) -> str | None:
+    """The date that a chat template prints into the rows, as YYYY-MM-DD; None for a template that prints none."""
+    return (date_of(tokenizer) or date.today().isoformat()) if uses_date(tokenizer) else None
 
 
-def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fingerprint: dict[str, Any]) -> None:
+def fingerprint_of(
+    rows: Mapping[str, PreparedRows], contrast: Dataset | None, template_date: str | None
+) -> dict[str, Any]:
+    """What tells the rows of a run from others: ids and contents.
+
+    Args:
+        rows: `train` and `reference`.
+        contrast: Tokenized contrast rows, if there are any.
+        template_date: Of `date_in_rows`; it is not compared, and explains a difference.
+    """
+    found: dict[str, Any] = {DATE: template_date}
+    for role, name in (("train", "task"), ("reference", "reference")):
+        found[f"ids of the {name} rows"] = rows[role].fingerprint
+        found[f"tokens of the {name} rows"] = rows[role].tokens_sha256
+    return found | {"tokens of the contrast rows": None if contrast is None else tokens_sha256(contrast)}
+
+
+def save_state(
+    state: LoopState,
+    folder: str | Path,
+    layout: GradientLayout,
+    fingerprint: dict[str, Any],
+    *,
+    logging: dict[str, Any] | None = None,
+) -> None:
     """Write the state into a checkpoint folder.
 
     Args:
@@ -86,16 +111,16 @@ def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fin
         folder: The checkpoint.
         layout: Names and shapes of the trainable parameters, checked at loading.
         fingerprint: What must be the same for a resumed run to go on as it would have, as JSON.
+        logging: Sums since the last log line, as JSON.
     """
     tensors = {"direction_sum": state.direction_sum}
     facts: dict[str, Any] = {
-        "names": layout.names,
-        "shapes": [list(shape) for shape in layout.shapes],
         "step": state.step,
         "direction_steps": state.direction_steps,
         "warmup_steps": state.warmup_steps,
         "totals": asdict(state.totals),
-        "fingerprint": fingerprint,
+        "logging": logging or {},
+        "fingerprint": _compared(layout, fingerprint),
         "refresh": None,
     }
     if state.start_losses is not None:
@@ -118,35 +143,49 @@ def save_state(state: LoopState, folder: str | Path, layout: GradientLayout, fin
     write_atomically(Path(folder) / STATE_FILE, lambda file: file.write(content))
 
 
-def load_state(folder: str | Path, layout: GradientLayout, fingerprint: dict[str, Any]) -> LoopState:
+def load_state(
+    folder: str | Path, layout: GradientLayout, fingerprint: dict[str, Any], *, step: int | None = None
+) -> LoopState:
     """Read the state of a checkpoint folder.
 
+    Args:
+        folder: The checkpoint.
+        layout: Of the trainable parameters now.
+        fingerprint: As for `save_state`, of the run now.
+        step: Optimizer steps done according to the trainer's own state; None to leave this unchecked.
+
     Raises:
-        ResumeError: The file is missing or broken, or was written for other parameters, data or settings; the
-            message names the first difference.
+        ResumeError: The file is missing or broken, is of another step, or was written for other parameters, data or
+            settings; the message names the differences.
     """
     path = Path(folder) / STATE_FILE
-    if not path.is_file():
-        raise ResumeError(
-            f"{folder} has no {STATE_FILE}: it was not written by DualSelectTrainer or its writing was cut off. "
-            "Resume from an older checkpoint, or start anew in another output_dir."
-        )
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["state"])
             # copied into aligned memory: where a vector lies decides how the last bit of its dot products is rounded
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ResumeError(f"{path} is broken ({error}): resume from an older checkpoint") from error
-    _check_same(path, "trainable parameters", facts["names"], list(layout.names))
-    _check_same(path, "shapes", facts["shapes"], [list(shape) for shape in layout.shapes])
-    for name, value in json.loads(json.dumps(fingerprint)).items():
-        _check_same(path, name, facts["fingerprint"].get(name), value)
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise ResumeError(f"{path} is missing or broken ({error}): resume from an older checkpoint") from error
+    if step is not None and facts["step"] != step:
+        raise ResumeError(
+            f"{path} is of step {facts['step']} and trainer_state.json beside it of step {step}: resume from another "
+            "checkpoint"
+        )
+    now = _compared(layout, fingerprint)
+    # a setting that only one of two versions of a library has cannot be compared
+    before = facts["fingerprint"]
+    names = [name for name in now if name in before and name != DATE]
+    if different := differences(before, now, names):
+        raise ResumeError(
+            f"{path} is of another run: {'; '.join(different[:3])}{'; ...' if different[3:] else ''}. A resumed run "
+            "must be the same run: put the setting or the data back, or start anew in another output_dir."
+            f"{_date_hint(before.get(DATE), now.get(DATE))}"
+        )
     state = LoopState(
         tensors["direction_sum"].to(layout.device), facts["direction_steps"], tensors.get("start_losses")
     )
     state.step, state.warmup_steps = facts["step"], facts["warmup_steps"]
-    state.totals = SelectionTotals(**facts["totals"])
+    state.totals, state.logging = SelectionTotals(**facts["totals"]), facts["logging"]
     if facts["refresh"] is not None:
         moved = {name: tensors[name].to(layout.device) for name in tensors if name.endswith("_direction")}
         state.refresh = Refresh(
@@ -160,17 +199,18 @@ def load_state(folder: str | Path, layout: GradientLayout, fingerprint: dict[str
     return state
 
 
-def _check_same(path: Path, what: str, saved: Any, now: Any) -> None:
-    if saved != now:
-        raise ResumeError(
-            f"{path} was written with {what} {_short(saved)}, this run has {_short(now)}: a resumed run must be the "
-            "same run. Put the setting or the data back, or start anew in another output_dir."
-        )
+def _compared(layout: GradientLayout, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    shapes = {"trainable parameters": layout.names, "shapes": [list(shape) for shape in layout.shapes]}
+    return dict(json.loads(json.dumps(shapes | fingerprint)))
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _date_hint(before: str | None, now: str | None) -> str:
+    if before == now or before is None:
+        return ""
+    return (
+        f" The chat template prints the date, {before} then and {now} now: to keep it, write "
+        f"dualselect.data.template_dates.fixed_date(tokenizer, {before!r}) before the trainer is made."
+    )
 
 
 def empty_state(layout: GradientLayout) -> LoopState:

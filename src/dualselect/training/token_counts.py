@@ -6,15 +6,23 @@ from typing import Any
 
 
 class TokenCounts:
-    """Sums over the task batches since the last log."""
+    """Sums over the task batches since the last log.
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Any] = defaultdict(int)
+    Args:
+        sums: Of `sums`, to go on from; None to begin.
+    """
+
+    def __init__(self, sums: Mapping[str, float] | None = None) -> None:
+        self._sums: dict[str, Any] = defaultdict(int, sums or {})
 
     @property
     def any(self) -> bool:
         """Whether a batch was added since the last `take`."""
         return bool(self._sums)
+
+    def sums(self) -> dict[str, float]:
+        """The sums as plain numbers."""
+        return {name: value if isinstance(value, int | float) else value.item() for name, value in self._sums.items()}
 
     def add(self, outputs: Any, inputs: Mapping[str, Any]) -> None:
         """Add a batch.

@@ -42,7 +42,6 @@ from dualselect.selection import (
     task_scores,
 )
 from dualselect.training.config import DualSelectConfig
-from dualselect.training.output import OutputTrainer
 from dualselect.training.preparation import (
     ROW,
     PreparedRows,
@@ -54,11 +53,11 @@ from dualselect.training.preparation import (
 )
 from dualselect.training.references import ChooseReferences, ReferencePool, check_pool, start_model_of
 from dualselect.training.refresh import Directions, PoolScores, Refresh
+from dualselect.training.resumable import ResumableTrainer
 from dualselect.training.selection_log import SelectionLog
 from dualselect.training.start import check_warmup, explain_gradient_memory
-from dualselect.training.state import empty_state, full_disk_told, load_state, save_state
+from dualselect.training.state import date_in_rows, empty_state, fingerprint_of, load_state, save_state
 from dualselect.training.step import ExampleStats, StepExamples, selection_fields, selection_metrics
-from dualselect.training.token_counts import TokenCounts
 
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ VERIFIED_STEPS = 10
 """Optimizer steps, at most, in which the first batch of per-example gradients is checked against autograd."""
 
 
-class DualSelectTrainer(OutputTrainer):
+class DualSelectTrainer(ResumableTrainer):
     """Fine-tune on the task examples that are compatible with the safe responses at stake.
 
     Implements arXiv 2606.09866. Takes everything that `trl.SFTTrainer` takes; the differences:
@@ -100,7 +99,6 @@ class DualSelectTrainer(OutputTrainer):
     args: DualSelectConfig
     model: PreTrainedModel | PeftModel
     data_collator: Any
-    _total_train_tokens: int
 
     def __init__(
         self,
@@ -140,7 +138,6 @@ class DualSelectTrainer(OutputTrainer):
         self._loop = empty_state(self._layout)
         self._directions: Directions | None = None
         self._examples = StepExamples(self._layout)
-        self._token_counts = TokenCounts()
         self._unverified, self._verified_step, self._verifications = set(self._layout.names), -1, 0
         explain_gradient_memory(self._layout.size, args)
 
@@ -381,23 +378,16 @@ class DualSelectTrainer(OutputTrainer):
             for name, value in metrics.items():
                 self._metrics["train"][f"dualselect/{name}"].append(value)
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as TRL does, with its token metrics, taken from the device once per log."""
-        if self._token_counts.any:
-            self._total_train_tokens, metrics = self._token_counts.take(self._total_train_tokens)
-            self._metrics["train"].update({name: [value] for name, value in metrics.items()})
-        super().log(logs, start_time)
-
     # Start, save, resume
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
         check_warmup(self.args, max_steps)
-        self._loop, self._directions = empty_state(self._layout), None
+        self._loop, self._directions, self._logging_before = empty_state(self._layout), None, {}
         self._examples = StepExamples(self._layout)
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
         if self._loop.warmup_steps is None:
             self._loop.warmup_steps = self.args.planned_warmup_steps(max_steps)
-        self.selection_log.cut_after(self._loop.step)
+        self._restore_logs(resume_from_checkpoint, self.selection_log.path)
         return prepared
 
     def _finalize_training(self, *given: Any) -> Any:
@@ -416,22 +406,18 @@ class DualSelectTrainer(OutputTrainer):
     def _card_rows(self) -> dict[str, int]:
         return super()._card_rows() | {"reference data": len(self.pool.rows)}
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        with full_disk_told(self.state.global_step, self.args.output_dir):
-            super()._save_checkpoint(model, trial)
-
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        save_state(self._loop, output_dir, self._layout, self._fingerprint())
+        save_state(self._loop, output_dir, self._layout, self._fingerprint(), logging=self._logging_state())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            self._loop = load_state(checkpoint, self._layout, self._fingerprint())
+            self._loop = load_state(checkpoint, self._layout, self._fingerprint(), step=self.state.global_step)
+            self._logging_before = self._loop.logging
 
     def _fingerprint(self) -> dict[str, Any]:
-        return {
-            "task rows": self._rows["train"].fingerprint,
-            "reference rows": self._rows["reference"].fingerprint,
-            **self.args.method_settings,
-        }
+        return (
+            fingerprint_of(self._rows, self.pool.contrast_rows, date_in_rows(self._tokenizer))
+            | self._deciding_settings()
+        )

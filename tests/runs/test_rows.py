@@ -6,8 +6,8 @@ import pytest
 
 from dualselect.data.source_rows import read_sources
 from dualselect.errors import DataError
+from dualselect.runs.rows import read_run_rows
 from dualselect.runs.settings import LoraModelConfig, RunSettings, TrainArguments
-from dualselect.runs.train import _rows
 from dualselect.training.config import DualSelectConfig
 
 
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def test_one_shared_prompt_does_not_refuse_the_run(folder, caplog):
-    rows = _rows(settings(folder), with_pool=True)
+    rows = read_run_rows(settings(folder), with_pool=True)
     assert rows["reference_data"].dataset["id"][:] == [f"r{n}" for n in range(9)]
     assert len(rows["task_data"].dataset) == 8
     assert "left out 1 of 10 references" in caplog.text
@@ -36,7 +36,7 @@ def test_one_shared_prompt_does_not_refuse_the_run(folder, caplog):
 
 def test_the_setting_refuses_it_and_another_keeps_it(folder):
     with pytest.raises(DataError, match="raise max_shared_references"):
-        _rows(settings(folder, max_shared_references=0.0), with_pool=True)
-    rows = _rows(settings(folder, allow_prompt_overlap=True), with_pool=True)
+        read_run_rows(settings(folder, max_shared_references=0.0), with_pool=True)
+    rows = read_run_rows(settings(folder, allow_prompt_overlap=True), with_pool=True)
     whole = read_sources([str(folder / "safe.jsonl")], "reference_data").dataset
     assert rows["reference_data"].dataset[:] == whole[:]

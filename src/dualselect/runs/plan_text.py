@@ -1,0 +1,45 @@
+"""What a run is about to do, in log lines."""
+
+import logging
+from collections.abc import Mapping
+
+from dualselect.data.source_rows import SourceRows
+from dualselect.runs.settings import RunSettings
+from dualselect.training.config import DualSelectConfig
+
+
+logger = logging.getLogger(__name__)
+
+
+def log_plan(settings: RunSettings, rows: Mapping[str, SourceRows], method: str | None) -> None:
+    """Log model, method and length of a run.
+
+    Args:
+        settings: The settings.
+        rows: The rows by role.
+        method: Name of another method; None for DualSelect.
+    """
+    training, model = settings.training, settings.model
+    targets = model.lora_target_modules
+    named = ", ".join(targets) if isinstance(targets, list) else targets
+    length = f"{training.max_steps} steps" if training.max_steps > 0 else f"{training.num_train_epochs:g} epochs"
+    logger.info("model: %s, %s, LoRA rank %d on %s", model.model_name_or_path, model.dtype, model.lora_r, named)
+    logger.info("method: %s", _dualselect_plan(training, rows) if method is None else method)
+    logger.info(
+        "training: %s of %d rows, learning rate %g, seed %d, into %s",
+        length,
+        training.per_device_train_batch_size * training.gradient_accumulation_steps,
+        training.learning_rate,
+        training.seed,
+        training.output_dir,
+    )
+
+
+def _dualselect_plan(training: DualSelectConfig, rows: Mapping[str, SourceRows]) -> str:
+    budget = f"top {training.task_top_k}" if training.task_top_k else f"token budget {training.task_token_budget}"
+    kept = f"top {training.reference_top_k}" if training.reference_top_k else f"{training.reference_fraction:.0%}"
+    return (
+        f"{kept} of {len(rows['reference_data'].dataset)} references by {training.preservation_loss}, "
+        f"{training.selection_mode} selection of {len(rows['task_data'].dataset)} task rows with {budget}, "
+        f"correction {training.correction} with rho {training.rho:g}"
+    )

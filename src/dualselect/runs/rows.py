@@ -1,0 +1,85 @@
+"""The rows of a run by role: task data, reference pool, held-out data."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import (
+    IntervalStrategy,
+)
+
+from dualselect.data.checks import check_overlap, references_apart
+from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
+from dualselect.errors import ConfigError
+from dualselect.runs.settings import RunSettings
+
+
+logger = logging.getLogger(__name__)
+
+
+def check_evaluation(settings: RunSettings) -> None:
+    """Held-out rows and the times at which they are looked at belong together."""
+    when = settings.training.eval_strategy
+    if settings.data.eval_data and when == IntervalStrategy.NO:
+        raise ConfigError(
+            f"eval_data {' '.join(settings.data.eval_data)} is never looked at: write --eval_strategy epoch, or "
+            "--eval_strategy steps with --eval_steps, or leave eval_data out"
+        )
+    if not settings.data.eval_data and when != IntervalStrategy.NO:
+        raise ConfigError(
+            f"eval_strategy: {when.value} logs the loss of held-out rows, and there are none: name them with "
+            "--eval_data (in Python: eval_dataset), or leave eval_strategy out"
+        )
+
+
+def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
+    """Read the rows of each role, log what was read, and leave out references that share a prompt with the task.
+
+    Args:
+        settings: The settings.
+        with_pool: Whether the run has a reference pool.
+
+    Raises:
+        DataError: Rows cannot be read, or too many references share a prompt with the task.
+    """
+    roles = ["task_data"]
+    roles += ["reference_data"] if with_pool else []
+    roles += ["eval_data"] if settings.data.eval_data else []
+    rows = {role: read_sources(getattr(settings.data, role), role) for role in roles}
+    for role, found in rows.items():
+        for line in found.told:
+            logger.info("%s: %s", role, line)
+    if with_pool:  # the trainer would find shared prompts too, after the model has been loaded
+        training, pool = settings.training, rows["reference_data"]
+        apart = references_apart(
+            rows["task_data"].dataset,
+            pool.dataset,
+            allow=training.allow_prompt_overlap,
+            most=training.max_shared_references,
+        )
+        if len(apart) < len(pool.dataset):
+            rows["reference_data"] = replace(pool, dataset=pool.dataset.select(apart))
+    if "eval_data" in rows:
+        for role in roles[:-1]:
+            if shared := check_overlap(rows[role].dataset, rows["eval_data"].dataset, allow=True):
+                logger.warning(
+                    "%d of %d rows of eval_data have a prompt that also stands in %s: they are not held out",
+                    shared,
+                    len(rows["eval_data"].dataset),
+                    role,
+                )
+    return rows
+
+
+def with_absolute_paths(settings: RunSettings) -> RunSettings:
+    """The settings with paths that mean the same from every folder."""
+    data = replace(
+        settings.data,
+        task_data=[absolute_source(source) for source in settings.data.task_data],
+        reference_data=[absolute_source(source) for source in settings.data.reference_data],
+        eval_data=[absolute_source(source) for source in settings.data.eval_data],
+    )
+    name = settings.model.model_name_or_path
+    local = Path(name).expanduser()
+    model = replace(settings.model, model_name_or_path=str(local.absolute()) if local.exists() else name)
+    return RunSettings(data, settings.training, model)
