@@ -56,28 +56,40 @@ def make_inputs(folder: Path) -> list[str]:
     ).split()
 
 
-def run(command: list[str], output: Path, kill_after: float | None) -> bool:
-    """Start the run; whether it was killed.
+def run(command: list[str], output: Path, kill_after: float | None) -> float | None:
+    """Start the run, and kill it.
 
     Args:
         command: Of `make_inputs`.
         output: The run directory.
-        kill_after: Seconds after which the process is killed; None to let it end.
+        kill_after: Seconds after the start of the training at which the process is killed; None to let it end.
+
+    Returns:
+        Seconds of training; None when the process was killed.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    before, began = written(output), None
     with (output.parent / f"{output.name}.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, "--output_dir", str(output)], stdout=log, stderr=subprocess.STDOUT, env=environment
         )
-        try:
-            process.wait(kill_after)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return True
+        while process.poll() is None:
+            if began is None and written(output) != before:  # config.yaml is written when training begins
+                began = time.monotonic()
+            if began is not None and kill_after is not None and time.monotonic() - began > kill_after:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                return None
+            time.sleep(0.005)
     if process.returncode:
         raise SystemExit(f"the run failed with status {process.returncode}: {Path(log.name).read_text()[-2000:]}")
-    return False
+    return time.monotonic() - (began or time.monotonic())
+
+
+def written(output: Path) -> int:
+    """When config.yaml was written; 0 for never."""
+    path = output / "config.yaml"
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def metrics(output: Path) -> list[dict[str, float]]:
@@ -95,14 +107,13 @@ def differences(output: Path, whole: Path) -> list[str]:
 def survive(folder: Path, kills: int, seed: int) -> int:
     """Kill and resume; the number of kills whose run ended as the whole one."""
     command, chance, survived = make_inputs(folder), random.Random(seed), 0
-    whole, started = folder / "whole", time.monotonic()
-    run(command, whole, None)
-    seconds = time.monotonic() - started
+    whole = folder / "whole"
+    seconds = run(command, whole, None)
+    assert seconds is not None
     done = chain = 0
     while done < kills:
         output, chain, killed = folder / f"chain-{chain}", chain + 1, 0
-        # kills before training begins are rare, since most of a start is the import of torch
-        while killed < min(CHAIN, kills - done) and run(command, output, chance.uniform(0.55, 0.98) * seconds):
+        while killed < min(CHAIN, kills - done) and run(command, output, chance.uniform(0, 0.5) * seconds) is None:
             killed += 1
         run(command, output, None)
         done += killed
