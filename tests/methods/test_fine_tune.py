@@ -163,11 +163,10 @@ def test_ablations_change_the_setting_that_they_name(settings, tmp_path):
         assert run_settings(method, settings, tmp_path / name).training.save_strategy == "no", name
 
 
-@pytest.mark.parametrize(("name", "value"), [("completion_only_loss", False), ("assistant_only_loss", True)])
-def test_what_only_dualselect_would_follow_is_refused(settings, tmp_path, name, value):
-    with pytest.raises(ConfigError, match=f"sft: {name}: {str(value).lower()} is followed by dualselect train alone"):
-        run_settings(METHODS["sft"], settings | {name: value}, tmp_path / "run")
-    run_settings(METHODS["sft"], settings | {name: not value}, tmp_path / "run")
+def test_all_turns_are_supervised_by_every_method(settings, tmp_path):
+    wanted = run_settings(METHODS["sft"], settings | {"assistant_only_loss": True}, tmp_path / "run")
+    assert wanted.training.supervise == "all"
+    run_settings(METHODS["sft"], settings | {"completion_only_loss": False}, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

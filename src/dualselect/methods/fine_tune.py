@@ -87,12 +87,6 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
         raise ConfigError(
             f"{method.name}: these settings were refused by transformers or TRL: {error}; change the one named"
         ) from error
-    if training.assistant_only_loss or training.completion_only_loss is False:
-        what = "assistant_only_loss: true" if training.assistant_only_loss else "completion_only_loss: false"
-        raise ConfigError(
-            f"{method.name}: {what} is followed by dualselect train alone; here every method learns from the last "
-            "response of a row, so that they can be compared: leave it out"
-        )
     template = training.chat_template_path
     if template is not None and not is_template_file(template):
         raise ConfigError(
