@@ -9,7 +9,7 @@ from datasets import Dataset, concatenate_datasets
 
 from dualselect.data import as_conversations, load_rows
 from dualselect.data.builtin import KINDS, builtin_mix, builtin_rows
-from dualselect.data.sources import Source, files_of
+from dualselect.data.sources import Source
 from dualselect.errors import ConfigError, DataError
 
 
@@ -83,10 +83,7 @@ def local_files(source: str) -> list[Path]:
     Raises:
         DataError: It is a folder with something else in it.
     """
-    path = Path(Source.of(source).place)
-    if path.is_dir():
-        return files_of(path)[0]
-    return [path] if path.is_file() else []
+    return Source.of(source).files()[0]
 
 
 def is_builtin(source: str) -> bool:
