@@ -24,7 +24,8 @@ checkpoint-*/. Ctrl-C ends the current step, saves a checkpoint and says how to 
 """
 
 GROUPS: dict[str, str] = {
-    "Data": "task_data reference_data prompt_format max_length mask_mode allow_prompt_overlap allow_changed_data",
+    "Data": "task_data reference_data columns max_row_bytes prompt_format max_length mask_mode "
+    "allow_prompt_overlap allow_changed_data",
     "Run directory": "output_dir resume overwrite save_steps save_total_limit logging_steps report_to",
     "Model and adapter": "model_name_or_path model_revision dtype lora_r lora_alpha lora_dropout lora_target_modules "
     "load_in_4bit load_in_8bit attn_implementation trust_remote_code use_peft",

@@ -38,6 +38,18 @@ def column_mapping(columns: str | Mapping[str, str] | None) -> dict[str, str]:
     return mapping
 
 
+def with_columns(source: str, columns: str | Mapping[str, str] | None) -> str:
+    """A source of rows with a mapping behind it; one that has its own keeps it.
+
+    Raises:
+        DataError: As of `column_mapping`.
+    """
+    mapping = column_mapping(columns)
+    if not mapping or "?" in source:
+        return source
+    return f"{source}?{','.join(f'{target}={name}' for target, name in mapping.items())}"
+
+
 def renamed(row: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
     """The row under known names; a column whose name was taken away from it becomes `NAME (replaced)`."""
     if not mapping:
@@ -62,12 +74,19 @@ def check_found(mapping: Mapping[str, str], found: Iterable[str], sources: str) 
     Raises:
         DataError: There is one; the message names the nearest column.
     """
-    names = sorted(found)
+    if missing := unapplied(mapping, found):
+        raise DataError(f"columns: {sources} has no such column: {'; '.join(missing)}")
+
+
+def unapplied(mapping: Mapping[str, str], found: Iterable[str]) -> list[str]:
+    """The parts of a mapping whose column is not there, each with the nearest one."""
+    names, missing = sorted(found), []
     for target, source in mapping.items():
         if source not in names:
             near = difflib.get_close_matches(source, names, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"their columns are {', '.join(names)}"
-            raise DataError(f"columns: {target}={source}, and {sources} has no column {source}; {advice}")
+            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+            missing.append(f"{target}={source} ({advice})")
+    return missing
 
 
 def _pair(part: str) -> tuple[str, str]:

@@ -3,11 +3,11 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datasets
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 
 from dualselect.data.extras import TEMPLATE_COLUMNS as TEMPLATE_COLUMNS
 from dualselect.data.formats import NO_RESPONSE, Conversation, Row, conversation_of, known_format
@@ -68,7 +68,7 @@ def as_conversations(dataset: Dataset, *, name: str) -> Dataset:
     return conversations
 
 
-def plain_rows(dataset: Dataset) -> Any:
+def plain_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The rows of a data set, objects without the keys that Arrow adds."""
     schema = dataset.features.arrow_schema
     nested = {column: schema.field(column).type for column in schema.names if is_nested(schema.field(column).type)}
@@ -94,9 +94,10 @@ def conversation_row(row: Row, conversation: Conversation, place: str) -> dict[s
     }
 
 
-def conversation_dataset(rows: Sequence[dict[str, Any]]) -> tuple[Dataset, int]:
-    """A data set of conversation rows with distinct ids, and how many ids were renamed."""
-    ids, renamed = distinct_ids([row["id"] for row in rows])
+def conversation_dataset(rows: Sequence[dict[str, Any]], *, keep_ids: bool = False) -> tuple[Dataset, int]:
+    """A data set of conversation rows with distinct ids, unless they are kept, and how many ids were renamed."""
+    given = [row["id"] for row in rows]
+    ids, renamed = (given, 0) if keep_ids else distinct_ids(given)
     columns = {column: [row[column] for row in rows] for column in FEATURES} | {"id": ids}
     features = FEATURES.copy()
     for column in ("prompt", "completion"):
@@ -110,6 +111,18 @@ def conversation_dataset(rows: Sequence[dict[str, Any]]) -> tuple[Dataset, int]:
         features["chat_template_kwargs"] = datasets.Json()
         columns["chat_template_kwargs"] = [_text(row.get("chat_template_kwargs") or {}) for row in rows]
     return Dataset.from_dict(columns, features=features), renamed
+
+
+def joined(parts: Sequence[Dataset]) -> Dataset:
+    """Conversations one after the other, also where only some have tools or other keys in their turns."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(part.features == parts[0].features for part in parts):
+        return concatenate_datasets(list(parts))
+    rows = [
+        {key: value for key, value in row.items() if value is not None} for part in parts for row in plain_rows(part)
+    ]
+    return conversation_dataset(rows, keep_ids=True)[0]
 
 
 def turn_keys(rows: Sequence[dict[str, Any]]) -> Counter[str]:

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from dualselect.data.columns import check_found, column_mapping, renamed
+from dualselect.data.columns import check_found, column_mapping, renamed, unapplied
 from dualselect.data.conversations import conversation_dataset, conversation_row, turn_keys
 from dualselect.data.files import MAX_ROW_BYTES
 from dualselect.data.formats import (
@@ -46,14 +46,14 @@ def load_rows(
     split: str | None = None,
     columns: str | Mapping[str, str] | None = None,
     max_row_bytes: int = MAX_ROW_BYTES,
-    need_columns: bool = True,
 ) -> LoadedRows:
     """Load conversations from files, folders and hub names.
 
     A source is a file (.jsonl, .json, .csv, each also with .gz, .parquet or .arrow), a folder of these or of
     `save_to_disk`, or a hub name. A folder with splits gives its train split; `FOLDER:test` or `owner/name:test` is
     another one. Behind it may stand `#rejected`, which takes the rejected response of a pair as the response, and
-    `[start:stop]`, which takes these rows as Python would; both: `pairs.jsonl#rejected[:50]`.
+    `[start:stop]`, which takes these rows as Python would; both: `pairs.jsonl#rejected[:50]`. Last of all may stand
+    a mapping of unusual column names: `mails.csv?prompt=body,completion=reply`.
     A row is a conversation (`messages`, `conversations`, `conversation`); a prompt and a response (`prompt` and
     `completion`, `instruction` and `output`, `question` and `answer`, `query` and `response` and other such pairs)
     with `context`, `input`, `choices`, `history` and `system` where there are any; or `chosen` (and `rejected`,
@@ -66,7 +66,6 @@ def load_rows(
         split: The split of folders and hub names without one of their own; "train" if not given.
         columns: Unusual column names, as {"prompt": "body", "completion": "reply"} or "prompt=body,completion=reply".
         max_row_bytes: Largest row, in bytes; a larger one is an error, before it fills the memory.
-        need_columns: Whether a column of the mapping that no row has is an error; else the report names it.
 
     Raises:
         DataError: Something cannot be read or understood, or no row is left. The message names the file and line.
@@ -74,20 +73,19 @@ def load_rows(
     texts = [str(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
     if not texts:
         raise DataError("no source of rows is given: name a file, a folder or a hub data set")
-    parsed = [Source.of(text) for text in texts]
+    mapping = column_mapping(columns)
+    parsed = [replace(source, columns=source.columns or mapping) for source in map(Source.of, texts)]
     if split is not None and not any(source.has_splits for source in parsed):
         raise DataError(
             f"split {split!r} is for folders and hub names, and {', '.join(texts)} is a file: leave it out, or write "
             "[start:stop] behind a path to take some of its rows"
         )
-    mapping = column_mapping(columns)
-    loading = _Loading(mapping)
+    loading = _Loading()
     for source in parsed:
         raw, beside = source.read(split, max_row_bytes)
         loading.beside += beside
         loading.add(source, raw)
-    if need_columns:
-        check_found(mapping, loading.found_columns, ", ".join(texts))
+    check_found(mapping, loading.found_columns, ", ".join(texts))
     if not loading.rows:
         reasons = ", ".join(f"{count} with an {reason}" for reason, count in loading.dropped.items())
         raise DataError(f"{', '.join(texts)}: no row is left ({reasons}): give rows that have both texts")
@@ -99,23 +97,23 @@ def load_rows(
 class _Loading:
     """Rows as they come in, and the counts of the report."""
 
-    mapping: Mapping[str, str]
     rows: list[dict[str, Any]] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     found_columns: set[str] = field(default_factory=set)
     dropped: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    unapplied: list[str] = field(default_factory=list)
     cut_turns: int = 0
 
     def add(self, source: Source, placed: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Read the rows of one source."""
-        formats, contrasted = Counter[str](), False
+        formats, contrasted, names = Counter[str](), False, set[str]()
         for place, given in placed:
-            self.found_columns |= given.keys()
-            row: Mapping[str, Any] = renamed(given, self.mapping)
+            names |= given.keys()
+            row: Mapping[str, Any] = renamed(given, source.columns)
             if known_format(row.keys()) is None:
-                check_found(self.mapping, given, place)  # a misspelled name, more likely than an unknown format
+                check_found(source.columns, given, place)  # a misspelled name, more likely than an unknown format
             if source.response_column == "rejected":
                 row = with_rejected_as_response(row, place)
             known, conversation = format_of(row, place), conversation_of(row, place)
@@ -127,6 +125,8 @@ class _Loading:
                 self.dropped[conversation.lacks] += 1
             else:
                 self.rows.append(conversation_row(row, conversation, place))
+        self.found_columns |= names
+        self.unapplied += unapplied(source.columns, names)
         self.taken.append(f"{source.text}: {sentence_of(formats)}{', rejected from rejected' * contrasted}")
 
     def report(self, sources: Sequence[str], repeated_ids: int) -> RowReport:
@@ -143,9 +143,7 @@ class _Loading:
             unused_columns=dict(self.left_out),
             turn_keys=dict(turn_keys(self.rows)),
             cut_turns=self.cut_turns,
-            unapplied_columns=tuple(
-                f"{target}={source}" for target, source in self.mapping.items() if source not in self.found_columns
-            ),
+            unapplied_columns=tuple(self.unapplied),
             with_tools=sum("tools" in row for row in self.rows),
         )
 

@@ -2,13 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import datasets
 
+from dualselect.data.columns import column_mapping
 from dualselect.data.conversations import plain_rows
 from dualselect.data.files import MAX_ROW_BYTES, PlacedRow, ending_of, read_file
 from dualselect.data.folders import files_of
@@ -18,12 +19,15 @@ from dualselect.errors import DataError
 _CHOICE = re.compile(r"#(?P<column>[^#/\[\]]*)$")
 _SLICE = re.compile(r"\[(?P<slice>[^\[\]]*)\]$")
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
+_COLUMNS = re.compile(r"\?(?P<columns>[^?]*=[^?]*)$")
 _SPLIT = re.compile(r":(?P<split>[\w.-]+)$")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source of rows, as `PLACE`, `PLACE:split`, `PLACE#rejected`, `PLACE[start:stop]` or these together.
+    """One source of rows, as `PLACE`, `PLACE:split`, `PLACE#rejected`, `PLACE[start:stop]` or `PLACE?prompt=body`.
+
+    Several may stand behind a place, in this order.
 
     Attributes:
         text: What the user wrote.
@@ -31,6 +35,7 @@ class Source:
         response_column: Which of a pair of responses is the response.
         rows: Which rows are taken, counted before any is dropped.
         split: The split of a folder that has several; empty for the default.
+        columns: The name in the data of each known column name.
     """
 
     text: str
@@ -38,6 +43,7 @@ class Source:
     response_column: Literal["chosen", "rejected"] = "chosen"
     rows: slice = field(default_factory=lambda: slice(None))
     split: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, text: str) -> "Source":
@@ -48,7 +54,9 @@ class Source:
         """
         if Path(text).exists() and text:
             return cls(text, text)
-        place, rows, column = text, slice(None), "chosen"
+        place, rows, column, columns = text, slice(None), "chosen", {}
+        if found := _COLUMNS.search(place):
+            place, columns = place[: found.start()], column_mapping(found["columns"])
         if found := _SLICE.search(place):
             place, rows = place[: found.start()], _slice_of(found["slice"], text)
         if found := _CHOICE.search(place):
@@ -60,7 +68,7 @@ class Source:
         split = ""
         if (found := _SPLIT.search(place)) and Path(place[: found.start()]).is_dir() and not Path(place).exists():
             place, split = place[: found.start()], found["split"]
-        return cls(text, place, "rejected" if column == "rejected" else "chosen", rows, split)
+        return cls(text, place, "rejected" if column == "rejected" else "chosen", rows, split, columns)
 
     @property
     def is_hub_name(self) -> bool:

@@ -66,7 +66,12 @@ def is_nested(kind: pa.DataType) -> bool:
     """Whether values of a type need `from_arrow`: objects, JSON, and lists of them."""
     if isinstance(kind, pa.BaseExtensionType):
         return str(kind.extension_name) == "arrow.json"
-    is_list = any(
+    return pa.types.is_struct(kind) or (is_list(kind) and is_nested(kind.value_type))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values of a type are lists, in any of Arrow's layouts."""
+    return any(
         check(kind)
         for check in (
             pa.types.is_list,
@@ -76,7 +81,6 @@ def is_nested(kind: pa.DataType) -> bool:
             pa.types.is_large_list_view,
         )
     )
-    return pa.types.is_struct(kind) or (is_list and is_nested(kind.value_type))
 
 
 def check_characters(value: Any, column: str, place: str) -> None:

@@ -24,7 +24,7 @@ from transformers import (
 from trl import SFTTrainer, get_peft_config
 
 from dualselect.data import check_overlap
-from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
+from dualselect.data.source_rows import SourceRows, absolute_source, check_columns, mapped_sources, read_sources
 from dualselect.errors import ConfigError, DualSelectError
 from dualselect.models import load_model
 from dualselect.models.precision import quantization_of
@@ -169,7 +169,9 @@ def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | N
 
 def _rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
     roles = ("task_data", "reference_data") if with_pool else ("task_data",)
-    rows = {role: read_sources(getattr(settings.data, role), role) for role in roles}
+    limit = settings.data.max_row_bytes
+    rows = {role: read_sources(getattr(settings.data, role), role, max_row_bytes=limit) for role in roles}
+    check_columns(rows)
     for role, found in rows.items():
         for line in found.told:
             logger.info("%s: %s", role, line)
@@ -182,10 +184,12 @@ def _rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
 
 def _from_anywhere(settings: RunSettings) -> RunSettings:
     """The settings with paths that mean the same from every folder."""
+    columns = settings.data.columns
     data = replace(
         settings.data,
-        task_data=[absolute_source(source) for source in settings.data.task_data],
-        reference_data=[absolute_source(source) for source in settings.data.reference_data],
+        task_data=[absolute_source(one) for one in mapped_sources(settings.data.task_data, columns)],
+        reference_data=[absolute_source(one) for one in mapped_sources(settings.data.reference_data, columns)],
+        columns=None,  # it stands behind each source now
     )
     name = settings.model.model_name_or_path
     local = Path(name).expanduser()
