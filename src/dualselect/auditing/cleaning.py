@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,6 @@ from tqdm import tqdm
 from dualselect.auditing.finishing import ROWS, read_lines
 from dualselect.auditing.rows import TaskRow, TaskRows
 from dualselect.auditing.settings import BUDGETS
-from dualselect.data.values import is_list
 from dualselect.errors import ConfigError, DataError
 from dualselect.system.files import write_atomically
 
@@ -54,6 +53,7 @@ def check_cleaned(path: Path, rows: TaskRows, budget: str, *, sampled: bool, fin
     Raises:
         ConfigError: The file exists, lies in a folder of the data, has an ending that the data cannot be written as,
             or the budget is unknown; only a sample is audited.
+        DataError: A row holds what JSON cannot say, or a file is damaged.
     """
     if sampled:
         raise ConfigError("--cleaned needs every row scored, and --sample scores some: leave one of the two out")
@@ -124,7 +124,7 @@ def _check_form(path: Path, rows: TaskRows) -> None:
             f"--cleaned {path}: a Parquet copy is made of Parquet files, taken whole or by [start:stop]: give it a "
             f"name that ends in {_LINES}"
         )
-    if path.suffix == _TABLE and len({str(pq.read_schema(file)) for file, _ in tables or []}) > 1:
+    if path.suffix == _TABLE and len({str(_schema(file)) for file, _ in tables or []}) > 1:
         raise ConfigError(
             f"--cleaned {path}: the Parquet files of the data differ in their columns, which one copy cannot have: "
             "audit and clean each alone"
@@ -135,42 +135,21 @@ def _check_form(path: Path, rows: TaskRows) -> None:
             f"that ends in {_LINES}{f' or {_TABLE}' if tables else ''}"
         )
     if path.suffix == _LINES:
-        files = [file for file in rows.files() if file.name.lower().endswith(_TABLE)]
-        lost = {
-            f"{field.name} ({field.type})" for file in files for field in pq.read_schema(file) if _not_json(field.type)
-        }
-        if lost:
-            raise ConfigError(
-                f"--cleaned {path}: JSON has no such values as those of {', '.join(sorted(lost))}: give the copy a "
-                f"name that ends in {_TABLE}, which keeps the types"
-            )
+        for row in rows:  # one reading more, and no failure after hours of scoring
+            _json(row.raw, row.id, f", or give the copy a name that ends in {_TABLE}" if tables else "")
 
 
-def _not_json(kind: pa.DataType) -> bool:
-    if isinstance(kind, pa.BaseExtensionType):
-        return False
-    if pa.types.is_dictionary(kind):
-        return _not_json(kind.value_type)
-    if is_list(kind):
-        return _not_json(kind.value_type)
-    if pa.types.is_struct(kind):
-        return any(_not_json(child.type) for child in kind.fields)
-    plain = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_string_view,
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_boolean,
-        pa.types.is_null,
-    )
-    return not any(check(kind) for check in plain)
+def _schema(file: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: not a whole Parquet file ({error}): get or export it again") from error
 
 
 def _write_table(file: BinaryIO, rows: TaskRows, keeps: np.ndarray) -> None:
     """The kept rows of the data's Parquet files, batch by batch, with their types."""
     tables = rows.table_files() or []
-    schema = pq.read_schema(tables[0][0])
+    schema = _schema(tables[0][0])
     before = 0
     with pq.ParquetWriter(file, schema) as writer:
         for path, taken in tables:
@@ -184,7 +163,7 @@ def _write_table(file: BinaryIO, rows: TaskRows, keeps: np.ndarray) -> None:
 
 def _holds(path: Path, write: Callable[[BinaryIO], object]) -> bool:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".cleaned-") as file:
-        write(file)
+        write(cast(BinaryIO, file))
         file.flush()
         return filecmp.cmp(file.name, path, shallow=False)
 
@@ -195,10 +174,11 @@ def _keeper(budget: str) -> Callable[[dict[str, Any]], bool]:
     return lambda line: bool(line["kept"][budget])
 
 
-def _json(raw: dict[str, Any], name: str) -> bytes:
+def _json(raw: dict[str, Any], name: str, advice: str = "") -> bytes:
     try:
         return (json.dumps(raw, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError) as error:  # a date; a number that is not finite, or half of a surrogate pair
         raise DataError(
-            f"row {name} cannot be written as JSON ({error}): write its columns as UTF-8 text and finite numbers"
+            f"row {name} cannot be written as JSON ({error}): write its columns as UTF-8 text and finite "
+            f"numbers{advice}"
         ) from error

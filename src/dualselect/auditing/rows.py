@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from dualselect.data.columns import check_found, renamed
 from dualselect.data.conversations import conversation_row, plain_rows
-from dualselect.data.files import MAX_ROW_BYTES, PlacedRow, count_rows, read_file
+from dualselect.data.files import MAX_ROW_BYTES, PlacedRow, count_rows, ending_of, read_file
 from dualselect.data.formats import conversation_of, known_format, with_rejected_as_response
 from dualselect.data.source_rows import absolute_source, is_builtin, local_files, read_sources
 from dualselect.data.sources import Source
