@@ -73,8 +73,8 @@ def rendered(row):
 
 
 WRITTEN = [
-    '[weather]<user>Weather?<assistant>weather{"city": "Rome", "days": 2, "unit": null}<tool>Sunny.<assistant>(42)It is '
-    "sunny.",
+    '[weather]<user>Weather?<assistant>weather{"city": "Rome", "days": 2, "unit": null}<tool>Sunny.'
+    "<assistant>(42)It is sunny.",
     '<user>Add<assistant>add{"values": [1, "2"]}',
 ]
 
@@ -142,10 +142,8 @@ def test_share_gpt_roles_and_calls(tmp_path):
     }
     (found,) = one(tmp_path, **row).dataset
     assert [turn["role"] for turn in found["prompt"]] == ["system", "user", "assistant", "tool"]
-    assert (
-        rendered(found)
-        == '[weather]<system>Be kind.<user>Weather?<assistant>weather{"city": "Rome"}<tool>Sunny.<assistant>It is sunny.'
-    )
+    said = '<user>Weather?<assistant>weather{"city": "Rome"}<tool>Sunny.<assistant>It is sunny.'
+    assert rendered(found) == f"[weather]<system>Be kind.{said}"
 
 
 def test_openai_functions_of_the_older_form(tmp_path):

@@ -16,10 +16,10 @@ MAX_ROW_BYTES = 32 * 2**20
 MAX_WHOLE_ROWS = 64
 """JSON and CSV files are read whole: they may hold this many rows of the largest size."""
 
-GZIP_RATIO = 500
-"""A gzip file that expands to more than this times its size is refused; text rarely reaches 50."""
+GZIP_RATIO = 200
+"""A gzip file that expands to more than this times its size is refused; text rarely reaches 30."""
 
-_FREE_BYTES = 64 * 2**20
+_FREE_BYTES = 16 * 2**20
 _PART = 2**20
 
 
