@@ -10,6 +10,7 @@ from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation import Prompt, Suite, load_suites
 from dualselect.evaluation.builtin_suites import BUILTIN_KINDS, validation_ids
 from dualselect.evaluation.known_suites import KNOWN_SUITES
+from dualselect.evaluation.prompt_rows import prompt_of
 
 
 def jsonl(path, rows):
