@@ -137,3 +137,14 @@ def test_an_id_that_no_file_takes_is_told_with_its_line(tmp_path):
     write_text(tmp_path / "rows.jsonl", '{"id": "\\ud800", "prompt": "a", "completion": "b"}\n')
     with pytest.raises(DataError, match=r"rows\.jsonl, line 1: the id holds half of a surrogate pair"):
         list(TaskRows([str(tmp_path / "rows.jsonl")]))
+
+
+def test_columns_that_are_not_used_are_named_and_a_mapping_is_followed(tmp_path):
+    rows = [{"body": "b", "reply": "r", "mood": n} for n in range(2)]
+    write_text(tmp_path / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    found = list(TaskRows([f"{tmp_path}/rows.jsonl?prompt=body,completion=reply"]))
+    assert [row.conversation["completion"][0]["content"] for row in found] == ["r", "r"]
+    assert [row.left_out for row in found] == [("mood",), ("mood",)]
+    assert [row.raw for row in found] == rows
+    with pytest.raises(DataError, match=r"did you mean body\?"):
+        list(TaskRows([f"{tmp_path}/rows.jsonl?prompt=bodi,completion=reply"]))

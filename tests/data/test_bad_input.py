@@ -64,7 +64,7 @@ FILES = {
     "messages no list": ("rows.jsonl", '{"messages": "hi"}', ["line 1", "messages is of type str", '"role"']),
     "messages empty": ("rows.jsonl", '{"messages": []}', ["line 1", "messages is empty", '"role"']),
     "turn no object": ("rows.jsonl", messages("hi"), ["line 1", "turn 1 of messages is of type str", '"role"']),
-    "no role": ("rows.jsonl", messages({"from": "x", "content": "q"}), ["turn 1", "no 'role'", "from, content"]),
+    "no role": ("rows.jsonl", messages({"by": "x", "content": "q"}), ["turn 1", "no 'role'", "by, content"]),
     "no content": ("rows.jsonl", messages(USER, {"role": "assistant"}), ["turn 2", "no 'content'", "add it"]),
     "unknown role": ("rows.jsonl", messages(USER | {"role": "bot"}), ["turn 1", "'bot'", "system, user, assistant"]),
     "content null": (
@@ -73,7 +73,7 @@ FILES = {
         ["turn 1", "null", "remove the row"],
     ),
     "content number": ("rows.jsonl", messages(USER, ASSISTANT | {"content": 4}), ["turn 2", "of type int, not text"]),
-    "user last": ("rows.jsonl", messages(USER, ASSISTANT, USER), ["line 1", "by user", "with an assistant turn"]),
+    "no response": ("rows.jsonl", messages(USER), ["line 1", "by user", "with an assistant turn"]),
     "same role twice": ("rows.jsonl", messages(USER, USER, ASSISTANT), ["turn 2", "assistant is", "join turns"]),
     "assistant first": ("rows.jsonl", messages(ASSISTANT), ["turn 1", "user is expected"]),
     "late system turn": (

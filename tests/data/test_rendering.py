@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 from tokenizers_for_tests import chatml_tokenizer
 from transformers import AutoTokenizer
 
-from dualselect.data import tokenize
+from dualselect.data import as_conversations, tokenize
 from dualselect.data.rendering import ChatText, HumanAssistantText, fixed_date, uses_date
 from dualselect.errors import ConfigError, DataError
 
@@ -129,10 +129,19 @@ def test_keys_that_arrow_adds_do_not_reach_the_template():
     )
     template = "{% for message in messages %}{{ message | tojson }}\n{% endfor %}"
     rendered = ChatText(with_template(template + "{% if add_generation_prompt %}{{ '{' }}{% endif %}"))(
-        rows[1], "row 1"
+        as_conversations(rows)[1], "row 1"
     )
     assert "null" not in rendered.text
     assert '"arguments": {"y": 2}' in rendered.text
+
+
+def test_a_null_that_a_file_gives_as_an_argument_stays():
+    conversation = row(user("a"), assistant(None, tool_calls=call({"x": None, "y": 2})))
+    template = "{% for message in messages %}{{ message | tojson }}\n{% endfor %}"
+    rendered = ChatText(with_template(template + "{% if add_generation_prompt %}{{ '{' }}{% endif %}"))(
+        conversation, "row 0"
+    )
+    assert '"arguments": {"x": null, "y": 2}' in rendered.text
 
 
 def test_templates_that_want_arguments_as_text_get_them_as_text():

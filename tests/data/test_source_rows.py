@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dualselect.data.source_rows import absolute_source, local_files, read_sources
+from dualselect.data.source_rows import absolute_source, check_columns, local_files, mapped_sources, read_sources
 from dualselect.errors import ConfigError, DataError
 
 
@@ -82,3 +82,30 @@ def test_builtin_names_that_mean_nothing_say_what_does(place, source):
 def test_no_source_is_an_error_that_names_the_setting(place):
     with pytest.raises(ConfigError, match="reference_data is missing: write --reference_data"):
         read_sources([], "reference_data")
+
+
+def test_a_mapping_that_one_role_has_suits_all_and_one_that_none_has_is_refused(place):
+    (place / "mails.jsonl").write_text('{"body": "b", "reply": "r"}\n')
+
+    def roles(columns):
+        named = {"task_data": ["mails.jsonl"], "reference_data": ["own.jsonl", "builtin:refusal:3"]}
+        return {role: read_sources(mapped_sources(some, columns), role) for role, some in named.items()}
+
+    found = roles("prompt=body,completion=reply")
+    check_columns(found)
+    assert [turn["content"] for turn in found["task_data"].dataset[0]["prompt"]] == ["b"]
+    (place / "mails.jsonl").write_text('{"prompt": "b", "reply": "r", "completion": "c"}\n')
+    with pytest.raises(DataError, match=r"the data have no such column: completion=repli \(did you mean reply\?\)"):
+        check_columns(roles("completion=repli"))
+
+
+def test_plain_rows_and_rows_with_tool_calls_are_joined(place):
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    row = {
+        "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]}],
+        "tools": [call],
+    }
+    (place / "calls.jsonl").write_text(json.dumps(row) + "\n")
+    found = read_sources(["calls.jsonl", "builtin:task:2"], "task_data").dataset
+    assert found[0]["completion"][0]["tool_calls"] == [call]
+    assert [bool(row["tools"]) for row in found] == [True, False, False]

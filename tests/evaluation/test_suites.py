@@ -10,6 +10,7 @@ from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation import Prompt, Suite, load_suites
 from dualselect.evaluation.builtin_suites import BUILTIN_KINDS, validation_ids
 from dualselect.evaluation.known_suites import KNOWN_SUITES
+from dualselect.evaluation.prompt_rows import prompt_of
 
 
 def jsonl(path, rows):
@@ -233,3 +234,20 @@ def test_named_sets_from_the_hub_say_what_is_missing():
 def test_a_suite_made_in_python_stands_for_itself():
     suite = Suite.of("mine", "chat", [Prompt("a", [{"role": "user", "content": "Why?"}])])
     assert load_suites([suite]) == [suite]
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        ({"question": "q", "context": "c", "answer": "a"}, ["q\n\nc"]),
+        ({"instruction": "i", "input": "x", "system": "s"}, ["s", "i\n\nx"]),
+        ({"conversations": [{"from": "human", "value": "q"}]}, ["q"]),
+        (
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "r"}], "system": "s"},
+            ["s", "q"],
+        ),
+        ({"question": "q", "choices": ["x", "y"], "answer": "B"}, ["q\n\nA. x\nB. y"]),
+    ],
+)
+def test_prompts_of_the_formats_of_training(row, messages):
+    assert [turn["content"] for turn in prompt_of(row, "row 1").messages] == messages

@@ -1,16 +1,17 @@
 """The task rows of an audit as a stream that can be read again and again, one row in memory at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import Dataset
 
-from dualselect.data.conversations import TEMPLATE_COLUMNS, conversation_row
-from dualselect.data.files import PlacedRow, count_rows, read_file
-from dualselect.data.formats import format_of, with_rejected_as_response
+from dualselect.data.columns import check_found, renamed
+from dualselect.data.conversations import conversation_row, plain_rows
+from dualselect.data.files import MAX_ROW_BYTES, PlacedRow, count_rows, ending_of, read_file
+from dualselect.data.formats import conversation_of, known_format, with_rejected_as_response
 from dualselect.data.source_rows import absolute_source, is_builtin, local_files, read_sources
 from dualselect.data.sources import Source
 from dualselect.errors import DataError
@@ -22,16 +23,18 @@ class TaskRow:
 
     Attributes:
         number: Its position in the data, from 0.
-        conversation: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`, and of a data set in memory what
-            the chat template is given beside the turns, as in a training on it.
+        conversation: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`, and what the chat template is
+            given beside the turns, as in a training on it.
         lacks: Why nothing can be learned from it, empty if something can.
         raw: The row as it stands in the data.
+        left_out: Columns of the row that are not used.
     """
 
     number: int
     conversation: dict[str, Any]
     lacks: str
     raw: dict[str, Any]
+    left_out: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -42,20 +45,25 @@ class TaskRow:
 class TaskRows:
     """All rows of some sources, in order; each iteration reads them anew.
 
-    JSONL and Parquet files are streamed; the other sources (CSV, JSON, hub names, built-in rows, slices that count
-    from the end) are held in memory while they are read. No row is left out, and none is changed but where `#rejected`
-    puts the rejected response in the place of the response.
+    JSONL, Parquet and Arrow files are streamed; the other sources (CSV, JSON, hub names, built-in rows, slices that
+    count from the end) are held in memory while they are read. No row is left out, and none is changed but where
+    `#rejected` puts the rejected response in the place of the response.
 
     Args:
         sources: What `dualselect train` takes as task data.
+        max_row_bytes: Largest row, in bytes.
     """
 
-    def __init__(self, sources: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str],
+        *,
+        max_row_bytes: int = MAX_ROW_BYTES,
+    ) -> None:
         if not sources:
             raise DataError("there is no task data to audit: name at least one file, folder, hub name or builtin")
         self.sources = [absolute_source(source) for source in sources]
-        self._parts = [_part(source) for source in self.sources]
-        self._for_template: list[str] = []
+        self._parts = [_part(source, max_row_bytes) for source in self.sources]
 
     @classmethod
     def of(cls, dataset: Dataset, name: str = "task") -> "TaskRows":
@@ -68,9 +76,10 @@ class TaskRows:
         rows = cls.__new__(cls)
         rows.sources = []
         rows._parts = [
-            _Part(lambda: ((f"{name} row {n}", row) for n, row in enumerate(dataset)), lambda: len(dataset))
+            _Part(
+                lambda: ((f"{name} row {n}", row) for n, row in enumerate(plain_rows(dataset))), lambda: len(dataset)
+            )
         ]
-        rows._for_template = [column for column in TEMPLATE_COLUMNS if column in dataset.column_names]
         return rows
 
     def __iter__(self) -> Iterator[TaskRow]:
@@ -79,11 +88,12 @@ class TaskRows:
         Raises:
             DataError: A source cannot be read, or a row is no conversation; the message names the place.
         """
-        placed = chain.from_iterable(part.read() for part in self._parts)
-        for number, (place, raw) in enumerate(placed):
-            conversation = format_of(raw, place).convert(raw, place)
-            found = conversation_row(raw, conversation, place) | {name: raw[name] for name in self._for_template}
-            yield TaskRow(number, found, conversation.lacks, raw)
+        placed = ((part, *placed_row) for part in self._parts for placed_row in part.read())
+        for number, (part, place, raw) in enumerate(placed):
+            row = part.known(raw, place)
+            conversation = conversation_of(row, place)
+            found = conversation_row(row, conversation, place)
+            yield TaskRow(number, found, conversation.lacks, raw, conversation.left_out)
 
     def expected(self) -> int | None:
         """About how many rows there are, for a progress bar; None where only reading them tells."""
@@ -94,6 +104,21 @@ class TaskRows:
     def files(self) -> list[Path]:
         """The local files that the rows come from."""
         return [file for source in self.sources for file in local_files(source)]
+
+    def table_files(self) -> list[tuple[Path, slice]] | None:
+        """The Parquet files that all rows come from, with the rows taken of each; None where some come from others."""
+        found: list[tuple[Path, slice]] = []
+        for text in self.sources:
+            source, files = Source.of(text), [] if is_builtin(text) else local_files(text)
+            if not files or source.response_column == "rejected" or any(ending_of(it) != ".parquet" for it in files):
+                return None
+            counts = [count_rows(file) or 0 for file in files]
+            taken, before = range(sum(counts))[source.rows], 0
+            for file, count in zip(files, counts, strict=True):
+                start, stop = (min(max(bound - before, 0), count) for bound in (taken.start, taken.stop))
+                found.append((file, slice(start, stop)))
+                before += count
+        return found or None
 
     def folders(self) -> list[Path]:
         """The folders among the sources, resolved."""
@@ -106,9 +131,17 @@ class _Part(NamedTuple):
 
     read: Callable[[], Iterable[PlacedRow]]
     expected: Callable[[], int | None]
+    columns: Mapping[str, str] = {}
+
+    def known(self, raw: dict[str, Any], place: str) -> dict[str, Any]:
+        """A row under known column names."""
+        row = renamed(raw, self.columns)
+        if known_format(row.keys()) is None:
+            check_found(self.columns, raw, place)
+        return row
 
 
-def _part(text: str) -> _Part:
+def _part(text: str, max_row_bytes: int) -> _Part:
     if is_builtin(text):
         return _Part(lambda: _builtin(text), lambda: None)
     source, files = Source.of(text), local_files(text)
@@ -116,13 +149,14 @@ def _part(text: str) -> _Part:
     streamed = bool(files) and start >= 0 and (stop is None or stop >= 0)
 
     def read() -> Iterator[PlacedRow]:
-        for place, row in stream() if streamed else source.read(None)[0]:
+        for place, row in stream() if streamed else source.read(None, max_row_bytes)[0]:
             rejected = source.response_column == "rejected"
             yield place, dict(with_rejected_as_response(row, place)) if rejected else row
 
     def stream() -> Iterator[PlacedRow]:
         count = 0
-        for count, placed in enumerate(islice(chain.from_iterable(map(read_file, files)), stop), 1):
+        placed_rows = (placed for file in files for placed in read_file(file, max_row_bytes))
+        for count, placed in enumerate(islice(placed_rows, stop), 1):
             if count > start:
                 yield placed
         source.check_bounds(count)
@@ -131,7 +165,7 @@ def _part(text: str) -> _Part:
         total = _rows_in(files, stop if streamed else None)
         return None if total is None else len(range(total)[source.rows])
 
-    return _Part(read, expected)
+    return _Part(read, expected, source.columns)
 
 
 def _rows_in(files: Sequence[Path], most: int | None) -> int | None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dualselect.auditing.rows import TaskRow, TaskRows
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data.checks import normalized_prompt
-from dualselect.data.conversations import TEMPLATE_COLUMNS
+from dualselect.data.conversations import TEMPLATE_COLUMNS, counted
 from dualselect.data.rendering import response_of
 from dualselect.errors import DataError
 
@@ -112,9 +112,11 @@ def survey_rows(
     warmup = _Reservoir(warmup_rows, f"warm-up/{seed}")
     sample = None if settings.sample is None else _Reservoir(settings.sample, f"sample/{seed}")
     matched: set[str] = set()
+    left_out = Counter[str]()
     total = None if quiet else rows.expected()
     for row in tqdm(rows, total=total, desc="Reading the data", unit="row", leave=False, disable=quiet):
         conversation = row.conversation
+        left_out.update(row.left_out)
         found.count(row, settings)
         if not row.lacks and response_of(conversation).strip():
             render(conversation, f"task row {row.number} (id {row.id!r})")
@@ -131,6 +133,8 @@ def survey_rows(
             sample.offer(row.number)
     found.sha256, found.warmup = digest.hexdigest(), warmup.drawn()
     found.drawn = None if sample is None else sorted(sample.drawn())
+    if left_out:
+        logger.warning("columns of the data left out (rows): %s", counted(left_out))
     _check(found, rows, settings, matched)
     return found
 

@@ -58,6 +58,7 @@ def run(arguments: list[str]) -> int:
     from dualselect.auditing.summary import SUMMARY
     from dualselect.auditing.text import failure_text, summary_text
     from dualselect.cli.parser import parse_train_arguments
+    from dualselect.data.source_rows import mapped_sources
     from dualselect.runs.directory import ADAPTER, METRICS_LOG
     from dualselect.system.lock import folder_lock
 
@@ -83,7 +84,8 @@ def run(arguments: list[str]) -> int:
         sample=options.sample,
         risky_ids=_ids(options.risky_ids),
     )
-    rows = TaskRows(settings.data.task_data)
+    columns, limit = settings.data.columns, settings.data.max_row_bytes
+    rows = TaskRows(mapped_sources(settings.data.task_data, columns), max_row_bytes=limit)
     folder = Path(settings.training.output_dir or ".")
     if any((folder / name).exists() for name in (ADAPTER, METRICS_LOG)):
         raise ConfigError(
@@ -172,7 +174,7 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     """Model, tokenizer, references, harmless conversations, adapter; what is quick to check comes first."""
     from trl import get_peft_config
 
-    from dualselect.data.source_rows import read_sources
+    from dualselect.data.source_rows import mapped_sources, read_sources
     from dualselect.models.checking import check_model
     from dualselect.models.precision import quantization_of
     from dualselect.runs.model import load_run_model
@@ -180,8 +182,10 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
 
     check_hardware(settings.training)
     check_model(settings.model)
-    references = read_sources(settings.data.reference_data or ["builtin"], "reference_data")
-    harmless = read_sources(harmless_data, "harmless_data") if harmless_data else None
+    limit = settings.data.max_row_bytes
+    pool = mapped_sources(settings.data.reference_data, settings.data.columns) or ["builtin"]
+    references = read_sources(pool, "reference_data", max_row_bytes=limit)
+    harmless = read_sources(harmless_data, "harmless_data", max_row_bytes=limit) if harmless_data else None
     for line in references.told:
         print(f"reference_data: {line}")
     model, tokenizer = load_run_model(settings)

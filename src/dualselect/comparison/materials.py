@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset
 
 from dualselect.comparison.config import ComparisonConfig
-from dualselect.data.source_rows import read_sources
+from dualselect.data.source_rows import mapped_sources, read_sources
 from dualselect.evaluation.store import key_of
 from dualselect.evaluation.suite import Suite
 from dualselect.judges import Judge
@@ -63,7 +63,8 @@ def read_rows(config: ComparisonConfig) -> Rows:
 
 def row_keys(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The rows of a run by role: the task, and a pool where one is named."""
-    return {role: (role, *settings.get(role, [])) for role in ROLES if role == "task_data" or settings.get(role)}
+    named = {role: mapped_sources(settings.get(role, []), settings.get("columns")) for role in ROLES}
+    return {role: (role, *sources) for role, sources in named.items() if role == "task_data" or sources}
 
 
 def model_sha256(name: str) -> str:

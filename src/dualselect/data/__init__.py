@@ -5,7 +5,8 @@ from dualselect.data.checks import check_overlap
 from dualselect.data.contrast import compliance
 from dualselect.data.conversations import as_conversations
 from dualselect.data.ids import row_id
-from dualselect.data.rows import LoadedRows, RowReport, load_rows
+from dualselect.data.row_report import RowReport
+from dualselect.data.rows import LoadedRows, load_rows
 from dualselect.data.token_report import TokenReport
 from dualselect.data.tokens import TokenizedRows, tokenize
 

@@ -23,7 +23,7 @@ def row_id(prompt: str | Sequence[Turn], completion: str | Sequence[Turn]) -> st
         The first 16 hexadecimal digits of the sha256 of the canonical JSON.
     """
     content = [_pairs(prompt, "user"), _pairs(completion, "assistant")]
-    canonical = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    canonical = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -63,7 +63,17 @@ def distinct_ids(ids: Sequence[str]) -> tuple[list[str], int]:
     return distinct, renamed
 
 
-def _pairs(turns: str | Sequence[Turn], role: str) -> list[list[str]]:
+def _pairs(turns: str | Sequence[Turn], role: str) -> list[list[Any]]:
     if isinstance(turns, str):
         return [[role, turns]]
-    return [[turn["role"], turn["content"]] for turn in turns]
+    return [[turn["role"], turn.get("content") or "", *_extra(turn)] for turn in turns]
+
+
+def _extra(turn: Turn) -> list[Any]:
+    """What a turn says beside its text, so that two tool calls are two responses."""
+    extra = {
+        key: value
+        for key, value in turn.items()
+        if value is not None and key not in ("role", "content", "train", "weight")
+    }
+    return [extra] if extra else []

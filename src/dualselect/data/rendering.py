@@ -9,10 +9,11 @@ from typing import Any
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from dualselect.data.supervision import FLAGS, REASONING_KEYS, Scope, is_empty, overridden_flags, supervised_turns
+from dualselect.data.supervision import FLAGS, Scope, overridden_flags, supervised_turns
 from dualselect.data.template_dates import date_of as date_of
 from dualselect.data.template_dates import fixed_date as fixed_date
 from dualselect.data.template_dates import uses_date as uses_date
+from dualselect.data.turns import REASONING_KEYS, is_empty
 from dualselect.errors import DataError, ModelError
 
 
@@ -299,8 +300,11 @@ def _extra_keys(turns: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _for_template(turn: Mapping[str, Any]) -> dict[str, Any]:
-    """A turn as templates expect it: no empty keys, no flags, arguments of tool calls as objects."""
-    kept = {key: value for key, value in _without_none(turn).items() if key not in FLAGS}
+    """A turn as templates expect it: no empty keys, no flags, arguments of tool calls as objects.
+
+    Only the keys of the turn itself are dropped where they are None: a null in the arguments of a call is content.
+    """
+    kept = {key: value for key, value in turn.items() if value is not None and key not in FLAGS}
     calls = _parsed(kept.get("tool_calls"))
     if isinstance(calls, list):
         kept["tool_calls"] = [_with_arguments(call, _parsed) for call in calls]

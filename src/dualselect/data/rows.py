@@ -2,53 +2,27 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from dualselect.data.conversations import conversation_dataset, conversation_row
-from dualselect.data.formats import RowFormat, format_of, sentence_of, with_rejected_as_response
+from dualselect.data.columns import check_found, column_mapping, renamed, unapplied
+from dualselect.data.conversations import conversation_dataset, conversation_row, turn_keys
+from dualselect.data.files import MAX_ROW_BYTES
+from dualselect.data.formats import (
+    RowFormat,
+    conversation_of,
+    format_of,
+    known_format,
+    sentence_of,
+    with_rejected_as_response,
+)
 from dualselect.data.ids import row_id
+from dualselect.data.row_report import RowReport
 from dualselect.data.sources import Source
 from dualselect.errors import DataError
-
-
-@dataclass(frozen=True)
-class RowReport:
-    """What became of the rows of some sources.
-
-    Attributes:
-        sources: The sources as given.
-        columns_taken: For each source, which columns were taken for what.
-        rows: Rows loaded.
-        dropped: Rows dropped, by reason.
-        duplicates: Rows whose prompt and response stand in an earlier row too; they are kept.
-        repeated_ids: Rows renamed because an earlier row has their id.
-        ignored_files: Files of a folder that hold no rows, such as a README.
-    """
-
-    sources: tuple[str, ...]
-    columns_taken: str
-    rows: int
-    dropped: Mapping[str, int]
-    duplicates: int
-    repeated_ids: int
-    ignored_files: tuple[str, ...] = ()
-
-    def describe(self) -> str:
-        """A few lines for the terminal."""
-        lines = [f"{self.rows:,} rows from {', '.join(self.sources)}"]
-        lines += [f"  {taken}" for taken in self.columns_taken.splitlines()]
-        lines += [f"  dropped {count:,} rows with an {reason}" for reason, count in self.dropped.items()]
-        if self.duplicates:
-            lines.append(f"  duplicates: {self.duplicates:,} rows repeat an earlier prompt and response (kept)")
-        if self.repeated_ids:
-            lines.append(f"  repeated ids: {self.repeated_ids:,} rows were renamed with #2, #3, ...")
-        if self.ignored_files:
-            lines.append(f"  files without rows, ignored: {', '.join(self.ignored_files)}")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -56,8 +30,9 @@ class LoadedRows:
     """Conversations and the report of how they were loaded.
 
     Attributes:
-        dataset: `id`, `prompt` (turns before the response), `completion` (one assistant turn), `kind`, `category`
-            and `rejected` (empty where a row has none).
+        dataset: `id`, `prompt` (turns before the response), `completion` (one assistant turn), `kind`, `category` and
+            `rejected` (empty where a row has none); `tools` and `chat_template_kwargs` where a row has them. A turn
+            has `role`, `content` and every other key that the data give it.
         report: What was taken and what was not.
     """
 
@@ -65,19 +40,32 @@ class LoadedRows:
     report: RowReport
 
 
-def load_rows(sources: str | Path | Sequence[str | Path], *, split: str | None = None) -> LoadedRows:
+def load_rows(
+    sources: str | Path | Sequence[str | Path],
+    *,
+    split: str | None = None,
+    columns: str | Mapping[str, str] | None = None,
+    max_row_bytes: int = MAX_ROW_BYTES,
+) -> LoadedRows:
     """Load conversations from files, folders and hub names.
 
-    A source is a file (.jsonl, .json, .csv, each also with .gz, or .parquet), a folder of these, or a hub name
-    `owner/name` or `owner/name:split`. Behind it may stand `#rejected`, which takes the rejected response of a pair
-    as the response, and `[start:stop]`, which takes these rows as Python would; both: `pairs.jsonl#rejected[:50]`.
-    A row is `messages`; `prompt` and `completion`; `instruction` (and `input`) and `output`; `question` and `answer`;
-    or `chosen` (and `rejected`, `prompt`), a transcript of HH-RLHF, a message list or text. The last assistant turn is
-    the response. Its own `id`, `kind` and `category` are kept; without an id, a hash of the content is the id.
+    A source is a file (.jsonl, .json, .csv, each also with .gz, .parquet or .arrow), a folder of these or of
+    `save_to_disk`, or a hub name. A folder with splits gives its train split; `FOLDER:test` or `owner/name:test` is
+    another one. Behind it may stand `#rejected`, which takes the rejected response of a pair as the response, and
+    `[start:stop]`, which takes these rows as Python would; both: `pairs.jsonl#rejected[:50]`. Last of all may stand
+    a mapping of unusual column names: `mails.csv?prompt=body,completion=reply`.
+    A row is a conversation (`messages`, `conversations`, `conversation`); a prompt and a response (`prompt` and
+    `completion`, `instruction` and `output`, `question` and `answer`, `query` and `response` and other such pairs)
+    with `context`, `input`, `choices`, `history` and `system` where there are any; or `chosen` (and `rejected`,
+    `prompt`), a transcript of HH-RLHF, a message list or text. The last assistant turn is the response. `tools` and
+    all keys of turns are kept for the chat template. Its own `id`, `kind` and `category` are kept; without an id, a
+    hash of the content is the id. Columns that are not used are named in the report with their count.
 
     Args:
         sources: One or several; their formats may differ.
-        split: The split of hub names without one of their own; "train" if not given.
+        split: The split of folders and hub names without one of their own; "train" if not given.
+        columns: Unusual column names, as {"prompt": "body", "completion": "reply"} or "prompt=body,completion=reply".
+        max_row_bytes: Largest row, in bytes; a larger one is an error, before it fills the memory.
 
     Raises:
         DataError: Something cannot be read or understood, or no row is left. The message names the file and line.
@@ -85,44 +73,79 @@ def load_rows(sources: str | Path | Sequence[str | Path], *, split: str | None =
     texts = [str(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
     if not texts:
         raise DataError("no source of rows is given: name a file, a folder or a hub data set")
-    parsed = [Source.of(text) for text in texts]
-    if split is not None and not any(source.is_hub_name for source in parsed):
+    mapping = column_mapping(columns)
+    parsed = [replace(source, columns=source.columns or mapping) for source in map(Source.of, texts)]
+    if split is not None and not any(source.has_splits for source in parsed):
         raise DataError(
-            f"split {split!r} is for hub names, and {', '.join(texts)} is local: leave it out, or write [start:stop] "
-            "behind a path to take some of its rows"
+            f"split {split!r} is for folders and hub names, and {', '.join(texts)} is a file: leave it out, or write "
+            "[start:stop] behind a path to take some of its rows"
         )
-    rows: list[dict[str, Any]] = []
-    taken, ignored, dropped = list[str](), list[str](), Counter[str]()
+    loading = _Loading()
     for source in parsed:
-        raw, left_aside = source.read(split)
-        ignored += left_aside
-        formats, contrasted = Counter[str](), False
-        for place, row in raw:
-            taken_row = with_rejected_as_response(row, place) if source.response_column == "rejected" else row
-            known = format_of(taken_row, place)
-            conversation = known.convert(taken_row, place)
+        raw, beside = source.read(split, max_row_bytes)
+        loading.beside += beside
+        loading.add(source, raw)
+    check_found(mapping, loading.found_columns, ", ".join(texts))
+    if not loading.rows:
+        reasons = ", ".join(f"{count} with an {reason}" for reason, count in loading.dropped.items())
+        raise DataError(f"{', '.join(texts)}: no row is left ({reasons}): give rows that have both texts")
+    dataset, repeated = conversation_dataset(loading.rows)
+    return LoadedRows(dataset, loading.report(texts, repeated))
+
+
+@dataclass
+class _Loading:
+    """Rows as they come in, and the counts of the report."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+    found_columns: set[str] = field(default_factory=set)
+    dropped: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    unapplied: list[str] = field(default_factory=list)
+    cut_turns: int = 0
+
+    def add(self, source: Source, placed: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Read the rows of one source."""
+        formats, contrasted, names = Counter[str](), False, set[str]()
+        for place, given in placed:
+            names |= given.keys()
+            row: Mapping[str, Any] = renamed(given, source.columns)
+            if known_format(row.keys()) is None:
+                check_found(source.columns, given, place)  # a misspelled name, more likely than an unknown format
+            if source.response_column == "rejected":
+                row = with_rejected_as_response(row, place)
+            known, conversation = format_of(row, place), conversation_of(row, place)
             formats[_sentence(known, source)] += 1
             contrasted |= bool(conversation.rejected)
+            self.left_out.update(conversation.left_out)
+            self.cut_turns += conversation.cut_turns
             if conversation.lacks:
-                dropped[conversation.lacks] += 1
+                self.dropped[conversation.lacks] += 1
             else:
-                rows.append(conversation_row(row, conversation, place))
-        taken.append(f"{source.text}: {sentence_of(formats)}{', rejected from rejected' * contrasted}")
-    if not rows:
-        reasons = ", ".join(f"{count} with an {reason}" for reason, count in dropped.items())
-        raise DataError(f"{', '.join(texts)}: no row is left ({reasons}): give rows that have both texts")
-    distinct = len({row_id(row["prompt"], row["completion"]) for row in rows})
-    dataset, renamed = conversation_dataset(rows)
-    report = RowReport(
-        sources=tuple(texts),
-        columns_taken="\n".join(taken),
-        rows=len(rows),
-        dropped=dict(dropped),
-        duplicates=len(rows) - distinct,
-        repeated_ids=renamed,
-        ignored_files=tuple(ignored),
-    )
-    return LoadedRows(dataset, report)
+                self.rows.append(conversation_row(row, conversation, place))
+        self.found_columns |= names
+        self.unapplied += unapplied(source.columns, names)
+        self.taken.append(f"{source.text}: {sentence_of(formats)}{', rejected from rejected' * contrasted}")
+
+    def report(self, sources: Sequence[str], repeated_ids: int) -> RowReport:
+        """What became of the rows."""
+        distinct = len({row_id(row["prompt"], row["completion"]) for row in self.rows})
+        return RowReport(
+            sources=tuple(sources),
+            columns_taken="\n".join(self.taken),
+            rows=len(self.rows),
+            dropped=dict(self.dropped),
+            duplicates=len(self.rows) - distinct,
+            repeated_ids=repeated_ids,
+            ignored_files=tuple(self.beside),
+            unused_columns=dict(self.left_out),
+            turn_keys=dict(turn_keys(self.rows)),
+            cut_turns=self.cut_turns,
+            unapplied_columns=tuple(self.unapplied),
+            with_tools=sum("tools" in row for row in self.rows),
+        )
 
 
 def _sentence(known: RowFormat, source: Source) -> str:

@@ -1,15 +1,18 @@
 """The sources of one run, as its settings name them: files, folders, hub names and built-in data."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
 from dualselect.data import as_conversations, load_rows
 from dualselect.data.builtin import KINDS, builtin_mix, builtin_rows
-from dualselect.data.sources import Source, files_of
+from dualselect.data.columns import with_columns
+from dualselect.data.conversations import joined
+from dualselect.data.files import MAX_ROW_BYTES
+from dualselect.data.sources import Source
 from dualselect.errors import ConfigError, DataError
 
 
@@ -30,21 +33,25 @@ class SourceRows:
         dataset: The rows: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`.
         files: The local files that the rows came from.
         told: What was taken and what was dropped, to be shown.
+        unapplied_columns: Parts of a mapping of column names whose column no row has, with the nearest one; None
+            where all rows are built in.
     """
 
     sources: list[str]
     dataset: Dataset
     files: list[Path]
     told: list[str]
+    unapplied_columns: tuple[str, ...] | None = None
 
 
-def read_sources(sources: Sequence[str], role: str) -> SourceRows:
+def read_sources(sources: Sequence[str], role: str, *, max_row_bytes: int = MAX_ROW_BYTES) -> SourceRows:
     """Read all sources of a role.
 
     Args:
         sources: What `load_rows` takes, and `builtin`, `builtin:KIND`, `builtin:KIND:COUNT` or
             `builtin:KIND[START:STOP]`.
         role: `task_data` or `reference_data`, for messages; also says what `builtin` alone means.
+        max_row_bytes: Largest row, in bytes.
 
     Raises:
         ConfigError: There is no source.
@@ -55,18 +62,44 @@ def read_sources(sources: Sequence[str], role: str) -> SourceRows:
     ordinary = [absolute_source(source) for source in sources if not is_builtin(source)]
     parts: list[Dataset] = []
     told: list[str] = []
+    missing: tuple[str, ...] | None = None
     if ordinary:
-        loaded = load_rows(ordinary)
+        loaded = load_rows(ordinary, max_row_bytes=max_row_bytes)
         parts.append(loaded.dataset)
         told.append(loaded.report.describe())
+        missing = loaded.report.unapplied_columns
     for source in filter(is_builtin, sources):
         parts.append(_builtin(source, role))
         told.append(f"{source}: {len(parts[-1])} built-in rows")
-    dataset = concatenate_datasets(parts) if len(parts) > 1 else parts[0]
+    dataset = joined(parts)
     if not len(dataset):
         raise DataError(f"{role}: {', '.join(sources)} gave no rows; name sources that hold some")
     files = [file for source in ordinary for file in local_files(source)]
-    return SourceRows([absolute_source(source) for source in sources], dataset, files, told)
+    return SourceRows([absolute_source(source) for source in sources], dataset, files, told, missing)
+
+
+def check_columns(roles: Mapping[str, SourceRows]) -> None:
+    """Refuse a mapping of column names from a column that no role has; one that one role has suits all.
+
+    Args:
+        roles: The rows of each role.
+
+    Raises:
+        DataError: There is one; the message names the nearest column.
+    """
+    missing = [found.unapplied_columns for found in roles.values() if found.unapplied_columns is not None]
+    for part in missing[0] if missing else ():
+        if all(any(other.split(" ")[0] == part.split(" ")[0] for other in others) for others in missing):
+            raise DataError(f"columns: the data have no such column: {part}")
+
+
+def mapped_sources(sources: Sequence[str], columns: str | Mapping[str, str] | None) -> list[str]:
+    """The sources with a mapping of column names behind each that has none of its own and is not built in.
+
+    Raises:
+        DataError: The mapping is not understood, or a known name is misspelled.
+    """
+    return [source if is_builtin(source) else with_columns(source, columns) for source in sources]
 
 
 def absolute_source(source: str) -> str:
@@ -83,10 +116,7 @@ def local_files(source: str) -> list[Path]:
     Raises:
         DataError: It is a folder with something else in it.
     """
-    path = Path(Source.of(source).place)
-    if path.is_dir():
-        return files_of(path)[0]
-    return [path] if path.is_file() else []
+    return Source.of(source).files()[0]
 
 
 def is_builtin(source: str) -> bool:

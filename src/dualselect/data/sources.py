@@ -1,41 +1,49 @@
-"""Where rows come from: files, folders and hub names, with a choice of response and of rows behind them."""
+"""Where rows come from: files, folders and hub names, with a choice of split, response and rows behind them."""
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import datasets
 
-from dualselect.data.files import PlacedRow, ending_of, read_file
+from dualselect.data.columns import column_mapping
+from dualselect.data.conversations import plain_rows
+from dualselect.data.files import MAX_ROW_BYTES, PlacedRow, ending_of, read_file
+from dualselect.data.folders import files_of
 from dualselect.errors import DataError
 
 
 _CHOICE = re.compile(r"#(?P<column>[^#/\[\]]*)$")
 _SLICE = re.compile(r"\[(?P<slice>[^\[\]]*)\]$")
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
-_BESIDE_DATA = re.compile(
-    r"\..*|.*\.md|(README|LICENSE|NOTICE|CITATION|CHANGELOG|CHECKSUMS|\w+SUMS)\b.*", re.IGNORECASE
-)
+_COLUMNS = re.compile(r"\?(?P<columns>[^?]*=[^?]*)$")
+_SPLIT = re.compile(r":(?P<split>[\w.-]+)$")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source of rows, as `PLACE`, `PLACE#rejected`, `PLACE[start:stop]` or `PLACE#rejected[start:stop]`.
+    """One source of rows, as `PLACE`, `PLACE:split`, `PLACE#rejected`, `PLACE[start:stop]` or `PLACE?prompt=body`.
+
+    Several may stand behind a place, in this order.
 
     Attributes:
         text: What the user wrote.
         place: A file, a folder, or a hub name with an optional `:split`.
         response_column: Which of a pair of responses is the response.
         rows: Which rows are taken, counted before any is dropped.
+        split: The split of a folder that has several; empty for the default.
+        columns: The name in the data of each known column name.
     """
 
     text: str
     place: str
     response_column: Literal["chosen", "rejected"] = "chosen"
     rows: slice = field(default_factory=lambda: slice(None))
+    split: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, text: str) -> "Source":
@@ -46,7 +54,9 @@ class Source:
         """
         if Path(text).exists() and text:
             return cls(text, text)
-        place, rows, column = text, slice(None), "chosen"
+        place, rows, column, columns = text, slice(None), "chosen", {}
+        if found := _COLUMNS.search(place):
+            place, columns = place[: found.start()], column_mapping(found["columns"])
         if found := _SLICE.search(place):
             place, rows = place[: found.start()], _slice_of(found["slice"], text)
         if found := _CHOICE.search(place):
@@ -55,7 +65,10 @@ class Source:
             raise DataError(f"{text}: #{column} is not known: write #chosen or #rejected behind the path")
         if not place:
             raise DataError(f"{text!r} names no file: write a path, or a hub name such as owner/name")
-        return cls(text, place, "rejected" if column == "rejected" else "chosen", rows)
+        split = ""
+        if (found := _SPLIT.search(place)) and Path(place[: found.start()]).is_dir() and not Path(place).exists():
+            place, split = place[: found.start()], found["split"]
+        return cls(text, place, "rejected" if column == "rejected" else "chosen", rows, split, columns)
 
     @property
     def is_hub_name(self) -> bool:
@@ -64,11 +77,31 @@ class Source:
         local = path.exists() or path.parent.is_dir() or ending_of(path)
         return not local and _HUB_NAME.fullmatch(self.place) is not None
 
-    def read(self, split: str | None) -> tuple[list[PlacedRow], list[str]]:
-        """Its rows, and the names of the files of a folder that were left aside.
+    @property
+    def has_splits(self) -> bool:
+        """Whether it may have several splits: a folder or a hub name."""
+        return self.is_hub_name or Path(self.place).is_dir()
+
+    def files(self, split: str | None = None) -> tuple[list[Path], list[str]]:
+        """The local files of its rows, none for a hub name, and the names of the files of a folder that are not read.
 
         Args:
-            split: The split of a hub name that has none of its own.
+            split: The split of a folder where the source names none.
+
+        Raises:
+            DataError: It is a folder with something else in it, or without the split.
+        """
+        path = Path(self.place)
+        if path.is_dir():
+            return files_of(path, self.split or split or "")
+        return [path] if path.is_file() else [], []
+
+    def read(self, split: str | None, max_row_bytes: int = MAX_ROW_BYTES) -> tuple[list[PlacedRow], list[str]]:
+        """Its rows, and the names of the files of a folder that are not read.
+
+        Args:
+            split: The split of a folder or hub name that has none of its own.
+            max_row_bytes: Largest row, in bytes.
 
         Raises:
             DataError: It does not exist, cannot be read, or has fewer rows than are asked for.
@@ -77,11 +110,10 @@ class Source:
         if self.is_hub_name:
             rows = list(_hub_rows(self.place, split or "train"))
         else:
-            path = Path(self.place)
-            files, ignored = files_of(path) if path.is_dir() else ([path], [])
-            if not path.exists():
-                raise _missing(path)
-            rows = [row for file in files for row in read_file(file)]
+            if not Path(self.place).exists():
+                raise _missing(Path(self.place))
+            files, ignored = self.files(split)
+            rows = [row for file in files for row in read_file(file, max_row_bytes)]
         self.check_bounds(len(rows))
         return rows[self.rows], ignored
 
@@ -122,26 +154,6 @@ def _no_row_between(source: str) -> DataError:
     return DataError(f"{source}: these bounds hold no row: the start must come before the stop")
 
 
-def files_of(folder: Path) -> tuple[list[Path], list[str]]:
-    """The files of a folder that hold rows, and the names of those that lie beside them, such as a README.
-
-    Raises:
-        DataError: Something there is neither, or there is no file of rows.
-    """
-    entries = sorted(folder.iterdir())
-    files = [entry for entry in entries if entry.is_file() and ending_of(entry) and not entry.name.startswith(".")]
-    ignored = [entry.name for entry in entries if entry not in files and _BESIDE_DATA.fullmatch(entry.name)]
-    unknown = [entry.name for entry in entries if entry not in files and entry.name not in ignored]
-    if unknown:
-        raise DataError(
-            f"{folder}: cannot use {', '.join(unknown[:5])}{' and more' * (len(unknown) > 5)} in this folder (known "
-            "are .jsonl, .json, .csv, each also with .gz, and .parquet): move it elsewhere, or name the files instead"
-        )
-    if not files:
-        raise DataError(f"{folder}: the folder holds no data files: put .jsonl, .json, .csv or .parquet files there")
-    return files, ignored
-
-
 def _missing(path: Path) -> DataError:
     folder = path.parent
     if not folder.is_dir():
@@ -165,5 +177,5 @@ def _hub_rows(place: str, default_split: str) -> Iterator[PlacedRow]:
             f"{place}: no such local path, and the hub gives no data set {name!r} with split {split!r} "
             f"({type(error).__name__}: {error}): check the name, the split (owner/name:split) and the connection"
         ) from error
-    for number, row in enumerate(dataset, 1):
+    for number, row in enumerate(plain_rows(dataset), 1):
         yield f"{place}, row {number}", row

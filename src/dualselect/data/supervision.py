@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from dualselect.data.turns import is_empty
+
 
 Turn = Mapping[str, Any]
 
@@ -14,9 +16,6 @@ Scope = Literal["last", "all", "everything"]
 
 FLAGS = ("train", "weight")
 """Keys of a turn that say whether it is supervised; no template sees them."""
-
-REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
-"""Keys under which transformers takes the reasoning of a turn."""
 
 
 def supervised_turns(turns: Sequence[Turn], scope: Scope) -> list[int]:
@@ -37,14 +36,6 @@ def supervised_turns(turns: Sequence[Turn], scope: Scope) -> list[int]:
 def is_trained(turn: Turn) -> bool:
     """Whether the turn has neither `train: false` nor `weight: 0`."""
     return turn.get("train") in (None, True) and turn.get("weight") != 0
-
-
-def is_empty(turn: Turn) -> bool:
-    """Whether a turn has no text, no tool call and no reasoning."""
-    said = [turn.get("content"), *(turn.get(key) for key in REASONING_KEYS)]
-    if any(part.strip() if isinstance(part, str) else part for part in said):
-        return False
-    return not turn.get("tool_calls")
 
 
 def overridden_flags(turns: Sequence[Turn], scope: Scope) -> dict[str, int]:

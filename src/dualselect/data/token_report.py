@@ -8,7 +8,8 @@ from typing import Any
 
 from datasets import Dataset, Value
 
-from dualselect.data.supervision import Scope, is_empty, supervised_turns
+from dualselect.data.supervision import Scope, supervised_turns
+from dualselect.data.turns import is_empty
 from dualselect.errors import DataError
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from dualselect.data import check_overlap
 from dualselect.data.checks import references_apart
-from dualselect.data.source_rows import SourceRows, read_sources
+from dualselect.data.conversations import joined
+from dualselect.data.source_rows import SourceRows, mapped_sources, read_sources
 from dualselect.diagnostic.settings import DiagnosticSettings, named_source
 from dualselect.diagnostic.topics import OTHER, topic_of
 from dualselect.errors import ConfigError, DataError
@@ -89,15 +90,15 @@ def read_rows(settings: DiagnosticSettings) -> GivenRows:
             two roles.
     """
     data, options = settings.run.data, settings.options
-    task = _read(data.task_data, "task_data")
+    task = _read(mapped_sources(data.task_data, data.columns), "task_data")
     groups = _groups(task, options.group_by, settings.rows_per_batch)
-    rows = concatenate_datasets([found.dataset for _, found in task])
-    pool = _read(data.reference_data, "reference_data")
-    training, given = settings.run.training, concatenate_datasets([found.dataset for _, found in pool])
+    rows = joined([found.dataset for _, found in task])
+    pool = _read(mapped_sources(data.reference_data, data.columns), "reference_data")
+    training, given = settings.run.training, joined([found.dataset for _, found in pool])
     allow, most = training.allow_prompt_overlap, training.max_shared_references
     references, from_words = _with_categories(given.select(references_apart(rows, given, allow=allow, most=most)))
     probe = _read(options.probe_data, "probe_data")
-    probes = concatenate_datasets([found.dataset for _, found in probe])
+    probes = joined([found.dataset for _, found in probe])
     for role, others in (("task_data", rows), ("reference_data", references)):
         if shared := check_overlap(others, probes, allow=True):
             raise DataError(

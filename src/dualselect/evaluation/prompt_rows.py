@@ -1,9 +1,18 @@
 """Rows of files as prompts: which column asks, and what else a row brings along."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from dualselect.data.formats import FORMATS, Conversation, format_of
+from dualselect.data.extras import system_of
+from dualselect.data.formats import (
+    CONVERSATION_COLUMNS,
+    PLAIN_CONTEXT,
+    Conversation,
+    conversation_of,
+    known_format,
+    plain_prompt,
+)
 from dualselect.data.ids import own_id, row_id
 from dualselect.data.turns import is_transcript, text_of, turns_of_messages, turns_of_transcript
 from dualselect.errors import DataError
@@ -12,9 +21,12 @@ from dualselect.evaluation.suite import Prompt, Turns
 
 Row = Mapping[str, Any]
 
-TEXT_COLUMNS = ("prompt", "instruction", "question", "goal", "forbidden_prompt")
+_NO_RESPONSE: dict[str, Any] = {"role": "assistant", "content": ""}
+_NAMES = "messages or prompt or instruction or question"
+
+TEXT_COLUMNS = ("prompt", "instruction", "question", "query", "goal", "forbidden_prompt")
 """Columns that may hold a prompt as text, the first that is there counts."""
-COLUMNS = ("messages", *TEXT_COLUMNS, "chosen")
+COLUMNS = (*CONVERSATION_COLUMNS, *TEXT_COLUMNS, "chosen")
 
 
 def prompt_of(row: Row, place: str) -> Prompt:
@@ -54,40 +66,44 @@ def asked(text: str) -> Turns:
 
 
 def _conversation(row: Row, place: str) -> Conversation:
-    if row.get("messages") is not None:
-        return _messages(row, place)
+    column = next((column for column in CONVERSATION_COLUMNS if row.get(column) is not None), None)
+    if column is not None:
+        return _messages(row, column, place)
     present = {column for column, value in row.items() if value is not None}
-    if any(present.issuperset(known.columns) for known in FORMATS):
-        return format_of(row, place).convert(row, place)
+    if known_format(present) is not None:
+        return conversation_of(row, place)
     column = next((column for column in TEXT_COLUMNS if column in present), None)
     if column is None:
         found = ", ".join(map(repr, row)) or "none"
         raise DataError(
-            f"{place}: no column holds a prompt (found: {found}): name the one that does {' or '.join(COLUMNS[:4])}. "
+            f"{place}: no column holds a prompt (found: {found}): name the one that does {_NAMES}. "
             "A CSV file needs a header line with these names"
         )
     value = row[column]
     if column == "prompt" and isinstance(value, list):
-        return _ending_with_user(turns_of_messages(value, column, place), column, place)
-    text = text_of(value, column, place)
-    if is_transcript(text):
-        return _ending_with_user(turns_of_transcript(text, column, place), column, place)
-    if column == "instruction":
-        text = "\n\n".join(part for part in (text, text_of(row.get("input"), "input", place)) if part)
-    return Conversation(asked(text), "")
+        found_turns = _ending_with_user(turns_of_messages(value, column, place), column, place)
+    elif is_transcript(text_of(value, column, place)):
+        found_turns = _ending_with_user(turns_of_transcript(value, column, place), column, place)
+    else:
+        found_turns = Conversation(asked(plain_prompt(row, (column, *PLAIN_CONTEXT), place)), _NO_RESPONSE)
+    return _with_system(row, found_turns, place)
 
 
-def _messages(row: Row, place: str) -> Conversation:
-    turns = turns_of_messages(row["messages"], "messages", place)
+def _messages(row: Row, column: str, place: str) -> Conversation:
+    turns = turns_of_messages(row[column], column, place)
     if turns[-1]["role"] == "assistant":
-        return format_of({"messages": row["messages"], "rejected": row.get("rejected")}, place).convert(row, place)
-    return _ending_with_user(turns, "messages", place)
+        return conversation_of(row, place)
+    return _with_system(row, _ending_with_user(turns, column, place), place)
+
+
+def _with_system(row: Row, found: Conversation, place: str) -> Conversation:
+    return replace(found, prompt=[*system_of(row, found.prompt, place), *found.prompt])
 
 
 def _ending_with_user(turns: Turns, column: str, place: str) -> Conversation:
     # the prompt of a transcript ends in an open "Assistant:"
-    response = turns[-1]["content"] if turns[-1]["role"] == "assistant" else ""
-    prompt = turns[:-1] if turns[-1]["role"] == "assistant" else turns
-    if not prompt or prompt[-1]["role"] != "user":
+    answered = turns[-1]["role"] == "assistant"
+    prompt = turns[:-1] if answered else turns
+    if not prompt or prompt[-1]["role"] not in ("user", "tool", "function"):
         raise DataError(f"{place}: {column} asks for nothing: end it with a user turn")
-    return Conversation(prompt, response)
+    return Conversation(prompt, turns[-1] if answered else _NO_RESPONSE)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 from torch import Tensor
 
+from dualselect.data.conversations import joined
 from dualselect.methods.method import Method, Need, Run, Update, check_count, check_range, weights_of
 
 
@@ -48,7 +49,7 @@ class Lisa(Method):
     def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
         """Task rows, then pool rows; `order` says when which."""
         assert pool is not None
-        return concatenate_datasets([task, pool])
+        return joined([task, pool])
 
     def order(
         self, task_rows: int, rows: int, rows_per_step: int, epochs: float, generator: torch.Generator

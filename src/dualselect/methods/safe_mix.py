@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
+from dualselect.data.conversations import joined
 from dualselect.errors import ConfigError
 from dualselect.methods.method import Method, Need
 
@@ -33,4 +34,4 @@ class SafeMix(Method):
         """Task rows, then pool rows; the trainer shuffles them."""
         assert pool is not None
         drawn = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()
-        return concatenate_datasets([task, pool.select(sorted(drawn[: self.pool_rows]))])
+        return joined([task, pool.select(sorted(drawn[: self.pool_rows]))])

@@ -31,6 +31,10 @@ HEADER_OF_OTHER_METHODS = """\
 """
 
 
+MAX_CONFIG_BYTES = 2**20
+MAX_ALIASES = 50
+
+
 @dataclass
 class ConfigFile:
     """A config file as read.
@@ -125,6 +129,11 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     if path.is_dir():
         raise ConfigError(f"config {path} is a folder; write the file, for example {path / 'config.yaml'}")
     try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(
+                f"config file {path} has {path.stat().st_size:,} bytes, and at most {MAX_CONFIG_BYTES:,} are read: "
+                "name the YAML file with the settings"
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, _yaml_files_beside(path), n=1)
@@ -136,6 +145,8 @@ def read_mapping(path: Path) -> dict[Any, Any]:
         ) from None
     try:
         content = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader, only stricter
+    except RecursionError:
+        raise ConfigError(f"{path}: lists and mappings are nested too deep; write one `key: value` a line") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -155,7 +166,17 @@ def _yaml_files_beside(path: Path) -> list[str]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML would silently keep the last of two equal keys."""
+    """YAML would silently keep the last of two equal keys, and aliases of aliases would grow beyond any memory."""
+
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            self.aliases += 1
+            if self.aliases > MAX_ALIASES:
+                event = self.peek_event()
+                raise yaml.composer.ComposerError(None, None, f"more than {MAX_ALIASES} aliases", event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()

@@ -9,7 +9,7 @@ from transformers import (
 )
 
 from dualselect.data.checks import check_overlap, references_apart
-from dualselect.data.source_rows import SourceRows, absolute_source, read_sources
+from dualselect.data.source_rows import SourceRows, absolute_source, check_columns, mapped_sources, read_sources
 from dualselect.errors import ConfigError
 from dualselect.runs.settings import RunSettings
 
@@ -45,7 +45,9 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
     roles = ["task_data"]
     roles += ["reference_data"] if with_pool else []
     roles += ["eval_data"] if settings.data.eval_data else []
-    rows = {role: read_sources(getattr(settings.data, role), role) for role in roles}
+    limit = settings.data.max_row_bytes
+    rows = {role: read_sources(getattr(settings.data, role), role, max_row_bytes=limit) for role in roles}
+    check_columns(rows)
     for role, found in rows.items():
         for line in found.told:
             logger.info("%s: %s", role, line)
@@ -73,11 +75,13 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
 
 def with_absolute_paths(settings: RunSettings) -> RunSettings:
     """The settings with paths that mean the same from every folder."""
+    data, columns = settings.data, settings.data.columns
     data = replace(
-        settings.data,
-        task_data=[absolute_source(source) for source in settings.data.task_data],
-        reference_data=[absolute_source(source) for source in settings.data.reference_data],
-        eval_data=[absolute_source(source) for source in settings.data.eval_data],
+        data,
+        task_data=[absolute_source(source) for source in mapped_sources(data.task_data, columns)],
+        reference_data=[absolute_source(source) for source in mapped_sources(data.reference_data, columns)],
+        eval_data=[absolute_source(source) for source in mapped_sources(data.eval_data, columns)],
+        columns=None,  # each source carries its own mapping now
     )
     name = settings.model.model_name_or_path
     local = Path(name).expanduser()

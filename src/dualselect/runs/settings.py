@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from transformers import TrainingArguments
 from trl import ModelConfig
 
+from dualselect.data.limits import MAX_ROW_BYTES
 from dualselect.errors import ConfigError
 from dualselect.models.embedded import EMBEDDED_MODEL
 from dualselect.training.config import DualSelectConfig
@@ -33,6 +34,20 @@ class TrainArguments:
         metadata={
             "help": "The reference pool: safe responses to keep, in the same forms, with prompts that are not in the "
             "task data. `builtin` is the built-in refusals."
+        },
+    )
+    columns: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Unusual column names of the data, as prompt=body,completion=reply: the known name, then the one "
+            "in the data. For one source alone: FILE?prompt=body,completion=reply."
+        },
+    )
+    max_row_bytes: int = field(
+        default=MAX_ROW_BYTES,
+        metadata={
+            "help": "Largest row of a data file, in bytes. A larger one is an error before it fills the memory; JSON "
+            "and CSV files, which are read whole, may hold 64 times as much."
         },
     )
     eval_data: list[str] = field(

@@ -33,6 +33,7 @@ from dualselect.training.token_cache import cached_rows
 logger = logging.getLogger(__name__)
 
 TEXT_COLUMNS = ("prompt", "completion")
+CONTEXT_COLUMNS = ("system", "context", "history", "tools")
 ROW = "dualselect_row"
 """Column, and key of a batch, with the number of each row; a name that no data set of a user has."""
 
@@ -298,7 +299,12 @@ def _given_ids(dataset: Dataset) -> list[str]:
 
 
 def _is_plain(dataset: Dataset) -> bool:
-    """Whether rows are a plain prompt and completion, which TRL takes without a chat template."""
+    """Whether rows are a plain prompt and completion, which TRL takes without a chat template.
+
+    With a system prompt or a context beside them they are a conversation.
+    """
+    if any(column in dataset.column_names and any(dataset[column]) for column in CONTEXT_COLUMNS):
+        return False
     return all(column in dataset.column_names and isinstance(dataset[0][column], str) for column in TEXT_COLUMNS)
 
 

@@ -58,6 +58,11 @@ class ResumableTrainer(OutputTrainer):
                     check_logs(checkpoint)
             return super().train(None if checkpoint is None else str(checkpoint), *arguments, **options)
 
+    def evaluate(self, *arguments: Any, **options: Any) -> Any:
+        """Evaluate as `SFTTrainer` does; the random numbers of the training go on as without it."""
+        with torch.random.fork_rng():
+            return super().evaluate(*arguments, **options)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as TRL does, with its token metrics, taken from the device once per log."""
         if self._token_counts.any:

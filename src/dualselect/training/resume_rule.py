@@ -25,7 +25,7 @@ CHANGEABLE = frozenset(
     "dataset_num_proc reference_batch_size token_cache local_rank ddp_timeout use_cache "
     # checks of data and rows, which are compared by their contents
     "allow_prompt_overlap max_shared_references max_nonfinite_fraction "
-    "resume overwrite allow_changed_data allow_changed_model trust_remote_code".split()
+    "max_row_bytes eval_data resume overwrite allow_changed_data allow_changed_model trust_remote_code".split()
 )
 # The length may change unless the learning rate depends on it.
 LENGTH = frozenset({"max_steps", "num_train_epochs"})
