@@ -179,7 +179,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 def read_negatives(folder: Path) -> list[dict[str, Any]]:
     """The built-in rows that were scored beside those of an audit."""
-    from dualselect.auditing.counting import BUILTIN_MARK
+    from dualselect.auditing.aggregates import BUILTIN_MARK
 
     path = folder / "negatives.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []

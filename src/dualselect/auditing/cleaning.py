@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dualselect.auditing.finishing import ROWS, read_lines
+from dualselect.auditing.output_files import ROWS, read_lines
 from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.settings import BUDGETS
 from dualselect.errors import ConfigError, DataError

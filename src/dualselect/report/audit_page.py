@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dualselect.auditing.counting import BIN_WIDTH
-from dualselect.auditing.finishing import REFERENCES, ROWS, read_lines
+from dualselect.auditing.aggregates import BIN_WIDTH
+from dualselect.auditing.output_files import REFERENCES, ROWS, read_lines
 from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.summary import SUMMARY, AuditSummary
