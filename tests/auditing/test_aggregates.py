@@ -61,7 +61,7 @@ def test_the_interval_of_a_samples_token_share_holds_the_share_of_all_rows():
     truth, held = tokens[~conflict].sum() / tokens.sum(), 0
     for _ in range(60):
         counts = Aggregates([], labelled=False)
-        for index in chance.choice(5000, 150, reindex=False):
+        for index in chance.choice(5000, 150, replace=False):
             counts.add(finished(int(tokens[index]), bool(conflict[index])), "task")
         share = counts.kept_token_share
         held += share["low"] <= truth <= share["high"]
