@@ -11,8 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dualselect.comparison.results import COMPARISON_FILE
-from dualselect.comparison.text import (
+from dualselect.comparison.formatting import (
     MEANS,
     RATIOS,
     TITLES,
@@ -23,6 +22,7 @@ from dualselect.comparison.text import (
     table_cells,
     title_of,
 )
+from dualselect.comparison.results import COMPARISON_FILE
 
 
 def difference_cells(content: dict[str, Any]) -> list[list[str]]:

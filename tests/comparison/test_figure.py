@@ -7,8 +7,8 @@ import pytest
 from runs_for_tests import made_comparison
 
 from dualselect.comparison.figure import _spread, axes_of, pareto_figure
+from dualselect.comparison.formatting import aligned, markdown, notes, table_cells
 from dualselect.comparison.run_plan import read_json
-from dualselect.comparison.text import aligned, markdown, notes, table_cells
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_task_answers_that_were_cut_off_are_told(content, purpose, value, told):
     cut = {"method": "lisa", "metric": "truncated_rate", "suite": "long", "purpose": purpose, "value": value}
     content["rows"].append(content["rows"][0] | cut)
     content["rows"].append(content["rows"][-1] | {"method": "sft"})
-    lines = [line for line in notes(content) if "cuts off" in line]
+    lines = [line for line in notes(content) if "truncated by" in line]
     assert [line.rpartition(": ")[2] for line in lines] == ["lisa 10%, sft 10%"] * told
 
 
