@@ -150,7 +150,7 @@ def test_settings_of_the_steps_that_are_not_followed_are_told(tmp_path, caplog):
     settings = {"optim": "sgd", "lr_scheduler_type": "cosine", "warmup_steps": 7}
     with pytest.raises(DataError):
         audited(tmp_path, rows=[{"prompt": "a", "completion": ""}], settings=settings)
-    told = [record.getMessage() for record in caplog.records if "not followed by an audit" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "ignored by an audit" in record.getMessage()]
     assert [line.split(":")[0] for line in told] == list(settings)
 
 

@@ -76,7 +76,7 @@ def test_a_grid_is_every_combination(comparison_file):
         ({"methods": {"ema": {"tune": {"dtype": ["float32"]}}}}, "tune: dtype cannot be set here"),
         ({"methods": {"lisa": {"tune": {"reference_data": [["builtin"]]}}}}, "add a method for each"),
         ({"methods": {"ema": {"output_dir": "a"}}}, "ema: output_dir cannot be set here: runs are in"),
-        ({"methods": {"ema": {"task_data": "builtin:task:4"}}}, "ema: task_data cannot be set here: all methods use the same rows"),
+        ({"methods": {"ema": {"task_data": "builtin:task:4"}}}, "ema: task_data cannot be set here: all methods"),
         ({"methods": {"ema": {"model_name_or_path": "a"}}}, "ema: model_name_or_path cannot be set here"),
         ({"methods": {"ema": {"dtype": "float32"}}}, "ema: dtype cannot be set here"),
         ({"methods": {"ema": {"prompt_format": "chat"}}}, "ema: prompt_format cannot be set here"),

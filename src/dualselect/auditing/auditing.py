@@ -35,7 +35,7 @@ from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.runs.record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint
 from dualselect.system.files import write_json
 from dualselect.training.config import DualSelectConfig
-from dualselect.training.ignored_settings import OF_PLAIN_STEPS, tell_not_followed
+from dualselect.training.ignored_settings import IGNORED_BY_PLAIN_STEPS, warn_ignored
 
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def audit_into(
             "the model already has an adapter and a peft_config is given: omit peft_config, or pass the model without "
             "its adapter"
         )
-    tell_not_followed(config, OF_PLAIN_STEPS, "an audit")
+    warn_ignored(config, IGNORED_BY_PLAIN_STEPS, "an audit")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:

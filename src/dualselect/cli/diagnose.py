@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     path = diagnose(settings)
     print()
-    print(visible("\n".join(read_result(path)["reading"])))
+    print(visible("\n".join(read_result(path)["findings"])))
     print(f"\nIn {path.parent}: {path.name}, overlap.csv, categories.csv, probes.csv, diagnostic.svg, diagnostic.pdf")
     return 0
 
