@@ -14,7 +14,7 @@ from dualselect.data.source_rows import read_sources
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS, DualSelect, fine_tune
 from dualselect.methods.cost import COST_FILE
-from dualselect.methods.fine_tune import builder_of, run_settings
+from dualselect.methods.fine_tune import trainer_builder, run_settings
 from dualselect.runs.train import load_run_model
 
 
@@ -165,7 +165,7 @@ def test_ablations_change_the_setting_that_they_name(settings, tmp_path):
 
 @pytest.mark.parametrize(("name", "value"), [("completion_only_loss", False), ("assistant_only_loss", True)])
 def test_what_only_dualselect_would_follow_is_refused(settings, tmp_path, name, value):
-    with pytest.raises(ConfigError, match=f"sft: {name}: {str(value).lower()} is followed by dualselect train alone"):
+    with pytest.raises(ConfigError, match=f"sft: {name}: {str(value).lower()} is supported by dualselect train onle"):
         run_settings(METHODS["sft"], settings | {name: value}, tmp_path / "run")
     run_settings(METHODS["sft"], settings | {name: not value}, tmp_path / "run")
 
@@ -185,7 +185,7 @@ def test_all_methods_learn_the_text_that_the_settings_say(settings, tmp_path, ch
     def texts(name, **changed):
         resolved = run_settings(METHODS[name], settings | changed, tmp_path / name)
         rows = {role: read_sources(getattr(resolved.data, role), role) for role in ("task_data", "reference_data")}
-        trainer = builder_of(METHODS[name])(resolved, rows, *load_run_model(resolved))
+        trainer = trainer_builder(METHODS[name])(resolved, rows, *load_run_model(resolved))
         return [trainer.processing_class.decode(row) for row in trainer.train_dataset["input_ids"]]
 
     assert texts("sft", **changes) == texts("dualselect", **changes)
