@@ -3,7 +3,7 @@
 import pytest
 
 from dualselect.auditing.scoring import NOT_FINITE
-from dualselect.auditing.text import aligned, budgets_text, failure_text, recommended_text, worst_first
+from dualselect.auditing.text import budgets_text, failure_text, recommended_text, visible_lines, worst_first
 
 
 def test_what_is_recommended_can_be_typed():
@@ -59,6 +59,6 @@ def test_categories_most_in_conflict_come_first():
 
 
 def test_a_table_shows_what_a_terminal_would_act_on():
-    lines = aligned([("kind", "rows"), ("\x1b[2Jchat\u202e\nmore", "1")])
+    lines = visible_lines([("kind", "rows"), ("\x1b[2Jchat\u202e\nmore", "1")])
     shown = "[U+001B][2Jchat[U+202E] more"
     assert lines == [f"{'kind':<{len(shown)}}  rows", f"{shown}  1"]

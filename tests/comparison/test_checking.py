@@ -85,7 +85,7 @@ def test_prompts_of_the_table_may_not_be_trained_on(check, rows, role, caplog):
 def test_prompts_that_settings_are_chosen_on_are_warned_of(check, rows, caplog):
     evaluation = {"suites": ["builtin:2"], "validation_suites": ["task:{prompts}"]}
     check(evaluation=evaluation, task_data=[str(rows)])
-    assert caplog.messages == ["1 of 2 rows of task_data have a prompt that also stands in validation_suites"]
+    assert caplog.messages == ["1 of 2 rows of task_data share their prompt with validation_suites"]
 
 
 def test_a_pool_that_one_line_alone_has_is_looked_at(check, rows):

@@ -167,7 +167,7 @@ def test_data_that_change_under_a_comparison_are_told_by_the_run(forked, compari
     config = read_comparison(comparison_file(task_data=[str(task)]))
     content = json.loads(compare(config, change).read_text())
     failed = {one["name"]: one["failed"] for one in content["methods"]}
-    assert "task_data changed after the comparison had begun" in failed["ema"]["seed 0"]
+    assert "task_data changed after the comparison started" in failed["ema"]["seed 0"]
     assert failed["sft"] == {}
     task.write_text(before)  # putting the rows back does not make the run one of theirs
     content = json.loads(compare(config, quiet).read_text())
@@ -248,7 +248,7 @@ def test_a_run_that_crashes_loses_itself_only(forked, comparison_file, monkeypat
     )
     content = json.loads(compare(config, quiet).read_text())
     failed = {one["name"]: one["failed"] for one in content["methods"]}
-    assert failed["ema"] == {"seed 0": "ended by signal 9 (was memory short?)"}
+    assert failed["ema"] == {"seed 0": "killed by signal 9 (out of memory?)"}
     assert "set risky_kind" in failed["oracle"]["seed 0"]
     assert {row["method"] for row in content["rows"]} == {"start", "sft"}
     monkeypatch.setattr(run_process, "run", run)
@@ -265,7 +265,7 @@ def test_nothing_is_chosen_while_a_candidate_fails(forked, comparison_file, monk
     )
     ema = json.loads(compare(config, quiet).read_text())["methods"][2]
     assert (ema["tuning"]["chosen"], ema["runs"]) == (None, {})
-    assert ema["failed"] == {"trying decay 0.0": "ended by signal 9 (was memory short?)"}
+    assert ema["failed"] == {"trying decay 0.0": "killed by signal 9 (out of memory?)"}
     assert (config.folder / "runs" / "sft" / "seed-0" / "adapter").is_dir()
     assert not (config.folder / "runs" / "ema").exists()
     monkeypatch.setattr(run_process, "run", run)

@@ -7,8 +7,9 @@ import pytest
 from runs_for_tests import made_comparison
 
 from dualselect.comparison.figure import _spread, axes_of, pareto_figure
-from dualselect.comparison.formatting import aligned, markdown, notes, table_cells
+from dualselect.comparison.formatting import markdown, notes, table_cells
 from dualselect.comparison.run_plan import read_json
+from dualselect.evaluation.table import aligned
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_methods_on_fewer_seeds_are_counted_and_not_drawn(content):
     content["methods"][2]["seeds"] = [0]
     figure = pareto_figure(content)
     assert ">lisa</text>" not in figure
-    assert "methods on fewer seeds, not shown: 1" in figure
+    assert "1 methods on fewer seeds are not shown" in figure
     content["methods"][3]["seeds"] = [0]
     assert ">lisa</text>" in pareto_figure(content)
 

@@ -14,7 +14,7 @@ from dualselect.data.source_rows import read_sources
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS, DualSelect, fine_tune
 from dualselect.methods.cost import COST_FILE
-from dualselect.methods.fine_tune import trainer_builder, run_settings
+from dualselect.methods.fine_tune import run_settings, trainer_builder
 from dualselect.runs.train import load_run_model
 
 
@@ -165,7 +165,7 @@ def test_ablations_change_the_setting_that_they_name(settings, tmp_path):
 
 @pytest.mark.parametrize(("name", "value"), [("completion_only_loss", False), ("assistant_only_loss", True)])
 def test_what_only_dualselect_would_follow_is_refused(settings, tmp_path, name, value):
-    with pytest.raises(ConfigError, match=f"sft: {name}: {str(value).lower()} is supported by dualselect train onle"):
+    with pytest.raises(ConfigError, match=f"sft: {name}: {str(value).lower()} is supported by dualselect train onl"):
         run_settings(METHODS["sft"], settings | {name: value}, tmp_path / "run")
     run_settings(METHODS["sft"], settings | {name: not value}, tmp_path / "run")
 
@@ -195,7 +195,7 @@ def test_all_methods_learn_the_text_that_the_settings_say(settings, tmp_path, ch
 
 def test_text_that_cannot_be_set_is_refused(settings, tmp_path):
     for path in (settings["model_name_or_path"], "missing.jinja"):
-        with pytest.raises(ConfigError, match="is no file that ends in .jinja or .j2"):
+        with pytest.raises(ConfigError, match="is not a .jinja or .j2 file"):
             run_settings(METHODS["sft"], settings | {"chat_template_path": path}, tmp_path / "run")
     resolved = run_settings(METHODS["sft"], settings | {"eos_token": "<nothing>"}, tmp_path / "run")
     with pytest.raises(ConfigError, match="eos_token: '<nothing>' is not in the vocabulary"):

@@ -8,6 +8,7 @@ from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.settings import TRAINED_SCORE
 from dualselect.auditing.summary import AuditSummary
+from dualselect.evaluation.table import aligned
 from dualselect.system.visible import visible
 
 
@@ -105,7 +106,7 @@ def _kinds(summary: AuditSummary) -> list[str]:
         affected = ", ".join(f"{name} {share:.0%}" for name, share in worst if share)
         cosine = "" if found["mean_cosine"] is None else f"{found['mean_cosine']:+.3f}"
         rows.append((kind, f"{found['rows']:,}", _share(found["conflict"]), cosine, affected))
-    return aligned(rows)
+    return visible_lines(rows)
 
 
 def _safety_categories(summary: AuditSummary) -> list[str]:
@@ -114,7 +115,7 @@ def _safety_categories(summary: AuditSummary) -> list[str]:
         return []
     rows = [("safety category", "rows in conflict with it")]
     rows += [(name, _share(it)) for name, it in sorted(shares.items(), key=lambda it: -it[1]["value"])]
-    return ["", *aligned(rows)]
+    return ["", *visible_lines(rows)]
 
 
 def _categories(summary: AuditSummary) -> list[str]:
@@ -122,7 +123,7 @@ def _categories(summary: AuditSummary) -> list[str]:
         return []
     rows = [("row category", "scored", "in conflict")]
     rows += [(name, f"{it['scored']:,}", _share(it["conflict"])) for name, it in worst_first(summary.categories)]
-    return ["", *aligned(rows)]
+    return ["", *visible_lines(rows)]
 
 
 def worst_first(categories: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -142,7 +143,7 @@ def _detection(detection: Mapping[str, Any]) -> list[str]:
         recall = ", ".join(f"{it['value']:.0%}" for it in found["recall"].values())
         against = [_interval(found["against"][kind]) for kind in kinds]
         rows.append((CONTROL_NAME if name == CONTROL else name, _interval(found["auroc"]), recall, *against))
-    return [f"detection of {counts}:", *aligned(rows)]
+    return [f"detection of {counts}:", *visible_lines(rows)]
 
 
 def _least(found: Mapping[str, Any]) -> float:
@@ -160,8 +161,6 @@ def _interval(found: Mapping[str, Any] | None) -> str:
     return "" if found is None else f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def visible_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align cells in columns; control characters are made visible."""
-    shown = [[" ".join(visible(cell).split()) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+    return aligned([[" ".join(visible(cell).split()) for cell in row] for row in rows]).split("\n")

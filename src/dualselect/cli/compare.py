@@ -50,7 +50,8 @@ def run(arguments: list[str]) -> int:
         )
 
     from dualselect.comparison import compare, read_comparison
-    from dualselect.comparison.formatting import aligned, notes, table_cells
+    from dualselect.comparison.formatting import notes, table_cells
+    from dualselect.evaluation.table import aligned
 
     started = time.monotonic()
     path = compare(read_comparison(options.config, options.output_dir), _tell)

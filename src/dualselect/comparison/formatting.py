@@ -58,14 +58,6 @@ def table_cells(content: Mapping[str, Any]) -> list[list[str]]:
     return cells
 
 
-def aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Cells as aligned text."""
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
-
-
 def markdown(cells: Sequence[Sequence[str]]) -> str:
     """Cells as a Markdown table."""
     lines = ["| " + " | ".join(row) + " |" for row in cells]

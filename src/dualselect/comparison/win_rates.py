@@ -11,7 +11,7 @@ from dualselect.evaluation.intervals import wilson
 from dualselect.evaluation.results import Evaluation
 from dualselect.evaluation.store import Store
 from dualselect.evaluation.suite import Suite
-from dualselect.evaluation.win_rate import length_controlled_win_rate, prompts_behind
+from dualselect.evaluation.win_rate import effective_prompts, length_controlled_win_rate
 from dualselect.judges import PairwiseJudge
 
 
@@ -111,7 +111,7 @@ def _win_rate(method: str, suite: str, judge: str, metric: str, suites: Sequence
     interval = "bootstrap" if mean else ""
     if mean and all(len(some) == 1 for some in distinct):  # a bootstrap interval would have no width
         prompts = [sum(set(column) != {None} for column in zip(*table, strict=True)) for table in tables]
-        low, high = (100 * end for end in wilson(mean.value / 100, prompts_behind(prompts)))
+        low, high = (100 * end for end in wilson(mean.value / 100, effective_prompts(prompts)))
         interval = "wilson"
     seeds = {
         seed: mean_over_suites([[table[index]] for table in tables]).value if complete else None

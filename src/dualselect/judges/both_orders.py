@@ -17,7 +17,7 @@ class BothOrders:
     are not sent. A pair is unscored when one of its orders is.
 
     Args:
-        judge: Asked twice for each pair.
+        judge: Called twice for each pair.
     """
 
     def __init__(self, judge: PairwiseJudge) -> None:
