@@ -190,7 +190,7 @@ def test_other_prompts_or_wordings_are_not_compared():
         first, responses=[replace(one, prompt=[{"role": "user", "content": "?"}]) for one in first.responses]
     )
     for other in (changed, evaluation([1, 0], hash_="another"), evaluation([1, 0], purpose="harmless")):
-        with pytest.raises(DataError, match="no prompt in common"):
+        with pytest.raises(DataError, match="share no prompt"):
             differences(first, other)
 
 
