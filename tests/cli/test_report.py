@@ -115,7 +115,7 @@ def test_a_real_run_and_a_real_evaluation(tmp_path, capsys):
     assert main(["evaluate", "--model", str(run), "--suite", "builtin:2", "--max_new_tokens", "4"]) == 0
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "4 optimizer steps, 2 of them warm-up; references selected 2 times" in page
+    assert "4 optimizer steps, 2 of them warm-up; 2 reference refreshes" in page
     assert '"task question 3?"' in page
     assert '"safe question 3?"' in page
     assert "refusal rate" in page

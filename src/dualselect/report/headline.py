@@ -29,7 +29,7 @@ class Measure(NamedTuple):
     @property
     def title(self) -> str:
         """The metric in words."""
-        return self.metric.replace("_", " ")
+        return self.metric.replace("over_refusal", "over-refusal").replace("kl_", "KL ").replace("_", " ")
 
     @property
     def under(self) -> str:
