@@ -198,7 +198,7 @@ def test_how_far_judges_agree_is_shown():
     found = agreement([True, True, False, None], [True, False, False, True])
     lines = agreement_table({("suite", "one", "two"): found, ("other", "one", "two"): agreement([], [])}).splitlines()
     assert lines[1].split() == ["suite", "one", "two", "67%", "0.40", "3", "1,", "0"]
-    assert "none: no item was scored by both" in lines[2]
+    assert "undefined: no item was scored by both" in lines[2]
 
 
 @pytest.mark.parametrize(
