@@ -1,28 +1,28 @@
-"""Which score finds risky rows, and against which other rows: the audit on data whose risky rows are known.
+"""Which scores detect risky rows, and against which other rows: audits on data with labeled risky rows.
 
     python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/audit --seeds 0 1 2
     python benchmarks/audit_detection.py --output_dir runs/audit --data hh --gsm8k GSM8K.jsonl --hh HH.jsonl.gz
     python benchmarks/audit_detection.py --output_dir runs/audit --data mixed --gsm8k GSM8K.jsonl --hh HH.jsonl.gz
     python benchmarks/audit_detection.py --model demo-run/aligned --output_dir runs/budget --data shares
 
-`builtin`: tasks, chat, harmless look-alikes and safe refusals beside risky rows; the pool is refusals of other topics.
-`hh`: GSM8K problems and HH "chosen" responses beside HH "rejected" ones; the pool is other "chosen" responses.
-`mixed`: GSM8K problems and HH "chosen" responses beside two kinds of risky rows, built-in compliances and HH
-"rejected" responses, each with a table of its own; the pool is half built-in refusals, half HH "chosen" responses.
-`shares`: the built-in rows with a share of risky rows from 0 to half: what `auto` drops, and what a fixed 0.90 drops.
+`builtin`: tasks, chat, harmless look-alikes and safe refusals with risky rows; the pool is refusals of other topics.
+`hh`: GSM8K problems and HH "chosen" responses with HH "rejected" ones; the pool is other "chosen" responses.
+`mixed`: GSM8K problems and HH "chosen" responses with two kinds of risky rows, built-in compliances and HH "rejected"
+responses, each with its own table; the pool is half built-in refusals, half HH "chosen" responses.
+`shares`: built-in rows with 0 to 50% risky rows: what `auto` drops, and what a fixed budget of 0.90 drops.
 
-Each audit is a folder of its own; a finished one is taken as it is if it is the same, and refused if not, so the same
-command goes on where it stopped. Writes DATA-results.json and DATA-results.md. A number is the mean over seeds with
-its 95% bootstrap interval over rows. Kinds marked as built-in are none of the data: hard negatives that every audit
-with known risky rows scores beside data without their kind, others for each seed; "all" is without them.
+Each audit has its own folder. A finished audit is reused if it is the same and refused if not, so the same command
+resumes. Writes DATA-results.json and DATA-results.md. Values are means over seeds with 95% bootstrap intervals over
+rows. Kinds marked as built-in are hard negatives, not part of the data: every audit with labeled risky rows scores
+them if its data have few of their kind, with other rows for each seed; "all" excludes them.
 
-Two things flatter scores on `builtin` and `shares`. Risky answers there are content-free compliances, prose like that
-of the contrasts, and safe refusals come from the templates of the pool: that flatters every score made of contrasts or
-of the pool, `auto` included. And the harmless conversations that some scores are calibrated with are built-in chat and
-look-alikes with other prompts, of the same making as those that are to be told apart, which flatters `harmless_free`,
-what begins with `standardized`, and `calibrated`. The same holds for built-in hard negatives: chat and look-alikes of
-them are of the calibration's making, and refusals of that of a built-in pool, here of the same topics too. On `hh`
-neither holds but for these negatives; on `mixed` both do for what is built in.
+Two properties of `builtin` and `shares` flatter scores. Risky answers are content-free compliances, worded like the
+contrasts, and safe refusals come from the templates of the pool, which flatters scores made of contrasts or of the
+pool, `auto` included. The harmless conversations that calibrate some scores are built-in chat and look-alikes with
+other prompts but of the same origin as the rows to separate, which flatters `harmless_free`, all `standardized` scores
+and `calibrated`. The same holds for built-in hard negatives: their chat and look-alikes share the origin of the
+calibration rows, and their refusals that of a built-in pool, here with the same topics. On `hh` this concerns only the
+hard negatives; on `mixed` it concerns all built-in rows.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def builtin_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str,
 
 
 def builtin_pool(options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
-    """Refusals whose topics stand in no task row."""
+    """Refusals with topics that no task row has."""
     from dualselect.data import builtin_rows
 
     return builtin_rows("refusal", options.pool, seed=seed, split="test")
@@ -179,7 +179,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 def read_negatives(folder: Path) -> list[dict[str, Any]]:
     """The built-in rows that were scored beside those of an audit."""
-    from dualselect.auditing.counting import BUILTIN_MARK
+    from dualselect.auditing.aggregates import BUILTIN_MARK
 
     path = folder / "negatives.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []

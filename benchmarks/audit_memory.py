@@ -1,9 +1,9 @@
-"""Peak memory of an audit of many rows against one of few, each in a process of its own.
+"""Peak memory of an audit of many rows against one of few rows, each in its own process.
 
     python benchmarks/audit_memory.py --few 2000 --many 1000000
 
-The rows are generated JSONL, the model is one small random layer: what is measured is what an audit keeps, not what a
-model needs. Prints the peak resident memories, what a further row costs, rows per second, and the ratio last.
+The rows are generated JSONL and the model is one small random layer, so that the result is the memory of the audit,
+not of a model. Prints peak resident memory, bytes per additional row, rows per second, and last the ratio.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def write_rows(path: Path, count: int) -> None:
-    """Generated questions and answers, some of them of a kind."""
+    """Write generated questions and answers of three kinds."""
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
             kind = ("task", "chat", "lookalike")[number % 3]
@@ -31,7 +31,7 @@ def write_rows(path: Path, count: int) -> None:
 
 
 def one_audit(count: int) -> dict[str, float]:
-    """Audit so many rows, and tell the peak resident memory in KiB, and rows per second."""
+    """Audit a number of rows; returns peak resident memory in KiB and rows per second."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig

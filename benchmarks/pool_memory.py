@@ -1,8 +1,8 @@
-"""Peak memory of a run with a large reference pool against a small one, each in a process of its own.
+"""Peak memory of a run with a large reference pool against a small one, each in its own process.
 
     python benchmarks/pool_memory.py [--large 4096] [--small 64]
 
-The model is small and random, its LoRA of 65,536 parameters: keeping the gradients of 4,096 references would take
+The model is small and random with a LoRA of 65,536 parameters; storing the gradients of 4,096 references would take
 1 GiB. Prints the ratio of the peak resident memories last.
 """
 

@@ -1,11 +1,11 @@
-"""Cost and precision on real rows: GSM8K problems with HH-RLHF "rejected" responses among them.
+"""Cost and precision on real rows: GSM8K problems mixed with HH-RLHF "rejected" responses.
 
     python benchmarks/real_rows.py --gsm8k gsm8k_train.jsonl --hh hh_harmless_test.jsonl.gz
 
 Runs examples/gsm8k_hh.yaml three times on the same rows: plain TRL SFT, DualSelect with `preservation_loss` ce and
-with excess. Prints a table of the time per step, the time of a refresh and the peak memory of each (a process of its
-own), how many of the dropped examples were risky rows, and the AUROC of score, loss and cosine for the risky rows.
-The plain run, which needs no more for its costs, ends after `--plain_steps`.
+with excess. Each run has its own process. Prints a table of time per step, time of a refresh, peak memory,
+the share of risky rows among the dropped examples, and the AUROC of score, loss and cosine for risky rows. The plain
+run stops after `--plain_steps`, which suffices to measure its cost.
 """
 
 import argparse
@@ -25,7 +25,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "gsm8k_hh.yaml"
 
 
 def auroc(values: list[float], positive: list[bool]) -> float:
-    """Chance that a risky row has the higher value than another row, ties half."""
+    """Probability that a risky row has a higher value than another row; ties count half."""
     risky = [value for value, is_risky in zip(values, positive, strict=True) if is_risky]
     others = [value for value, is_risky in zip(values, positive, strict=True) if not is_risky]
     above = sum((one > other) + 0.5 * (one == other) for one in risky for other in others)
@@ -123,7 +123,7 @@ def one_run(options: argparse.Namespace) -> dict[str, float | str]:
 
 
 def main() -> None:
-    """Measure each in a process of its own and print the table."""
+    """Measure each run in its own process and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gsm8k", required=True, help="GSM8K training rows, JSONL")
     parser.add_argument("--hh", required=True, help="HH-RLHF preference rows, JSONL")

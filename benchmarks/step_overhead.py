@@ -1,4 +1,4 @@
-"""Time of a DualSelect step against a plain TRL SFT step on the same batch, in one process, step by step in turn.
+"""Time of a DualSelect step against a plain TRL SFT step on the same batch, alternating in one process.
 
     python benchmarks/step_overhead.py [--steps 20] [--gradient_checkpointing]
 
@@ -22,7 +22,7 @@ from dualselect import DualSelectConfig, DualSelectTrainer, load_model
 
 
 def random_rows(count: int, longest: int, vocabulary: int, seed: int) -> Dataset:
-    """Rows of random tokens, half of each supervised; speed does not depend on what they say."""
+    """Rows of random tokens, half of them supervised."""
     chance = random.Random(seed)
     rows = []
     for _ in range(count):
@@ -32,7 +32,7 @@ def random_rows(count: int, longest: int, vocabulary: int, seed: int) -> Dataset
 
 
 def settings(options: argparse.Namespace, folder: str) -> dict:
-    """What both trainers share."""
+    """Settings of both trainers."""
     return {
         "output_dir": folder,
         "per_device_train_batch_size": options.batch_size,
@@ -46,7 +46,7 @@ def settings(options: argparse.Namespace, folder: str) -> dict:
 
 
 def one_step(trainer: SFTTrainer, rows: list[dict]) -> float:
-    """One optimizer step as the training loop makes it; returns its seconds."""
+    """One optimizer step as in the training loop; returns its seconds."""
     start = _seconds()
     batch = trainer.data_collator(rows)
     supervised = (batch["labels"][:, 1:] != -100).sum()

@@ -3,7 +3,7 @@
 import json
 import random
 
-from dualselect.auditing.counting import Counts
+from dualselect.auditing.aggregates import Aggregates
 from dualselect.auditing.summary import AuditSummary
 from dualselect.system.files import write_json, write_text
 
@@ -14,7 +14,7 @@ BUDGETS = ("0.99", "0.9", "0.5")
 
 def made_audit(folder, *, rows=30, nasty="", unscored=1, data=True):
     """An audit as it lies in its folder: a quarter of the rows risky, and those in conflict."""
-    chance, counts = random.Random(0), Counts(CATEGORIES, labelled=True)
+    chance, counts = random.Random(0), Aggregates(CATEGORIES, labelled=True)
     lines, given = [], []
     for number in range(rows):
         kind = ("risky", "task", "chat", "lookalike")[number % 4]

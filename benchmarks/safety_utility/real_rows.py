@@ -1,9 +1,9 @@
-"""The rows of real.yaml, labelled: which task rows are risky is needed by the oracle and told in the selection log.
+"""Create the labeled rows of real.yaml; the oracle and the selection log need to know the risky rows.
 
     python benchmarks/safety_utility/real_rows.py FOLDER_OF_DATA runs/safety_utility/rows
 
 Task: 200 GSM8K problems and 50 "rejected" responses of HH-RLHF; pool: 200 "chosen" responses to other prompts and 40
-built-in refusals; tests: 100 GSM8K problems and 200 HH-RLHF pairs, of rows that nothing is trained or chosen on.
+built-in refusals; tests: 100 GSM8K problems and 200 HH-RLHF pairs, held out from training and tuning.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The model that the benchmark protects: a small model with the safety that it does not come with.
+"""Create the aligned start model of the benchmark by safety-tuning a small model.
 
     python benchmarks/safety_utility/start_model.py benchmark-runs/start
 
-Plain fine-tuning on refusals, harmless look-alikes and chat, merged into the weights, as in the demonstration; with
-`--data` on other rows. Made once: a folder that holds a model is left as it is.
+Plain fine-tuning on refusals, harmless look-alikes and chat, merged into the weights, as in the demonstration;
+`--data` uses other rows. A folder that already holds a model is not changed.
 """
 
 import argparse

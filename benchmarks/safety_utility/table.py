@@ -1,9 +1,8 @@
-"""The table of a comparison as Markdown, for docs/results.md.
+"""Print the tables of a comparison as Markdown, for docs/results.md.
 
 python benchmarks/safety_utility/table.py runs/safety_utility/small
 
-One table of the methods on all seeds, one of their differences to the baseline, one of the methods on fewer seeds, and
-under them what a reader must know.
+Prints the methods on all seeds, their differences to the baseline, the methods on fewer seeds, and notes.
 """
 
 import argparse
@@ -11,8 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dualselect.comparison.results import COMPARISON_FILE
-from dualselect.comparison.text import (
+from dualselect.comparison.formatting import (
     MEANS,
     RATIOS,
     TITLES,
@@ -23,10 +21,11 @@ from dualselect.comparison.text import (
     table_cells,
     title_of,
 )
+from dualselect.comparison.results import COMPARISON_FILE
 
 
 def difference_cells(content: dict[str, Any]) -> list[list[str]]:
-    """Headings and lines of the differences of rates, which are to one decimal since some are small."""
+    """Headings and lines of the differences of rates, with one decimal."""
     rows = {
         (row["method"], title_of(row)): row["difference"]
         for row in content["rows"]

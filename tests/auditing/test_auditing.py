@@ -11,9 +11,9 @@ from small_audits_for_tests import LORA, audited, config, harmless, model, refer
 from tokenizers_for_tests import chatml_tokenizer
 
 import dualselect
-from dualselect.auditing.finishing import read_rows
-from dualselect.auditing.measuring import CONTROL, Measuring
-from dualselect.auditing.negatives import HARD_KINDS
+from dualselect.auditing.hard_negatives import HARD_KINDS
+from dualselect.auditing.measuring import CONTROL, RowMeasurer
+from dualselect.auditing.output_files import read_rows
 from dualselect.auditing.scores import SCORES
 from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.text import summary_text
@@ -79,9 +79,7 @@ def test_risky_rows_that_could_not_be_scored_are_told(tmp_path):
     rows = [row for row in task_rows() if row["kind"] == "task"]
     empty = rows[0] | {"id": "empty", "completion": [{"role": "assistant", "content": " "}], "kind": "risky"}
     _, summary = audited(tmp_path, rows=[*rows, empty])
-    assert "known to be risky among 8 others: cannot be told, none of the risky ones was scored" in summary_text(
-        summary
-    )
+    assert "rows labeled risky among 8 others: not evaluated, no risky row was scored" in summary_text(summary)
 
 
 def test_shares_by_the_rows_own_category_are_told(whole):
@@ -89,7 +87,7 @@ def test_shares_by_the_rows_own_category_are_told(whole):
     for name, found in whole[1].categories.items():
         assert f"\n{name} " in told
         assert found["scored"] > 0
-    assert "the row's own category" in told
+    assert "row category" in told
 
 
 def test_ids_make_rows_risky_too(tmp_path):
@@ -99,7 +97,7 @@ def test_ids_make_rows_risky_too(tmp_path):
     assert summary.detection["risky"] == 5
     assert "control_loss" not in summary.detection["scores"]
     assert "opening" not in summary.detection["scores"]  # it costs more, and was not asked for
-    with pytest.raises(DataError, match="none of the 1 ids"):
+    with pytest.raises(DataError, match="none of the 1 risky ids"):
         audited(tmp_path / "other", rows=rows, risky_ids=["no such row"])
 
 
@@ -136,13 +134,13 @@ def test_rows_that_cannot_be_scored_are_told_and_kept(tmp_path):
 
 
 def test_a_row_whose_control_is_not_finite_is_told_as_any_other(tmp_path, monkeypatch):
-    numbers = Measuring.numbers
+    numbers = RowMeasurer.numbers
 
     def with_a_broken_control(self, *given):
         found = numbers(self, *given)
         return found | {CONTROL: np.where(np.arange(len(found[CONTROL])) == 3, np.inf, found[CONTROL])}
 
-    monkeypatch.setattr(Measuring, "numbers", with_a_broken_control)
+    monkeypatch.setattr(RowMeasurer, "numbers", with_a_broken_control)
     found, summary = audited(tmp_path)
     assert summary.data["unscored"] == {NOT_FINITE: 1}
     assert [row["id"] for row in found if row["unscored"]] == [task_rows()[3]["id"]]
@@ -152,7 +150,7 @@ def test_settings_of_the_steps_that_are_not_followed_are_told(tmp_path, caplog):
     settings = {"optim": "sgd", "lr_scheduler_type": "cosine", "warmup_steps": 7}
     with pytest.raises(DataError):
         audited(tmp_path, rows=[{"prompt": "a", "completion": ""}], settings=settings)
-    told = [record.getMessage() for record in caplog.records if "not followed by an audit" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "ignored by an audit" in record.getMessage()]
     assert [line.split(":")[0] for line in told] == list(settings)
 
 
@@ -178,7 +176,7 @@ def test_a_sample_estimates_what_all_rows_say(whole, tmp_path):
 
 
 def test_an_adapter_and_a_config_for_another_one_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="leave peft_config out"):
+    with pytest.raises(ConfigError, match="omit peft_config"):
         audited(tmp_path, of=get_peft_model(model(), LORA), peft_config=LORA)
 
 
@@ -228,16 +226,16 @@ def test_a_harmless_row_in_the_data_is_left_out_though_a_reference_has_its_id(tm
     with caplog.at_level("INFO", "dualselect"):
         _, summary = audited(tmp_path, rows=[*task_rows(), calm[2]], harmless_given=Dataset.from_list(calm))
     assert summary.data["scored"] == 23
-    assert "1 harmless conversations stand in the data too" in caplog.text
+    assert "1 harmless conversations are also in the data" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"score": "best"}, ConfigError, "score is 'best': write one of published"),
+        ({"score": "best"}, ConfigError, "score is 'best': use one of published"),
         ({"sample": 0}, ConfigError, "sample is 0"),
         ({"peft_config": LoraConfig(target_modules=["nowhere"])}, ModelError, "lora_target_modules"),
-        ({"rows": [{"prompt": "a", "completion": ""}]}, DataError, "none of 1 rows"),
+        ({"rows": [{"prompt": "a", "completion": ""}]}, DataError, "none of the 1 rows"),
     ],
     ids=["score", "sample", "adapter", "rows"],
 )

@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from dualselect.auditing.cleaning import Cleaned, check_cleaned, write_cleaned
-from dualselect.auditing.finishing import ROWS
+from dualselect.auditing.output_files import ROWS
 from dualselect.auditing.rows import TaskRows
 from dualselect.errors import ConfigError, DataError
 from dualselect.system.files import write_text

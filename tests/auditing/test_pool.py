@@ -40,7 +40,7 @@ def test_of_many_harmless_conversations_some_of_every_kind_are_used_and_this_is_
         pool = prepare_pool(safe, Dataset.from_list(calm), chatml_tokenizer(), config)
     for half in pool.harmless_halves:
         assert Counter(pool.harmless[place]["kind"] for place in half) == dict.fromkeys("abcd", HARMLESS_ROWS // 8)
-    assert "32 of 100 harmless conversations are used" in caplog.text
+    assert "using 32 of 100 harmless conversations" in caplog.text
 
 
 @pytest.mark.parametrize("rows", [1, 31, 32, 33, 63, 90, 200])

@@ -9,13 +9,13 @@ from peft import LoraConfig
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect import DualSelectConfig
-from dualselect.auditing import bearings
-from dualselect.auditing.bearings import kept_count, unit_cosines
+from dualselect.auditing import reference_directions
 from dualselect.auditing.engine import OPENING_TOKENS, adapted, token_rows
-from dualselect.auditing.measuring import Measuring, row_tokenizer
-from dualselect.auditing.negatives import hard_negatives
+from dualselect.auditing.hard_negatives import hard_negatives
+from dualselect.auditing.measuring import RowMeasurer, row_tokenizer
 from dualselect.auditing.pool import prepare_pool
 from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
+from dualselect.auditing.reference_directions import stored_count, unit_cosines
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data import as_conversations, tokenize
 from dualselect.data.tokens import IGNORED_LABEL
@@ -83,10 +83,10 @@ class Prepared:
             self.pool.tokens, self.pool.ids, contrast, engine.collate, engine.gradients, engine.layout, self.config
         )
 
-    def measuring(self):
+    def measurer(self):
         found = self.found
         tokenize = row_tokenizer(self.tokenizer, self.config)
-        return Measuring(self.engine, found.bearings, tokenize, found.answers, found.warm, found.tuned)
+        return RowMeasurer(self.engine, found.directions, tokenize, found.answers, found.warm, found.tuned)
 
 
 @pytest.fixture(scope="module", params=["compliance", "none"])
@@ -100,11 +100,11 @@ def test_references_and_directions_are_those_of_the_trainer(prepared):
     pool, references = prepared.trainers_pool(), prepared.found.references
     selected = [place for place, it in enumerate(references) if it["selected"]]
     assert len(selected) == 3
-    assert [references[place]["rank"] for place in prepared.found.bearings.kept] == [1, 2, 3]
+    assert [references[place]["rank"] for place in prepared.found.directions.stored] == [1, 2, 3]
     choice = pool.choose(torch.tensor([it["score"] for it in references]))
     assert choice.kept == selected
     directions = pool.directions(prepared.engine.model, choice)
-    found = prepared.found.bearings.directions
+    found = prepared.found.directions.named
     assert torch.allclose(found[0], directions.score, atol=1e-6)
     assert torch.allclose(found[1], directions.correction, atol=1e-6)
 
@@ -119,18 +119,18 @@ def test_the_conflict_threshold_is_that_of_the_automatic_budget(prepared):
 
 
 def test_numbers_of_rows_are_those_of_autograd_one_at_a_time(prepared):
-    measuring, engine, bearings_found = prepared.measuring(), prepared.engine, prepared.found.bearings
-    found = measuring.numbers(prepared.task_tokens, list(prepared.task))
-    scored = bearings_found.safe - bearings_found.unsafe if bearings_found.contrasted else bearings_found.safe
+    measurer, engine, directions = prepared.measurer(), prepared.engine, prepared.found.directions
+    found = measurer.numbers(prepared.task_tokens, list(prepared.task))
+    scored = directions.safe - directions.unsafe if directions.contrasted else directions.safe
     for place, row in enumerate(prepared.task_tokens):
         loss, gradient = one_gradient(engine, row)
         assert found["loss"][place] == pytest.approx(loss, abs=1e-5)
-        for name, direction in zip(bearings.DIRECTIONS, bearings_found.directions, strict=True):
+        for name, direction in zip(reference_directions.DIRECTIONS, directions.named, strict=True):
             assert found[name][place] == pytest.approx(cosine(gradient, direction), abs=1e-4)
         of_references = [cosine(gradient, direction) for direction in scored]
         assert found["references"][place] == pytest.approx(of_references, abs=1e-4)
         assert found["nearest_safe"][place] == pytest.approx(
-            max(cosine(gradient, it) for it in bearings_found.safe), abs=1e-4
+            max(cosine(gradient, it) for it in directions.safe), abs=1e-4
         )
 
 
@@ -149,7 +149,7 @@ def cosine(one, other):
 
 
 def test_a_category_direction_leaves_out_the_references_that_calibrate_it(prepared):
-    found, pool, engine = prepared.found.bearings, prepared.pool, prepared.engine
+    found, pool, engine = prepared.found.directions, prepared.pool, prepared.engine
     held_out = {place for place, it in enumerate(prepared.found.references) if it["held_out"]}
     assert len(held_out) == 4  # of nine that are not selected
     for place, category in enumerate(found.categories):
@@ -160,11 +160,11 @@ def test_a_category_direction_leaves_out_the_references_that_calibrate_it(prepar
             engine.row_gradients(token_rows(some, used)).gradients.mean(0) for some in (pool.tokens, pool.contrasts)
         )
         expected = one - other if found.contrasted else one
-        assert torch.allclose(found.of_categories[place], expected, atol=1e-6)
+        assert torch.allclose(found.by_category[place], expected, atol=1e-6)
 
 
 def test_openings_and_answers_are_losses_of_the_first_tokens(prepared):
-    found = prepared.measuring().numbers(prepared.task_tokens, list(prepared.task))
+    found = prepared.measurer().numbers(prepared.task_tokens, list(prepared.task))
     for place, row in enumerate(prepared.task_tokens):
         first = next(number for number, label in enumerate(row["labels"]) if label != IGNORED_LABEL)
         cut = {name: row[name][: first + OPENING_TOKENS] for name in ("input_ids", "labels")}
@@ -181,17 +181,17 @@ def test_openings_and_answers_are_losses_of_the_first_tokens(prepared):
 
 
 def test_other_losses_are_those_under_another_adapter_and_leave_the_model_alone(prepared):
-    measuring = prepared.measuring()
+    measurer = prepared.measurer()
     asked = prepared.config.reference_contrast == "compliance"
-    assert set(measuring.tuned) == ({"control_loss", "complied_loss"} if asked else set())
+    assert set(measurer.tuned) == ({"control_loss", "complied_loss"} if asked else set())
     before = prepared.engine.parameters()
-    found = measuring.numbers(prepared.task_tokens, list(prepared.task))
+    found = measurer.numbers(prepared.task_tokens, list(prepared.task))
     assert torch.equal(prepared.engine.parameters(), before)
-    for name, adapter in measuring.tuned.items():
-        assert not torch.equal(adapter, measuring.warm)
+    for name, adapter in measurer.tuned.items():
+        assert not torch.equal(adapter, measurer.warm)
         prepared.engine.set_parameters(adapter)
         assert found[name][0] == pytest.approx(one_gradient(prepared.engine, prepared.task_tokens[0])[0], abs=1e-5)
-    prepared.engine.set_parameters(measuring.warm)
+    prepared.engine.set_parameters(measurer.warm)
     assert np.isnan(found["complied_loss"]).all() != asked
 
 
@@ -211,7 +211,7 @@ def test_it_is_saved_whole_and_read_as_it_was(prepared, tmp_path):
     path = tmp_path / "prepared.safetensors"
     save_prepared(prepared.found, path, "print")
     again = load_prepared(path, torch.device("cpu"), "print")
-    assert torch.equal(again.bearings.directions, prepared.found.bearings.directions)
+    assert torch.equal(again.directions.named, prepared.found.directions.named)
     for name in ("references", "answers", "negatives"):
         assert getattr(again, name) == getattr(prepared.found, name)
     for name, values in prepared.found.calibration.unsafe.items():
@@ -224,10 +224,10 @@ def test_it_is_saved_whole_and_read_as_it_was(prepared, tmp_path):
 
 
 def test_few_gradients_are_kept_of_a_large_adapter():
-    assert kept_count(400, 921_600) == 32
-    assert kept_count(400, 6_800_000) == 9
-    assert kept_count(5, 1000) == 5
-    assert kept_count(400, 10**9) == 1
+    assert stored_count(400, 921_600) == 32
+    assert stored_count(400, 6_800_000) == 9
+    assert stored_count(5, 1000) == 5
+    assert stored_count(400, 10**9) == 1
 
 
 def test_a_gradient_of_nothing_has_no_direction():

@@ -11,7 +11,7 @@ from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect import auditing, selection
 from dualselect.auditing import AuditSettings, TaskRows, audit_into
-from dualselect.auditing.auditing import NOT_READ
+from dualselect.auditing.auditing import UNUSED_SETTINGS
 from dualselect.errors import ConfigError, DataError, ModelError
 from dualselect.training import preparation
 from dualselect.training import references as references_module
@@ -46,7 +46,7 @@ def test_every_setting_of_the_method_that_an_audit_reads_is_part_of_it():
     read += [*Path(selection.__file__).parent.glob("[!_]*.py"), Path(preparation.__file__)]
     text = "".join(path.read_text("utf-8") for path in read)
     assert "config.reference_contrast" in text
-    assert not [name for name in NOT_READ if f"config.{name}" in text]
+    assert not [name for name in UNUSED_SETTINGS if f"config.{name}" in text]
 
 
 def edited(rows, column, value):

@@ -3,7 +3,7 @@
 import pytest
 
 from dualselect.auditing.scoring import NOT_FINITE
-from dualselect.auditing.text import aligned, budgets_text, failure_text, recommended_text, worst_first
+from dualselect.auditing.text import budgets_text, failure_text, recommended_text, visible_lines, worst_first
 
 
 def test_what_is_recommended_can_be_typed():
@@ -21,36 +21,36 @@ def test_a_score_that_no_training_goes_by_says_so():
 
 
 @pytest.mark.parametrize(
-    ("unscored", "share", "told"),
+    ("unscored", "share", "message"),
     [
         ({}, 0.2, ""),
         ({"empty response": 3}, 0.2, ""),
         ({}, 0.3, "30.0% of the rows are in conflict"),
         ({"empty response": 3}, None, "no row was scored"),
-        ({NOT_FINITE: 2}, 0.0, "the numbers of 2 rows are not finite"),
-        ({NOT_FINITE: 3}, None, "the numbers of 3 rows are not finite"),
+        ({NOT_FINITE: 2}, 0.0, "2 rows have values that are not finite"),
+        ({NOT_FINITE: 3}, None, "3 rows have values that are not finite"),
     ],
 )
-def test_data_pass_only_where_it_is_known(unscored, share, told):
+def test_data_pass_only_where_it_is_known(unscored, share, message):
     data = {"unscored": unscored, "rows": 9, "drawn": 9}
     failure = failure_text(data, {"value": share, "high": share and 0.9}, 0.2)  # of all rows the share is known
-    assert failure.startswith(told)
-    assert bool(failure) == bool(told)
+    assert failure.startswith(message)
+    assert bool(failure) == bool(message)
 
 
 @pytest.mark.parametrize(
-    ("value", "high", "told"),
+    ("value", "high", "message"),
     [
         (0.05, 0.2, ""),
-        (0.05, 0.21, "of the 100 rows drawn 5.0% are in conflict, and the 95% interval for all rows reaches 21.0%"),
+        (0.05, 0.21, "of the 100 sampled rows 5.0% are in conflict, and the 95% interval for all rows reaches 21.0%"),
         (0.3, 0.4, "30.0% of the rows are in conflict, more than --fail_above 0.2"),
     ],
 )
-def test_a_sample_passes_only_with_its_whole_interval(value, high, told):
+def test_a_sample_passes_only_with_its_whole_interval(value, high, message):
     failure = failure_text({"unscored": {}, "rows": 9000, "drawn": 100}, {"value": value, "high": high}, 0.2)
-    assert failure.startswith(told)
-    assert bool(failure) == bool(told)
-    assert ("raise --sample or leave it out" in failure) == (told.startswith("of the 100"))
+    assert failure.startswith(message)
+    assert bool(failure) == bool(message)
+    assert ("or omit --sample" in failure) == (message.startswith("of the 100"))
 
 
 def test_categories_most_in_conflict_come_first():
@@ -59,6 +59,6 @@ def test_categories_most_in_conflict_come_first():
 
 
 def test_a_table_shows_what_a_terminal_would_act_on():
-    lines = aligned([("kind", "rows"), ("\x1b[2Jchat\u202e\nmore", "1")])
+    lines = visible_lines([("kind", "rows"), ("\x1b[2Jchat\u202e\nmore", "1")])
     shown = "[U+001B][2Jchat[U+202E] more"
     assert lines == [f"{'kind':<{len(shown)}}  rows", f"{shown}  1"]

@@ -69,12 +69,12 @@ def test_the_same_command_tells_the_same_again(made, first, capsys):
     before = (first / "audit.jsonl").stat().st_mtime_ns
     assert audit(made, first, "--risky_ids", made / "risky.txt") == 0
     told = capsys.readouterr().out
-    assert "this audit was finished before" in told
+    assert "this audit is already finished" in told
     assert "12 rows, 11 scored" in told
     assert "1 not scored: empty response" in told
-    assert "recommended for the training: --task_token_budget auto --reference_contrast compliance" in told
-    assert "by the score published; a training cuts in each step" in told
-    assert "finding 2 scored rows known to be risky among 9 others" in told
+    assert "recommended settings for training: --task_token_budget auto --reference_contrast compliance" in told
+    assert "by published; training applies it in each step" in told
+    assert "detection of 2 rows labeled risky among 9 others" in told
     assert (first / "audit.jsonl").stat().st_mtime_ns == before
 
 
@@ -84,7 +84,7 @@ def test_the_contrast_is_compliance_unless_a_config_names_another(made, first, t
     options = ("--risky_ids", made / "risky.txt", "--config", tmp_path / "config.yaml")
     assert audit(made, first, *options) == status
     told = capsys.readouterr()
-    assert ("finished before" in told.out, "of other data, settings" in told.err) == (status == 0, status == 2)
+    assert ("already finished" in told.out, "of other data, settings" in told.err) == (status == 0, status == 2)
 
 
 @pytest.mark.parametrize(("share", "status"), [("0", 3), ("1", 0)])
@@ -101,8 +101,8 @@ def test_the_status_says_when_nothing_was_scored(made, tmp_path, capsys):
     options = ("--task_data", tmp_path / "task.jsonl", "--sample", "1", "--fail_above", "1")
     assert audit(made, tmp_path / "out", *options) == 3
     told = capsys.readouterr().out
-    assert "12 rows, 1 drawn by lot, 0 scored" in told
-    assert "no row was scored, so that nobody knows" in told
+    assert "12 rows, 1 sampled, 0 scored" in told
+    assert "no row was scored, so that the share in conflict is unknown" in told
 
 
 def test_a_cleaned_copy_has_the_rows_as_they_were(made, first, tmp_path, capsys):

@@ -8,13 +8,13 @@ from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
-from dualselect.comparison import read_comparison, running
+from dualselect.comparison import read_comparison, run_queue
 from dualselect.methods import METHODS
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "START_METHOD", "fork")
+    monkeypatch.setattr(run_queue, "START_METHOD", "fork")
     tokenizer = chatml_tokenizer()
     tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")

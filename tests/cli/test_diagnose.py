@@ -62,7 +62,7 @@ def test_killed_as_a_process_and_typed_again(words, tmp_path, capsys):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     content = json.loads((tmp_path / "cut" / "diagnostic.json").read_text())
     assert {batch["group"] for batch in content["batches"]} == {"sums", "talk"}
-    content["reading"][0] += " \x1b[31m of a group's name"
+    content["findings"][0] += " \x1b[31m of a group's name"
     (tmp_path / "cut" / "diagnostic.json").write_text(json.dumps(content))
     capsys.readouterr()
     assert main([*words, str(tmp_path / "cut")]) == 0

@@ -32,7 +32,7 @@ def test_several_runs_need_a_place_for_the_page(tmp_path, capsys):
 
 def test_what_cannot_be_shown_is_said(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
-    assert "neither a run nor a comparison nor an audit" in capsys.readouterr().err
+    assert "is no run, comparison or audit" in capsys.readouterr().err
 
 
 def test_an_audit_gets_a_page_of_its_own(tmp_path, capsys):
@@ -50,15 +50,15 @@ def test_missing_packages_name_the_extra(tmp_path, capsys, monkeypatch):
     assert "pip install 'dualselect[report]'" in capsys.readouterr().err
 
 
-def test_how_far_directions_turned_has_columns_a_picture_and_an_end(tmp_path):
+def test_drift_of_directions_has_columns_a_figure_and_a_final_value(tmp_path):
     run = made_run(tmp_path / "run", rows=200)
     assert main(["report", str(run)]) == 0
     text = (run / "report.html").read_text(encoding="utf-8")
-    for column in ("task direction", "reference direction", "last references"):
+    for column in ("task direction", "reference direction", "previous references"):
         assert f"<th>{column} <small>" in text
     assert text.count('<td class="number">0.870</td>') == 3  # of the refresh at step 13
-    assert "Drift: cosine of the task direction since the last refresh" in text
-    assert "the references' own direction then to now 0.875." in text
+    assert "Drift: cosine of the current task direction" in text
+    assert "recomputed at the end of the run: cosine 0.875." in text
     log = run / "selection.jsonl"
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     old = [{name: it for name, it in line.items() if not name.endswith("_cosine")} for line in lines]
@@ -66,7 +66,7 @@ def test_how_far_directions_turned_has_columns_a_picture_and_an_end(tmp_path):
     assert main(["report", str(run)]) == 0
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "Drift:" not in text
-    assert "cosine to the last" not in text
+    assert "cosine to the previous" not in text
 
 
 @pytest.mark.parametrize("parts", [("selection",), ("metrics",), ("selection", "metrics"), ("evaluation",)])
@@ -79,8 +79,8 @@ def test_a_run_with_a_part_missing_has_a_page_all_the_same(tmp_path, parts):
             (run / f"{part}.jsonl").unlink()
     assert main(["report", str(run)]) == 0
     text = (run / "report.html").read_text(encoding="utf-8")
-    assert ("Nothing has been measured yet" in text) == ("evaluation" in parts)
-    assert ("What was selected" in text) == ("selection" not in parts)
+    assert ("This run has no evaluation yet" in text) == ("evaluation" in parts)
+    assert ("<h2>Selection" in text) == ("selection" not in parts)
 
 
 def test_a_comparison_beside_a_run(tmp_path):
@@ -89,13 +89,13 @@ def test_a_comparison_beside_a_run(tmp_path):
     assert main(["report", str(comparison), str(run), "--output", str(tmp_path / "both.html")]) == 0
     alone, both = (file.read_text(encoding="utf-8") for file in (comparison / "report.html", tmp_path / "both.html"))
     for page in (alone, both):
-        assert "compared: methods compared" in page
+        assert "compared: comparison of methods" in page
         assert "<b>dualselect failed:</b> seed 2: no memory was left" in page
         assert "Safety against utility" in page
-        assert "Δ: difference to sft" in page
+        assert "Δ: paired difference to sft" in page
     assert "<script>" not in alone
-    assert "Nothing has been measured yet" not in alone
-    assert "What was selected" in both
+    assert "This run has no evaluation yet" not in alone
+    assert "<h2>Selection" in both
 
 
 def test_a_real_run_and_a_real_evaluation(tmp_path, capsys):
@@ -115,8 +115,8 @@ def test_a_real_run_and_a_real_evaluation(tmp_path, capsys):
     assert main(["evaluate", "--model", str(run), "--suite", "builtin:2", "--max_new_tokens", "4"]) == 0
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "4 optimizer steps, 2 of them warm-up; references chosen 2×" in page
+    assert "4 optimizer steps, 2 of them warm-up; 2 reference refreshes" in page
     assert '"task question 3?"' in page
     assert '"safe question 3?"' in page
     assert "refusal rate" in page
-    assert "ids without texts" not in page
+    assert "texts are missing" not in page

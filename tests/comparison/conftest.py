@@ -5,7 +5,7 @@ import yaml
 from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
-from dualselect.comparison import running
+from dualselect.comparison import run_queue
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +19,8 @@ def start_model(tmp_path_factory):
 
 @pytest.fixture
 def forked(monkeypatch):
-    """Runs are forks of this process, which has imported everything; a new interpreter takes ten seconds for that."""
-    monkeypatch.setattr(running, "START_METHOD", "fork")
+    """Fork runs from this process, which has imported everything; a new interpreter takes ten seconds."""
+    monkeypatch.setattr(run_queue, "START_METHOD", "fork")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from locks_for_tests import lock_of_another_process
 from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
-from dualselect.comparison import compare, one_run, read_comparison
+from dualselect.comparison import compare, read_comparison, run_process
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.results import read_evaluation
 
@@ -108,7 +108,7 @@ def test_other_prompts_are_asked_without_training_again(forked, comparison_file)
 def test_other_settings_are_refused_in_the_same_folder(forked, comparison_file):
     compare(read_comparison(comparison_file(methods={"ema": {"decay": 0.5}})), quiet)
     other = read_comparison(comparison_file(methods={"ema": {"decay": 0.6}}))
-    with pytest.raises(ConfigError, match=r"ema.seed-0 holds a run by other settings \(decay 0.5 then, 0.6 now\)"):
+    with pytest.raises(ConfigError, match=r"ema.seed-0 holds a run with other settings \(decay was 0.5, now 0.6\)"):
         compare(other, quiet)
 
 
@@ -118,7 +118,7 @@ def test_a_run_that_failed_is_begun_anew_by_corrected_settings(forked, compariso
     right = read_comparison(comparison_file(methods={"oracle": {"risky_kind": "risky"}}))
     oracle = json.loads(compare(right, quiet).read_text())["methods"][1]
     assert (oracle["failed"], oracle["seeds"]) == ({}, [0])
-    with pytest.raises(ConfigError, match="risky_kind 'risky' then, 'x' now"):
+    with pytest.raises(ConfigError, match="risky_kind was .risky., now .x."):
         compare(wrong, quiet)
 
 
@@ -129,7 +129,7 @@ def test_changed_data_are_not_compared_with_the_old(forked, comparison_file, tmp
     compare(read_comparison(comparison_file(task_data=[str(task)], methods=["sft"])), quiet)
     task.write_text(task.read_text().replace("It is 3.", "It is 4."))
     lines = []
-    with pytest.raises(DataError, match=r"sft.seed-0 was made of something else than task_data stands for now"):
+    with pytest.raises(DataError, match=r"task_data changed since .*sft.seed-0 was trained"):
         compare(read_comparison(comparison_file(task_data=[str(task)], methods=["sft", "ema"])), lines.append)
     assert lines == []
 
@@ -148,7 +148,7 @@ def test_a_candidate_on_old_data_is_refused_before_anything_is_trained(forked, c
     lines = []
     for removed, left in (("tuning", "runs.ema.seed-0"), ("runs", "tuning.ema.00")):
         (config.folder / removed).rename(tmp_path / removed)
-        with pytest.raises(DataError, match=f"{left} was made of something else than reference_data stands for now"):
+        with pytest.raises(DataError, match=f"reference_data changed since .*{left} was trained"):
             compare(config, lines.append)
         shutil.rmtree(config.folder / removed, ignore_errors=True)
         (tmp_path / removed).rename(config.folder / removed)
@@ -167,7 +167,7 @@ def test_data_that_change_under_a_comparison_are_told_by_the_run(forked, compari
     config = read_comparison(comparison_file(task_data=[str(task)]))
     content = json.loads(compare(config, change).read_text())
     failed = {one["name"]: one["failed"] for one in content["methods"]}
-    assert "task_data changed after the comparison had begun" in failed["ema"]["seed 0"]
+    assert "task_data changed after the comparison started" in failed["ema"]["seed 0"]
     assert failed["sft"] == {}
     task.write_text(before)  # putting the rows back does not make the run one of theirs
     content = json.loads(compare(config, quiet).read_text())
@@ -182,7 +182,7 @@ def test_a_model_that_was_built_anew_is_not_compared_with_the_old(forked, compar
     start = config.folder / "runs" / "start" / "evaluation" / "test.json"
     before = read_evaluation(start).model.fingerprint
     tiny_model("llama", len(chatml_tokenizer()), seed=9).save_pretrained(model)
-    with pytest.raises(DataError, match=r"something else than model_name_or_path stands for now.*delete runs"):
+    with pytest.raises(DataError, match=r"model_name_or_path changed since .*delete the folders runs"):
         compare(config, quiet)
     assert read_evaluation(start).model.fingerprint == before
     shutil.rmtree(config.folder / "runs" / "sft")  # and the row of the start model is not that of the old one
@@ -230,7 +230,7 @@ def test_a_line_may_have_a_pool_of_its_own_or_none(forked, comparison_file):
 
 def killed_at(title):
     """A process of a run that dies when it comes to one of them."""
-    run = one_run.run
+    run = run_process.run
 
     def dies(plan):
         if plan.title == title:
@@ -241,34 +241,34 @@ def killed_at(title):
 
 
 def test_a_run_that_crashes_loses_itself_only(forked, comparison_file, monkeypatch):
-    run = one_run.run
-    monkeypatch.setattr(one_run, "run", killed_at("ema, seed 0"))
+    run = run_process.run
+    monkeypatch.setattr(run_process, "run", killed_at("ema, seed 0"))
     config = read_comparison(
         comparison_file(methods={"ema": {"decay": 0.5}, "oracle": {"risky_kind": "x"}, "sft": None})
     )
     content = json.loads(compare(config, quiet).read_text())
     failed = {one["name"]: one["failed"] for one in content["methods"]}
-    assert failed["ema"] == {"seed 0": "ended by signal 9 (was memory short?)"}
+    assert failed["ema"] == {"seed 0": "killed by signal 9 (out of memory?)"}
     assert "set risky_kind" in failed["oracle"]["seed 0"]
     assert {row["method"] for row in content["rows"]} == {"start", "sft"}
-    monkeypatch.setattr(one_run, "run", run)
+    monkeypatch.setattr(run_process, "run", run)
     content = json.loads(compare(config, quiet).read_text())
     assert {row["method"] for row in content["rows"]} == {"start", "sft", "ema"}
     assert [bool(one["failed"]) for one in content["methods"]] == [False, False, True, False]
 
 
 def test_nothing_is_chosen_while_a_candidate_fails(forked, comparison_file, monkeypatch):
-    run = one_run.run
-    monkeypatch.setattr(one_run, "run", killed_at("ema, trying decay 0.0"))
+    run = run_process.run
+    monkeypatch.setattr(run_process, "run", killed_at("ema, trying decay 0.0"))
     config = read_comparison(
         comparison_file(methods={"sft": None, "ema": {"tune": {"decay": [0.0, 0.9]}}}, evaluation=EVALUATION)
     )
     ema = json.loads(compare(config, quiet).read_text())["methods"][2]
     assert (ema["tuning"]["chosen"], ema["runs"]) == (None, {})
-    assert ema["failed"] == {"trying decay 0.0": "ended by signal 9 (was memory short?)"}
+    assert ema["failed"] == {"trying decay 0.0": "killed by signal 9 (out of memory?)"}
     assert (config.folder / "runs" / "sft" / "seed-0" / "adapter").is_dir()
     assert not (config.folder / "runs" / "ema").exists()
-    monkeypatch.setattr(one_run, "run", run)
+    monkeypatch.setattr(run_process, "run", run)
     ema = json.loads(compare(config, quiet).read_text())["methods"][2]
     assert (ema["tuning"]["chosen"] is None, list(ema["runs"]), ema["failed"]) == (False, ["0"], {})
 

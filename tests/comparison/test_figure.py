@@ -7,8 +7,8 @@ import pytest
 from runs_for_tests import made_comparison
 
 from dualselect.comparison.figure import _spread, axes_of, pareto_figure
+from dualselect.comparison.formatting import markdown, notes, table_cells
 from dualselect.comparison.run_plan import read_json
-from dualselect.comparison.text import markdown, notes, table_cells
 from dualselect.system.tables import aligned
 
 
@@ -93,7 +93,7 @@ def test_methods_on_fewer_seeds_are_counted_and_not_drawn(content):
     content["methods"][2]["seeds"] = [0]
     figure = pareto_figure(content)
     assert ">lisa</text>" not in figure
-    assert "methods on fewer seeds, not shown: 1" in figure
+    assert "1 methods on fewer seeds are not shown" in figure
     content["methods"][3]["seeds"] = [0]
     assert ">lisa</text>" in pareto_figure(content)
 
@@ -165,7 +165,7 @@ def test_task_answers_that_were_cut_off_are_told(content, purpose, value, told):
     cut = {"method": "lisa", "metric": "truncated_rate", "suite": "long", "purpose": purpose, "value": value}
     content["rows"].append(content["rows"][0] | cut)
     content["rows"].append(content["rows"][-1] | {"method": "sft"})
-    lines = [line for line in notes(content) if "cuts off" in line]
+    lines = [line for line in notes(content) if "truncated by" in line]
     assert [line.rpartition(": ")[2] for line in lines] == ["lisa 10%, sft 10%"] * told
 
 

@@ -8,7 +8,7 @@ import pytest
 from judge_servers_for_tests import Answer, scripted_server
 
 from dualselect.comparison import compare, comparing, read_comparison
-from dualselect.comparison.checking import measured_with
+from dualselect.comparison.checking import load_evaluation_setup
 from dualselect.errors import ConfigError, JudgeError
 from dualselect.evaluation.results import read_evaluation
 from dualselect.judges.refusal import RefusalJudge
@@ -84,9 +84,9 @@ def test_without_its_win_rates_a_table_is_still_one(forked, comparison_file, mon
             raise JudgeError("nothing answers: start the server")
 
     def with_judge(config):
-        return replace(measured_with(config), pairwise=[Away()])
+        return replace(load_evaluation_setup(config), pairwise=[Away()])
 
-    monkeypatch.setattr(comparing, "measured_with", with_judge)
+    monkeypatch.setattr(comparing, "load_evaluation_setup", with_judge)
     content = json.loads(compare(read_comparison(comparison_file()), quiet).read_text())
     assert {row["metric"] for row in content["rows"]} >= {"refusal_rate", "exact_match", "training_time_ratio"}
     assert not any("win_rate" in row["metric"] for row in content["rows"])
@@ -110,7 +110,7 @@ def test_the_suites_of_safety_avg_are_checked_first_and_told(forked, comparison_
             "max_new_tokens": 3,
         }
         wrong = read_comparison(comparison_file(evaluation=evaluation | {"average": ["opened"]}))
-        with pytest.raises(ConfigError, match=r"average names opened, .* suites builtin-harmful, open: name some"):
+        with pytest.raises(ConfigError, match=r"average names opened, .* choose from builtin-harmful, open"):
             compare(wrong, quiet)
         assert not wrong.folder.exists()
         named = read_comparison(comparison_file(evaluation=evaluation | {"average": ["open", "builtin-harmful"]}))

@@ -3,8 +3,8 @@
 import pytest
 
 from dualselect.comparison import read_comparison
-from dualselect.comparison.materials import Materials, read_rows
-from dualselect.comparison.run_plan import PLAN_FILE, TEST, VALIDATION, Plans, RunPlan
+from dualselect.comparison.input_hashes import InputHashes, read_rows
+from dualselect.comparison.run_plan import PLAN_FILE, TEST, VALIDATION, RunPlan, RunPlans
 from dualselect.errors import ConfigError, DataError
 from dualselect.system.files import write_json
 
@@ -13,8 +13,8 @@ from dualselect.system.files import write_json
 def plan(tmp_path):
     """Makes the plan of one folder with some settings, of some rows."""
 
-    def make(made_of="rows", **settings):
-        training = {"name": "sft", "settings": settings, "made_of": {"task_data": made_of}}
+    def make(input_hashes="rows", **settings):
+        training = {"name": "sft", "settings": settings, "input_hashes": {"task_data": input_hashes}}
         return RunPlan("sft, seed 0", str(tmp_path / "runs" / "sft" / "seed-0"), training, {})
 
     return make
@@ -31,16 +31,16 @@ def begun(plan):
 
 def test_a_run_that_came_to_nothing_stands_in_no_ones_way(plan, begun):
     plan(learning_rate=0.1).check_same()
-    plan(learning_rate=1.0, made_of="others").check_same()
+    plan(learning_rate=1.0, input_hashes="others").check_same()
 
 
 def test_a_trained_run_is_refused_by_what_differs(plan, begun):
     (begun.path / "adapter").mkdir()
     plan(learning_rate=1.0).check_same()
-    with pytest.raises(ConfigError, match=r"other settings \(learning_rate 1.0 then, 0.1 now\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(learning_rate was 1.0, now 0.1\)"):
         plan(learning_rate=0.1).check_same()
-    with pytest.raises(DataError, match="something else than task_data stands for now"):
-        plan(learning_rate=1.0, made_of="others").check_same()
+    with pytest.raises(DataError, match="task_data changed since"):
+        plan(learning_rate=1.0, input_hashes="others").check_same()
 
 
 def test_accepting_an_overlap_makes_no_other_run(plan, begun):
@@ -52,7 +52,7 @@ def test_the_start_model_is_loaded_as_the_runs_load_theirs(comparison_file):
     for given, dtype in ({}, "float32"), ({"dtype": "bfloat16", "attn_implementation": "eager"}, "bfloat16"):
         config = read_comparison(comparison_file(**given))
         rows = read_rows(config)
-        plans = Plans(config, Materials.of(config, rows, {TEST: "", VALIDATION: ""}))
+        plans = RunPlans(config, InputHashes.of(config, rows, {TEST: "", VALIDATION: ""}))
         assert plans.start().evaluation["model_settings"] == {"dtype": dtype} | given
         assert "model_settings" not in plans.entry(config.entries[0], 0).evaluation
 

@@ -89,7 +89,7 @@ def test_what_could_not_be_scored_does_not_leave_the_better_part_alone(candidate
     )
     assert tuning.chosen is None
     assert [one["value"] for one in tuning.facts()["tried"]] == [None, 0.5, 1.0]
-    assert "nothing of refusal_rate in harmful could be scored" in tuning.missing["ema, trying 0"]
+    assert "nothing could be scored (refusal_rate in harmful)" in tuning.missing["ema, trying 0"]
 
 
 def test_chats_are_no_safety():

@@ -50,7 +50,7 @@ def test_everything_is_told(done):
         ("dualselect", "project"), ("dualselect", "project_add"),
     }  # fmt: skip
     assert content["kl_before_updates"] > 0
-    assert (content["probes_count"], content["probes_said_in_pool"]) == (4, 0)
+    assert (content["probes_count"], content["probes_in_pool"]) == (4, 0)
     for row in content["probes"][1:]:
         assert row["median_low"] <= row["median_high"]
         assert (row["p90_low"], row["p90_high"]) == (None, None)
@@ -64,7 +64,7 @@ def test_everything_is_told(done):
     assert all(total == pytest.approx(1) for total in shares.values())
     static = [row for row in content["overlap"] if row["strategy"] == "static"]
     assert [row["overlap"] for row in static] == [1.0, 1.0, 1.0]
-    assert [line[:3] for line in content["reading"] if line[0] == "("] == ["(a)", "(b)", "(c)"]
+    assert [line[:3] for line in content["findings"] if line[0] == "("] == ["(a)", "(b)", "(c)"]
     for name in TABLES:
         with (folder / name).open() as file:
             table = list(csv.DictReader(file))
@@ -123,8 +123,8 @@ def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"optim": "sgd"}, ["optim: sgd is not followed by a diagnostic: every update is a step of AdamW"]),
-        ({"lr_scheduler_type": "cosine"}, ["lr_scheduler_type: cosine is not followed"]),
+        ({"optim": "sgd"}, ["optim: sgd is ignored by a diagnostic: every update is a step of AdamW"]),
+        ({"lr_scheduler_type": "cosine"}, ["lr_scheduler_type: cosine is ignored"]),
         ({"warmup_steps": 10, "lr_scheduler_type": "constant_with_warmup"}, ["warmup_steps: 10"]),
         ({"task_token_budget": "0.5"}, ["task_token_budget: 0.5"]),
         ({"task_top_k": 2}, ["task_top_k: 2"]),
@@ -134,31 +134,31 @@ def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given
         ({}, []),
     ],
 )
-def test_settings_of_a_run_that_are_not_followed_are_told(settings, caplog, changes, said):
+def test_ignored_settings_of_a_run_are_reported(settings, caplog, changes, said):
     settings(**changes)
-    told = [record.getMessage() for record in caplog.records if "not followed by a diagnostic" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "ignored by a diagnostic" in record.getMessage()]
     assert len(told) == len(said)
     assert all(text in line for text, line in zip(said, told, strict=True))
 
 
 def test_only_what_decides_the_result_has_to_be_the_same(settings):
-    written = settings().written
+    written = settings().resolved
     assert json.loads(json.dumps(written)) == written
     for same in (
         {"disable_tqdm": False}, {"logging_steps": 3}, {"weight_decay": 0.0}, {"updates": 2}, {"rho": "0.2"},
         {"overwrite": False}, {"output_dir": "elsewhere"},
     ):  # fmt: skip
-        assert settings(**same).written == written, same
+        assert settings(**same).resolved == written, same
     for other in ({"rho": 0.5}, {"updates": 3}, {"learning_rate": 2e-2}, {"lora_r": 8}, {"max_length": 128}):
-        assert settings(**other).written != written, other
+        assert settings(**other).resolved != written, other
 
 
-@pytest.mark.parametrize("name", ["diagnostic.json", "measured.jsonl", "place.safetensors"])
+@pytest.mark.parametrize("name", ["diagnostic.json", "measured.jsonl", "state.safetensors"])
 def test_what_nobody_knows_the_settings_of_is_neither_used_nor_removed(settings, tmp_path, name):
     left = tmp_path / "diagnostic" / name
     left.parent.mkdir()
     left.write_text("")
-    with pytest.raises(ResumeError, match=f"holds {name} of a diagnostic and no settings.json.*remove the folder"):
+    with pytest.raises(ResumeError, match=f"holds {name} of a diagnostic but no settings.json.*remove the folder"):
         diagnose(settings())
     assert {path.name for path in left.parent.iterdir()} == {name, FOLDER_LOCK}
 
@@ -203,7 +203,7 @@ def test_without_a_warm_up_nothing_has_moved_and_a_still_model_is_told(settings)
     content = read_result(diagnose(settings(selection_warmup_steps=0, learning_rate=0.0, strategies=["dualselect"])))
     assert content["kl_before_updates"] == pytest.approx(0.0, abs=1e-6)
     assert [row["kl"] for row in content["probes"]] == pytest.approx([0.0] * 4, abs=1e-6)
-    assert any("moved no probe" in line for line in content["reading"])
+    assert any("moved no probe" in line for line in content["findings"])
 
 
 def test_sketched_contrasted_and_grouped_by_source(settings, files):
@@ -223,7 +223,7 @@ def test_sketched_contrasted_and_grouped_by_source(settings, files):
     )
     assert {batch["group"] for batch in content["batches"]} == {"easy", "hard"}
     assert 0 < content["pool"]["sketch"]["mean_error"] < 0.1
-    assert "count-sketches of 2,048" in content["reading"][-1]
+    assert "count-sketches of 2,048" in content["findings"][-1]
 
 
 def test_probe_responses_that_the_pool_holds_word_for_word_are_counted(settings, files, tmp_path):
@@ -236,8 +236,8 @@ def test_probe_responses_that_the_pool_holds_word_for_word_are_counted(settings,
             settings(probe_data=[str(tmp_path / "probes.jsonl")], strategies=["dualselect"], corrections=["none"])
         )
     )
-    assert content["probes_said_in_pool"] == 2
-    assert any("2 of 4 probe responses stand word for word in the pool" in line for line in content["reading"])
+    assert content["probes_in_pool"] == 2
+    assert any("2 of 4 probe responses are in the pool verbatim" in line for line in content["findings"])
 
 
 def test_references_without_a_category_get_one_from_their_words(settings, files, tmp_path):
@@ -262,18 +262,18 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         ({"probe_data": []}, ConfigError, "probe_data is missing"),
         ({"batches": 1}, ConfigError, "batches is 1"),
         ({"period": 6}, ConfigError, "period is 6 and there are 6 task batches"),
-        ({"batches": "many"}, ConfigError, "batches is 'many'; write an integer"),
+        ({"batches": "many"}, ConfigError, "batches is 'many'; use an integer"),
         ({"group_by": "color"}, ConfigError, "one of kind, category, source"),
-        ({"strategies": ["uniform"]}, ConfigError, "leaves out dualselect"),
+        ({"strategies": ["uniform"]}, ConfigError, "must include dualselect"),
         ({"correction": "none"}, ConfigError, "correction is none"),
-        ({"resume": "true"}, ConfigError, "resume is of dualselect train; here the same command goes on"),
-        ({"overwrite": True}, ConfigError, "overwrite is of dualselect train; here the same command goes on"),
+        ({"resume": "true"}, ConfigError, "resume is a setting of dualselect train; a diagnostic resumes"),
+        ({"overwrite": True}, ConfigError, "overwrite is a setting of dualselect train; a diagnostic resumes"),
         ({"rhoo": 1}, ConfigError, "did you mean rho"),
         ({"batchs": 1}, ConfigError, "did you mean batches"),
-        ({"group_by": "source"}, ConfigError, "all task rows are of one group"),
+        ({"group_by": "source"}, ConfigError, "all task rows are in one group"),
         ({"group_by": "category"}, DataError, "27 of 27 task rows have no category"),
         ({"per_device_train_batch_size": 5}, DataError, "lists \\(9\\), songs \\(9\\), sums \\(9\\)"),
-        ({"reference_top_k": 18}, DataError, "nothing to choose"),
+        ({"reference_top_k": 18}, DataError, "leaves no choice"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_and_leaves_nothing(settings, tmp_path, changes, error, said):
@@ -311,5 +311,5 @@ def test_the_config_of_a_run_can_be_diagnosed(given, tmp_path):
 
 def test_probes_that_are_not_held_out_are_refused(settings, files):
     for role, name in (("reference_data", "pool"), ("task_data", "task")):
-        with pytest.raises(DataError, match=f"4 of 4 probes have a prompt that also stands in {role}"):
+        with pytest.raises(DataError, match=f"4 of 4 probes share their prompt with {role}"):
             diagnose(settings(probe_data=[f"{files / name}.jsonl[0:4]"]))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from dualselect.diagnostic.overlap import (
-    category_chance,
-    chance_floor,
+    category_p_value,
     expected_jaccard,
-    group_chance,
+    group_p_value,
     jaccard_table,
     mean_over,
+    min_p_value,
     pairs_of,
     random_null,
 )
@@ -63,13 +63,13 @@ def test_structure_by_group_is_found_and_chance_is_not():
     groups = list("aaaabbbbcccc")
     own = {"a": range(10), "b": range(8, 18), "c": range(16, 26)}
     by_group = [random.choice(list(own[group]), 6, replace=False).tolist() for group in groups]
-    assert group_chance(jaccard_table(by_group), groups, seed=0) < 0.01
+    assert group_p_value(jaccard_table(by_group), groups, seed=0) < 0.01
     counts = np.array([[sum(row // 5 == part for row in rows) for part in range(6)] for rows in by_group])
-    assert category_chance(counts, groups, seed=0) < 0.01
+    assert category_p_value(counts, groups, seed=0) < 0.01
     chances = []
     for _ in range(30):
         by_chance = [random.choice(26, 6, replace=False).tolist() for _ in groups]
-        chances.append(group_chance(jaccard_table(by_chance), groups, seed=0))
+        chances.append(group_p_value(jaccard_table(by_chance), groups, seed=0))
     assert sum(chance < 0.05 for chance in chances) <= 6
     assert 0.3 < np.mean(chances) < 0.7
 
@@ -83,17 +83,17 @@ def test_the_smallest_chance_is_that_of_the_sharpest_structure_by_enumeration(gr
         frozenset(frozenset(at for at, name in enumerate(some) if name == group) for group in names)
         for some in itertools.permutations(groups)
     }
-    assert chance_floor(groups) == pytest.approx(1 / len(partings))
-    assert group_chance(table, groups, seed=0) == pytest.approx(chance_floor(groups), abs=0.04)
+    assert min_p_value(groups) == pytest.approx(1 / len(partings))
+    assert group_p_value(table, groups, seed=0) == pytest.approx(min_p_value(groups), abs=0.04)
     counts = np.array([[group == name for name in names] for group in groups], dtype=float)
-    assert category_chance(counts, groups, seed=0) == pytest.approx(chance_floor(groups), abs=0.04)
+    assert category_p_value(counts, groups, seed=0) == pytest.approx(min_p_value(groups), abs=0.04)
 
 
 @pytest.mark.parametrize(("groups", "batches"), [(2, 4), (3, 3), (4, 2), (7, 2)])
 def test_as_many_batches_as_the_help_asks_for_can_tell_and_one_less_cannot(groups, batches):
     names = [f"group {number}" for number in range(groups)]
-    assert chance_floor(names * batches) < 0.05
-    assert batches == 2 or chance_floor(names * (batches - 1)) > 0.05
+    assert min_p_value(names * batches) < 0.05
+    assert batches == 2 or min_p_value(names * (batches - 1)) > 0.05
 
 
 def test_mean_over_takes_the_pairs_named():

@@ -15,7 +15,7 @@ def test_a_category_that_is_missing_is_read_off_the_prompt_and_told(settings, fi
     expected = {1: "theft", 2: "weapons", 5: "other"}
     assert given.pool["category"] == [expected.get(number, row["category"]) for number, row in enumerate(rows)]
     assert given.from_words == {1, 2, 5}
-    assert "3 of 18 references have no category: 2 of them got one by words" in caplog.text
+    assert "3 of 18 references have no category: 2 were inferred from words" in caplog.text
 
 
 def test_categories_that_are_given_stay_and_nothing_is_told(settings, caplog):

@@ -6,7 +6,7 @@ import torch
 
 from dualselect.diagnostic.overlap import expected_jaccard, expected_mean, jaccard_table, mean_over, pairs_of
 from dualselect.diagnostic.results import expected_overlaps
-from dualselect.diagnostic.strategies import dualselect, periodic_random, turns, uniform
+from dualselect.diagnostic.strategies import category_shares, dualselect, periodic_random, uniform
 
 
 CATEGORIES = ["a"] * 3 + ["b"] * 9 + ["c"] * 1 + ["d"] * 7
@@ -41,7 +41,7 @@ def test_uniform_takes_turns_over_categories():
         assert counts[0] == 3
         assert counts[2] == 1
         assert abs(counts[1] - counts[3]) <= 1 or min(counts[1], counts[3]) >= 3
-    assert [sum(shares) for shares in turns(CATEGORIES, 20, 2, seed=0)] == [20, 20]
+    assert [sum(shares) for shares in category_shares(CATEGORIES, 20, 2, seed=0)] == [20, 20]
 
 
 @pytest.mark.parametrize("count", [3, 11])

@@ -31,23 +31,23 @@ def test_steps_are_those_of_an_optimizer_over_the_parameters(studied):
     twin = Subject.of(studied[2].run)
     parameters = [one for one in twin.model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0)
-    place = subject.place()
+    state = subject.state()
     for positions in ([0, 1, 2], [9, 10], [4]):
-        place = subject.step(place, subject.mean_gradient(rows.task.tokens, positions))
+        state = subject.step(state, subject.mean_gradient(rows.task.tokens, positions))
         optimizer.zero_grad()
         response_cross_entropy(twin.model, twin.batch(rows.task.tokens, positions)).mean().backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-    assert place.steps == 3
-    torch.testing.assert_close(subject.place().weights, twin.place().weights, rtol=1e-3, atol=2e-5)
+    assert state.steps == 3
+    torch.testing.assert_close(subject.state().weights, twin.state().weights, rtol=1e-3, atol=2e-5)
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.0, -1.0])
 def test_a_norm_that_is_not_above_zero_clips_nothing(settings, max_grad_norm):
     subject = Subject.of(settings(max_grad_norm=max_grad_norm).run)
-    place = subject.place()
-    moved = subject.step(place, torch.full_like(place.weights, 3.0))
-    torch.testing.assert_close(moved.first_moment, torch.full_like(place.weights, 0.3))
+    state = subject.state()
+    moved = subject.step(state, torch.full_like(state.weights, 3.0))
+    torch.testing.assert_close(moved.first_moment, torch.full_like(state.weights, 0.3))
 
 
 def test_mixed_precision_is_in_the_forward_and_nowhere_else(settings, files, monkeypatch):
@@ -75,7 +75,7 @@ def test_mixed_precision_is_in_the_forward_and_nowhere_else(settings, files, mon
 def test_the_pool_is_scored_against_all_directions_and_its_directions_are_weighted_means(studied, tmp_path):
     subject, rows, made = studied
     pool, size = rows.pool.tokens, len(rows.pool.tokens)
-    place = subject.step(subject.place(), subject.mean_gradient(rows.task.tokens, [0, 9, 18]))
+    state = subject.step(subject.state(), subject.mean_gradient(rows.task.tokens, [0, 9, 18]))
     exact = one_by_one(subject, pool, range(size))
     directions = torch.stack([one_by_one(subject, rows.task.tokens, [row]).gradients[0] for row in (3, 12, 21)])
     with Store.opened(tmp_path / "store.jsonl") as store:
@@ -89,7 +89,7 @@ def test_the_pool_is_scored_against_all_directions_and_its_directions_are_weight
     found = reference_directions(subject, pool, choices)
     for direction, choice in zip(found, choices, strict=True):
         torch.testing.assert_close(direction, choice.weights.float() @ exact.gradients, rtol=1e-3, atol=1e-5)
-    subject.move_to(place)
+    subject.load(state)
 
 
 def test_sketched_cosines_come_with_their_error(studied, tmp_path):
@@ -121,11 +121,11 @@ def test_what_was_sketched_is_read_back_with_its_exact_sample(studied, tmp_path)
 
 def test_an_unchanged_model_has_moved_no_probe_and_each_update_begins_at_the_same_place(studied):
     subject, rows, _ = studied
-    probing = Probing(subject, rows, subject.place(), updates=2)
-    assert probing.at_place() == pytest.approx([0.0] * 4, abs=1e-6)
+    probing = Probing(subject, rows, subject.state(), updates=2)
+    assert probing.before_updates() == pytest.approx([0.0] * 4, abs=1e-6)
     batch, direction = TaskBatch("sums", [0, 1, 2]), subject.mean_gradient(rows.task.tokens, [0, 1, 2])
     first = probing.measure(batch, direction, None, "none")
     assert min(first["kl"]) > 1e-6
     assert probing.measure(batch, direction, -direction, "add") != first
     assert probing.measure(batch, direction, None, "none") == first
-    assert probing.at_place() == pytest.approx([0.0] * 4, abs=1e-6)
+    assert probing.before_updates() == pytest.approx([0.0] * 4, abs=1e-6)

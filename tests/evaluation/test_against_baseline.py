@@ -147,5 +147,5 @@ def test_nothing_in_common_is_refused(tmp_path):
         store, judge = Store(tmp_path / "s.jsonl"), judge_at(server)
         with pytest.raises(DataError, match="same --suite"):
             rates(CANDIDATE, evaluated("sft", {"other": ["x"]}), judge, store)
-        with pytest.raises(DataError, match="no average over hexphi"):
+        with pytest.raises(DataError, match="cannot average over hexphi"):
             rates(CANDIDATE, BASELINE, judge, store, average=["hexphi"])

@@ -15,7 +15,7 @@ from servers_for_tests import completion
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ConfigError, DataError, JudgeError, ModelError
 from dualselect.evaluation import GenerationSettings, Prompt, Suite, evaluate, read_evaluation
-from dualselect.evaluation.likelihood import Asked, token_rows
+from dualselect.evaluation.likelihood import ScoredResponse, token_rows
 from dualselect.evaluation.local_model import find_model, load_local_model
 from dualselect.evaluation.metrics import MEASURED
 from dualselect.evaluation.suites import load_suites
@@ -113,7 +113,7 @@ def test_the_probability_of_an_answer_is_that_of_its_tokens(clean, run_folder):
     found = read_evaluation(clean)
     prompt = load_suites(["builtin:7"])[2].prompts[0]
     model, tokenizer = load_local_model(find_model(str(run_folder)))
-    row = token_rows([Asked(prompt.messages, prompt.chosen)], tokenizer, "chat")[0]
+    row = token_rows([ScoredResponse(prompt.messages, prompt.chosen)], tokenizer, "chat")[0]
     with torch.no_grad():
         log_probs = model(input_ids=torch.tensor([row["input_ids"]])).logits[0].float().log_softmax(-1)
     answer = torch.stack(

@@ -5,11 +5,11 @@ import torch
 from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer, gemma_tokenizer
 
-from dualselect.evaluation.likelihood import Asked, divergences, log_likelihoods, token_rows
+from dualselect.evaluation.likelihood import ScoredResponse, divergences, log_likelihoods, token_rows
 
 
 def asked(*pairs):
-    return [Asked([{"role": "user", "content": prompt}], response) for prompt, response in pairs]
+    return [ScoredResponse([{"role": "user", "content": prompt}], response) for prompt, response in pairs]
 
 
 TEXTS = asked(("is it?", "The answer is here."), ("is it " * 20 + "?", "no"), ("a", "I can help. " * 9), ("b", "c"))

@@ -190,7 +190,7 @@ def test_other_prompts_or_wordings_are_not_compared():
         first, responses=[replace(one, prompt=[{"role": "user", "content": "?"}]) for one in first.responses]
     )
     for other in (changed, evaluation([1, 0], hash_="another"), evaluation([1, 0], purpose="harmless")):
-        with pytest.raises(DataError, match="no prompt in common"):
+        with pytest.raises(DataError, match="share no prompt"):
             differences(first, other)
 
 
@@ -198,7 +198,7 @@ def test_how_far_judges_agree_is_shown():
     found = agreement([True, True, False, None], [True, False, False, True])
     lines = agreement_table({("suite", "one", "two"): found, ("other", "one", "two"): agreement([], [])}).splitlines()
     assert lines[1].split() == ["suite", "one", "two", "67%", "0.40", "3", "1,", "0"]
-    assert "none: no item was scored by both" in lines[2]
+    assert "undefined: no item was scored by both" in lines[2]
 
 
 @pytest.mark.parametrize(

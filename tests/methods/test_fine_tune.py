@@ -14,7 +14,7 @@ from dualselect.data.source_rows import read_sources
 from dualselect.errors import ConfigError
 from dualselect.methods import METHODS, DualSelect, fine_tune
 from dualselect.methods.cost import COST_FILE
-from dualselect.methods.fine_tune import builder_of, run_settings
+from dualselect.methods.fine_tune import run_settings, trainer_builder
 from dualselect.runs.model import load_run_model
 
 
@@ -188,7 +188,7 @@ def test_all_methods_learn_the_text_that_the_settings_say(settings, tmp_path, ch
     def texts(name, **changed):
         resolved = run_settings(METHODS[name], settings | changed, tmp_path / name)
         rows = {role: read_sources(getattr(resolved.data, role), role) for role in ("task_data", "reference_data")}
-        trainer = builder_of(METHODS[name])(resolved, rows, *load_run_model(resolved))
+        trainer = trainer_builder(METHODS[name])(resolved, rows, *load_run_model(resolved))
         return [trainer.processing_class.decode(row) for row in trainer.train_dataset["input_ids"]]
 
     assert texts("sft", **changes) == texts("dualselect", **changes)
@@ -198,7 +198,7 @@ def test_all_methods_learn_the_text_that_the_settings_say(settings, tmp_path, ch
 
 def test_text_that_cannot_be_set_is_refused(settings, tmp_path):
     for path in (settings["model_name_or_path"], "missing.jinja"):
-        with pytest.raises(ConfigError, match="is no file that ends in .jinja or .j2"):
+        with pytest.raises(ConfigError, match="is not a .jinja or .j2 file"):
             run_settings(METHODS["sft"], settings | {"chat_template_path": path}, tmp_path / "run")
     resolved = run_settings(METHODS["sft"], settings | {"eos_token": "<nothing>"}, tmp_path / "run")
     with pytest.raises(ConfigError, match="eos_token: '<nothing>' is not in the vocabulary"):

@@ -21,7 +21,7 @@ def test_rows_are_ranked_searched_filtered_and_explained(opened, tmp_path):
     assert page.locator("#task-rows output").inner_text() == "8 of 29 rows"
     page.locator("#task-rows input[type=search]").fill("question 4?")
     row = page.locator("#task-rows .tabulator-row").first
-    assert "hidden: opens on click" in row.inner_text()
+    assert "hidden, click to show" in row.inner_text()
     row.click()
     page.locator("dialog").wait_for()
     told = page.locator("dialog").inner_text()
@@ -67,10 +67,10 @@ def test_the_numbers_stand_above_the_tables(tmp_path):
         "drop what conflicts",
         "Categories without a direction",
         "small",
-        "could be kept apart: single",
+        "could be held out: single",
     ):
         assert part in text
-    assert "compared one by one with the 4 highest of 5 selected ones" in text
+    assert "compared individually with the 4 highest-ranked of the 5 selected references" in text
     assert "control: loss after fine-tuning on the pool" in text
     assert text.count("<figure>") == 3
     assert (
@@ -98,7 +98,7 @@ def test_ten_thousand_rows_are_painted_quickly_and_further_ones_counted(opened, 
     paint = page.evaluate("performance.getEntriesByType('paint').map(it => it.startTime)")
     assert max(paint) / 1000 < 2.0
     assert page.locator("#task-rows output").inner_text() == "10,000 of 10,000 rows"
-    assert "400 rows of lower rank or without a score are not on this page" in page.locator("body").inner_text()
+    assert "400 rows of lower rank or without a score are omitted" in page.locator("body").inner_text()
     page.locator("#task-rows .tabulator-tableholder").evaluate("it => { it.scrollTop = it.scrollHeight }")
     page.locator("#task-rows .tabulator-row", has_text="row-9999").wait_for()
 
@@ -117,13 +117,13 @@ def test_a_row_that_conflicts_with_no_reference_says_so(tmp_path):
     lines[1]["conflict_references"] = []
     write_text(folder / "audit.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     page = write_audit_page(folder, folder / "report.html").read_text("utf-8")
-    assert page.count("none that it was compared with") == 1
+    assert page.count("none of the compared references") == 1
 
 
 def test_without_the_data_there_are_ids_and_a_reason(tmp_path):
     folder = made_audit(tmp_path / "audit", data=False)
     text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
-    assert "Ids without texts" in text
+    assert "Texts are missing" in text
     assert "row-1" in text
     changed = made_audit(tmp_path / "changed")
     write_text(changed / "data.jsonl", '{"id": "other", "prompt": "a", "completion": "b"}\n')
@@ -147,7 +147,7 @@ def test_rows_of_a_data_set_in_memory_have_no_texts(tmp_path):
     write_text(folder / "summary.json", json.dumps(content))
     text = write_audit_page(folder, folder / "report.html").read_text("utf-8")
     assert "30 rows of a data set in memory" in text
-    assert "a data set in memory, which a page cannot read again" in text
+    assert "the rows were passed in memory and cannot be read again" in text
 
 
 def test_a_folder_without_an_audit_is_refused(tmp_path):

@@ -65,7 +65,7 @@ def test_safety_comes_first_and_what_tells_a_broken_model_last():
     metrics = ["empty_rate", "exact_match", "training_time_ratio", "over_refusal_rate", "refusal_rate"]
     grid = headline(overall(evaluations(**{name: [entry(metric) for metric in metrics] for name in "abcdef"})))
     titles = [title.removesuffix(" ↑") for title, _ in grid.across]
-    assert titles == ["refusal rate", "over refusal rate", "exact match", "training time ratio", "empty rate"]
+    assert titles == ["refusal rate", "over-refusal rate", "exact match", "training time ratio", "empty rate"]
 
 
 def test_a_comparison_has_its_methods_in_order_and_differences():

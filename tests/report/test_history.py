@@ -1,11 +1,11 @@
-"""What the selection log tells of refreshes, rows and references."""
+"""The selection log by refresh, by task row and by reference."""
 
 import pytest
 
 from dualselect.report.history import (
     cosines_by_kind,
+    final_same_references_cosine,
     jaccard,
-    last_staleness,
     references,
     refresh_changes,
     task_drift,
@@ -42,78 +42,91 @@ def step(number, kept, cosines=(0.5, -0.4)):
     }
 
 
-TURNED = {"task_direction_cosine": 0.6}
+DRIFTED = {"task_direction_cosine": 0.6}
 WARMUP = {"event": "warmup", "step": 1, "ids": ["a", "c"], "kinds": ["task", ""], "losses": [3.0, 3.0]}
 
 
-def test_categories_enter_and_leave():
+def test_added_and_removed_categories():
     first, second, third = refresh_changes(
         [refresh(2, ["r1", "r2"]), step(2, [True, True]), refresh(5, ["r2", "r3"]), refresh(9, ["r3"])]
     )
-    assert (first.entering, first.leaving, first.arrived, first.left) == (["fraud"], [], 2, 0)
-    assert (second.entering, second.leaving, second.arrived, second.left) == (["theft"], [], 1, 1)
-    assert (third.entering, third.leaving) == ([], ["fraud"])
+    assert (first.categories_added, first.categories_removed, first.n_added, first.n_removed) == (["fraud"], [], 2, 0)
+    assert (second.categories_added, second.categories_removed, second.n_added, second.n_removed) == (
+        ["theft"],
+        [],
+        1,
+        1,
+    )
+    assert (third.categories_added, third.categories_removed) == ([], ["fraud"])
     assert [it.jaccard for it in (first, second, third)] == [None, pytest.approx(1 / 3), pytest.approx(1 / 2)]
     assert second.shares == {"fraud": 0.5, "theft": 1.0}
     assert [it.step for it in (first, second, third)] == [2, 5, 9]
 
 
-def test_jaccard_of_nothing_and_nothing_is_one():
+def test_jaccard_of_two_empty_sets_is_one():
     assert jaccard([], []) == 1.0
     assert jaccard("ab", "cd") == 0.0
 
 
-def test_drift_is_told_where_the_log_has_it():
+def test_drift_is_reported_if_the_log_has_it():
     facts = {"task_direction_cosine": 0.7, "reference_direction_cosine": 0.2, "same_references_cosine": 0.9}
     older, short, full = refresh_changes(
         [refresh(2, ["r1"]), refresh(5, ["r1"], task_direction_cosine=None), refresh(9, ["r2"], **facts)]
     )
     for change in (older, short):
-        assert (change.task_turned, change.reference_turned, change.staleness) == (None, None, None)
-    assert (full.task_turned, full.reference_turned, full.staleness) == (0.7, 0.2, 0.9)
+        assert (change.task_direction_cosine, change.reference_direction_cosine, change.same_references_cosine) == (
+            None,
+            None,
+            None,
+        )
+    assert (full.task_direction_cosine, full.reference_direction_cosine, full.same_references_cosine) == (
+        0.7,
+        0.2,
+        0.9,
+    )
 
 
-def test_the_last_stretch_is_told_by_steps_and_the_end():
+def test_drift_after_the_last_refresh_comes_from_steps_and_the_end():
     end = {"event": "end", "step": 4, "same_references_cosine": 0.8}
-    log = [WARMUP, refresh(2, ["r1"]), step(2, [True, True]), step(3, [True, True]) | TURNED, end]
+    log = [WARMUP, refresh(2, ["r1"]), step(2, [True, True]), step(3, [True, True]) | DRIFTED, end]
     assert task_drift(log) == [(3, 0.6)]
-    assert last_staleness(log) == 0.8
-    assert last_staleness(log[:-1]) is None
+    assert final_same_references_cosine(log) == 0.8
+    assert final_same_references_cosine(log[:-1]) is None
     assert [row.id for row in task_rows(log)] == ["a", "c", "b"]
     assert len(refresh_changes(log)) == 1
 
 
-def test_a_row_is_followed_through_warm_up_and_steps():
+def test_a_row_has_occurrences_in_warm_up_and_steps():
     a, c, b = task_rows([WARMUP, refresh(2, ["r1"]), step(2, [True, False]), step(3, [True, True])])
-    assert [(it.id, it.kind, it.fate, it.dropped) for it in (a, b, c)] == [
+    assert [(it.id, it.kind, it.selection_status, it.dropped) for it in (a, b, c)] == [
         ("a", "task", "always kept", 0),
         ("b", "risky", "sometimes dropped", 1),
         ("c", "(no kind)", "warm-up only", 0),
     ]
-    assert [offer.kept for offer in a.offers] == [None, True, True]
+    assert [it.kept for it in a.occurrences] == [None, True, True]
     assert c.last.kept is None
     assert b.last.step == 3
 
 
-def test_why_is_the_rank_under_a_budget():
+def test_the_reason_under_a_budget_is_the_rank():
     a, b = task_rows([refresh(2, ["r1"]), step(2, [True, False])])
-    assert a.last.why == "score is number 1 of 2, lowest first"
-    assert b.last.why == "score is number 2 of 2, lowest first"
+    assert a.last.reason == "score rank 1 of 2, lowest first"
+    assert b.last.reason == "score rank 2 of 2, lowest first"
 
 
-def test_why_is_the_threshold_under_auto():
+def test_the_reason_under_auto_is_the_threshold():
     log = [refresh(2, ["r1"], threshold=-0.1), step(2, [True, False])]
     a, b = task_rows(log)
-    assert a.last.why == "cosine 0.500 not below -0.100"
-    assert b.last.why == "cosine -0.400 below -0.100"
+    assert a.last.reason == "cosine 0.500 not below threshold -0.100"
+    assert b.last.reason == "cosine -0.400 below threshold -0.100"
     a, _ = task_rows([log[0], step(2, [True, False], (-0.5, -0.4))])
-    assert a.last.why == "cosine -0.500 below -0.100, but all are: the lowest score stays"
+    assert a.last.reason == "cosine -0.500 below threshold -0.100, but so are all rows: the lowest score is kept"
 
 
-def test_references_are_followed_through_refreshes():
+def test_a_reference_has_scores_of_all_refreshes():
     first, _, last = references([refresh(2, ["r1"]), refresh(5, ["r1", "r3"])])
-    assert (first.times_chosen, last.times_chosen) == (2, 1)
-    assert last.found == [(2, False, 0.5, 0.5, 0.5), (5, True, 0.5, 0.5, 0.5)]
+    assert (first.times_selected, last.times_selected) == (2, 1)
+    assert last.scores == [(2, False, 0.5, 0.5, 0.5), (5, True, 0.5, 0.5, 0.5)]
 
 
 def test_cosines_are_averaged_by_kind_and_step():

@@ -43,9 +43,9 @@ def test_search_looks_into_texts_that_are_hidden(opened, report):
     page.locator("#responses input[type=search]").fill("question 5 of builtin-HARMFUL")
     assert page.locator("#responses output").inner_text() == "2 of 144 rows"
     assert column(page, "responses", "Prompt id") == ["builtin-harmful-5", "builtin-harmful-5"]
-    assert set(column(page, "responses", "Prompt")) == {"hidden: opens on click"}
+    assert set(column(page, "responses", "Prompt")) == {"hidden, click to show"}
     page.locator("#responses input[type=search]").fill("nothing has this")
-    assert page.get_by_text("No row matches.").is_visible()
+    assert page.get_by_text("No matching rows.").is_visible()
 
 
 def test_filters_add_up(opened, report):
@@ -57,7 +57,7 @@ def test_filters_add_up(opened, report):
     found = int(page.locator("#responses output").inner_text().split()[0])
     page.locator("#responses").get_by_label("Model").select_option("second")
     assert 0 < int(page.locator("#responses output").inner_text().split()[0]) < found
-    page.locator("#task-rows").get_by_label("Fate").select_option("always dropped")
+    page.locator("#task-rows").get_by_label("Selection").select_option("always dropped")
     assert {"risky"} == set(column(page, "task-rows", "Kind"))
 
 
@@ -79,14 +79,14 @@ def test_harmful_texts_open_on_click_only(opened, report):
     assert "Question 0 of builtin-task?" in column(page, "responses", "Prompt")
 
 
-def test_a_row_tells_each_step_and_why(opened, report):
+def test_a_row_shows_every_step_and_the_reason(opened, report):
     page = opened(report)
-    page.locator("#task-rows").get_by_label("Fate").select_option("always dropped")
+    page.locator("#task-rows").get_by_label("Selection").select_option("always dropped")
     page.locator(f"#task-rows {SHOWN_ROWS} button").first.press("Enter")
     page.locator("dialog").wait_for()
     told = page.locator("dialog").inner_text()
     assert "dropped" in told
-    assert "below -0.100" in told
+    assert "below threshold -0.100" in told
 
 
 def test_hostile_texts_are_shown_as_text(opened, report):

@@ -39,7 +39,7 @@ def test_changed_or_missing_data_give_no_texts_and_say_why(tmp_path):
 def test_a_hub_is_not_asked(tmp_path):
     record = {"data": {"task_data": {"sources": ["owner/name"], "rows": 1, "rows_sha256": "0", "files": {}}}}
     write_text(tmp_path / "config.yaml", yaml.safe_dump({"task_data": ["owner/name"], "dualselect_run": record}))
-    assert row_texts(tmp_path).missing == ["task_data: owner/name is on a hub, which a report does not ask"]
+    assert row_texts(tmp_path).missing == ["task_data: owner/name is on a hub, and reports do not access the network"]
 
 
 def test_a_run_without_its_settings_says_so(tmp_path):

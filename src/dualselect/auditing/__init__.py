@@ -1,6 +1,6 @@
-"""What some data would do to a model's safety, learned before training.
+"""Audit data before training: which rows would erode which safe behavior.
 
-Neither the folder nor a module is called `audit`: a module would take the place of the function of that name.
+The package is not called `audit` because a module of that name would shadow the function `dualselect.audit`.
 """
 
 import importlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCORES", "AuditSettings", "AuditSummary", "TaskRows", "audit", "audit_into"]
 
-_HOMES = {
+_MODULES = {
     "SCORES": "scores",
     "AuditSettings": "settings",
     "AuditSummary": "summary",
@@ -27,7 +27,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # a reader of results has no use for torch
-    if name not in _HOMES:
+    # reading results must not import torch
+    if name not in _MODULES:
         raise AttributeError(f"module 'dualselect.auditing' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"dualselect.auditing.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"dualselect.auditing.{_MODULES[name]}"), name)

@@ -1,6 +1,6 @@
-"""One audit: the data surveyed, the pool's bearings taken, every row scored, and what was found written down.
+"""Run an audit: survey the data, prepare the reference pool, score every row, write the results.
 
-A folder holds everything. While the audit is under way it also holds what it goes on from when it is cut off.
+The output folder holds all files. While the audit runs it also holds the state that an interrupted audit resumes from.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from datasets import Dataset
 from peft import LoraConfig, PeftConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dualselect.auditing.counting import Counts, share
+from dualselect.auditing.aggregates import Aggregates, share
 from dualselect.auditing.engine import TokenRow, adapted
-from dualselect.auditing.finishing import NEGATIVES, REFERENCES, ROWS, TABLE, read_rows, write_rows
-from dualselect.auditing.measuring import Measuring, RowTokenizer, is_supervised, row_tokenizer
-from dualselect.auditing.negatives import hard_negatives, needed_negatives
+from dualselect.auditing.hard_negatives import hard_negatives, needed_negatives
+from dualselect.auditing.measuring import RowMeasurer, RowTokenizer, is_supervised, row_tokenizer
+from dualselect.auditing.output_files import NEGATIVES, REFERENCES, ROWS, TABLE, read_rows, write_rows
 from dualselect.auditing.pool import Pool, prepare_pool
 from dualselect.auditing.preparing import Prepared, load_prepared, prepare, save_prepared
 from dualselect.auditing.rows import TaskRows
@@ -37,7 +37,7 @@ from dualselect.runs.record import adapter_scaling, model_fingerprint, rows_sha2
 from dualselect.system.files import refuse_foreign, write_json
 from dualselect.system.lock import folder_lock
 from dualselect.training.config import DualSelectConfig
-from dualselect.training.ignored_settings import OF_PLAIN_STEPS, tell_not_followed
+from dualselect.training.ignored_settings import IGNORED_BY_PLAIN_STEPS, warn_ignored
 
 
 logger = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ TRAINING_SETTINGS = (
     "learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm per_device_train_batch_size "
     "gradient_accumulation_steps max_length seed bf16 reference_batch_size"
 ).split()
-NOT_READ = (
+UNUSED_SETTINGS = (
     "correction rho rho_mode reference_gradient reference_replay_size reference_refresh reference_refresh_steps "
     "reference_refresh_cosine task_token_budget task_top_k task_temperature"
 ).split()
-"""Settings of the method that an audit does not read: it is the same with others of these."""
+"""Settings of the method that do not affect an audit."""
 
 
 def audit(
@@ -72,32 +72,31 @@ def audit(
     output_dir: str | Path | None = None,
     **settings: Any,
 ) -> tuple[Dataset, AuditSummary]:
-    """Learn before training which rows of some data would erode which safe behavior.
+    """Find, before training, which rows of the data would erode which safe behavior.
 
-    The model is not trained: an adapter takes the warm-up steps and is thrown away.
+    The model is not changed: a temporary adapter takes the warm-up steps and is discarded.
 
     Args:
-        model: A model, or one with an adapter; afterwards it is what it was.
+        model: A model, with or without an adapter; restored afterwards.
         tokenizer: Its tokenizer.
-        task: Task rows in any known format, read as `load_rows` reads them: plain text is a turn of a conversation.
-        references: Safe responses, in the same formats; None for the built-in ones, 200 refusals.
-        harmless: Harmless conversations, to calibrate scores with; None for built-in ones.
-        risky_ids: Ids of rows that are known to be risky, beside those of kind `risky`: how well scores find them is
-            told.
-        config: Settings of the training that the audit looks ahead to; the default with `reference_contrast`
-            compliance when left out.
-        peft_config: Of the adapter; the paper's LoRA when left out.
-        score: The score that ranks the rows, one of `SCORES`.
-        output_dir: Keep the files of the audit there, and go on where one that was cut off stopped.
-        **settings: More of `AuditSettings`.
+        task: Task rows in any format that `load_rows` reads; plain text becomes a turn of a conversation.
+        references: Safe responses in the same formats; None for the built-in pool of 200 refusals.
+        harmless: Harmless conversations that calibrate scores; None for the built-in ones.
+        risky_ids: Ids of rows labeled risky, in addition to rows of kind `risky`; the summary reports how well each
+            score detects them.
+        config: Settings of the planned training run; None for the defaults with `reference_contrast` compliance.
+        peft_config: Config of the adapter; None for the paper's LoRA.
+        score: The ranking score, one of `SCORES`.
+        output_dir: Folder for the files of the audit; an interrupted audit in it is resumed. None keeps no files.
+        **settings: Further fields of `AuditSettings`.
 
     Returns:
-        A row for each row of the data, its id first, and the summary.
+        One row per row of the data, its id first, and the summary.
 
     Raises:
         DualSelectError: Data, settings or model cannot be used; the message says what to change.
     """
-    asked = AuditSettings(score=score, risky_ids=frozenset(map(str, risky_ids)), **settings)
+    audit_settings = AuditSettings(score=score, risky_ids=frozenset(map(str, risky_ids)), **settings)
     rows = task if isinstance(task, TaskRows) else TaskRows.of(task)
     pool = read_sources([BUILTIN], "reference_data").dataset if references is None else references
     with tempfile.TemporaryDirectory() as scratch:
@@ -105,7 +104,7 @@ def audit(
         if config is None:
             config = DualSelectConfig(str(folder), reference_contrast="compliance", report_to="none")
         summary = audit_into(
-            folder, model, tokenizer, rows, pool, asked, config, harmless=harmless, peft_config=peft_config
+            folder, model, tokenizer, rows, pool, audit_settings, config, harmless=harmless, peft_config=peft_config
         )
         return read_rows(folder, summary.data["drawn"], quiet=config.disable_tqdm), summary
 
@@ -123,30 +122,30 @@ def audit_into(
     peft_config: PeftConfig | None = None,
     overwrite: bool = False,
 ) -> AuditSummary:
-    """Audit into a folder, in memory that does not grow with the rows; see `audit`.
+    """Audit into a folder, in memory that does not depend on the number of rows; see `audit`.
 
     Args:
-        folder: Where `audit.jsonl`, `audit.csv`, `references.jsonl`, `negatives.jsonl` (where some rows are known to
-            be risky) and `summary.json` go, the last one last.
-        model: As for `audit`.
-        tokenizer: As for `audit`.
-        rows: The data.
-        references: As for `audit`.
-        settings: What is asked for.
-        config: Settings of the training.
-        harmless: As for `audit`.
-        peft_config: As for `audit`.
-        overwrite: Start anew where the folder holds an audit, which is deleted when all that was given was checked.
+        folder: Receives `audit.jsonl`, `audit.csv`, `references.jsonl`, `negatives.jsonl` (if some rows are labeled
+            risky) and, last, `summary.json`.
+        model: See `audit`.
+        tokenizer: See `audit`.
+        rows: The task rows.
+        references: See `audit`.
+        settings: Settings of the audit.
+        config: Settings of the planned training run.
+        harmless: See `audit`.
+        peft_config: See `audit`.
+        overwrite: Delete an audit that the folder holds and restart, once all inputs are checked.
 
     Returns:
-        The summary; that of a finished audit at once, when it is the same.
+        The summary. If the folder holds the same audit, finished, its summary is returned at once.
     """
     if peft_config is not None and isinstance(model, PeftModel):
         raise ConfigError(
-            "the model has an adapter, which an audit works with, and a peft_config is given too: leave peft_config "
-            "out, or pass the model without its adapter"
+            "the model already has an adapter and a peft_config is given: omit peft_config, or pass the model without "
+            "its adapter"
         )
-    tell_not_followed(config, OF_PLAIN_STEPS, "an audit")
+    warn_ignored(config, IGNORED_BY_PLAIN_STEPS, "an audit")
     with folder_lock(folder):
         if not overwrite:
             outputs = (ROWS, TABLE, REFERENCES, NEGATIVES, REPORT)
@@ -183,7 +182,7 @@ def _audit(
     )
     pool = _without_overlap(pool, survey, config)
     in_data = {name for of, name in survey.overlap if of == "negative"}
-    # which kinds a sample holds is not known yet
+    # the kinds in a sample are not known yet, so that all negatives are scored
     negatives = needed_negatives(negatives, survey.other_kinds if survey.drawn is None else {}, in_data)
     tokenize = row_tokenizer(tokenizer, config)
     warmup = _warmup(survey, tokenize, config)
@@ -200,7 +199,7 @@ def _audit(
             for name in (SUMMARY, ROWS, TABLE, REFERENCES, NEGATIVES, *UNFINISHED):
                 (folder / name).unlink(missing_ok=True)
         if prepared_file.exists():
-            logger.info("going on with the audit that was cut off")
+            logger.info("resuming the interrupted audit")
             prepared = load_prepared(prepared_file, engine.layout.device, fingerprint)
         else:
             scores_file.unlink(missing_ok=True)
@@ -208,9 +207,9 @@ def _audit(
             save_prepared(prepared, prepared_file, fingerprint)
         engine.set_parameters(prepared.warm)
         answers = prepared.answers if settings.with_answers else []
-        measuring = Measuring(engine, prepared.bearings, tokenize, answers, prepared.warm, prepared.tuned)
-        score_rows(rows, survey, measuring, prepared, store, settings)
-    counts = write_rows(
+        measurer = RowMeasurer(engine, prepared.directions, tokenize, answers, prepared.warm, prepared.tuned)
+        score_rows(rows, survey, measurer, prepared, store, settings)
+    aggregates = write_rows(
         folder,
         store,
         survey.scored_rows,
@@ -219,7 +218,7 @@ def _audit(
         labelled=survey.risky > 0,
         quiet=config.disable_tqdm,
     )
-    summary = _summary(rows, survey, prepared, counts, plan, fingerprint)
+    summary = _summary(rows, survey, prepared, aggregates, plan, fingerprint)
     write_json(folder / SUMMARY, summary.as_values())
     for name in UNFINISHED:
         (folder / name).unlink()
@@ -234,10 +233,10 @@ def _without_overlap(pool: Pool, survey: Survey, config: DualSelectConfig) -> Po
     )
     if len(apart) < len(pool.ids):
         pool = pool.of_references(apart)
-    calm = {name for of, name in survey.overlap if of == "harmless"}
-    if calm:
-        logger.info("%d harmless conversations stand in the data too and are left out of the calibration", len(calm))
-    return pool.without_harmless(calm)
+    harmless_in_data = {name for of, name in survey.overlap if of == "harmless"}
+    if harmless_in_data:
+        logger.info("%d harmless conversations are also in the data and do not calibrate", len(harmless_in_data))
+    return pool.without_harmless(harmless_in_data)
 
 
 def _padding(tokenizer: Any) -> int:
@@ -254,15 +253,15 @@ def _plan(
     config: DualSelectConfig,
     peft_config: PeftConfig | None,
 ) -> dict[str, Any]:
-    """Everything that decides what the audit finds, as JSON values."""
-    given = {} if peft_config is None else peft_config.to_dict()
-    adapter = {name: given.get(name) for name in ADAPTER_SETTINGS}
+    """Everything that determines the result of the audit, as JSON values."""
+    peft = {} if peft_config is None else peft_config.to_dict()
+    adapter = {name: peft.get(name) for name in ADAPTER_SETTINGS}
     adapter = {name: sorted(value) if isinstance(value, set) else value for name, value in adapter.items()}
     return {
         "format": FORMAT,
         "audit": settings.as_values(),
         "training": {name: getattr(config, name) for name in TRAINING_SETTINGS}
-        | {name: value for name, value in config.method_settings.items() if name not in NOT_READ},
+        | {name: value for name, value in config.method_settings.items() if name not in UNUSED_SETTINGS},
         "adapter": adapter,
         "model": {
             "name": model.config._name_or_path,
@@ -271,7 +270,7 @@ def _plan(
             "tokenizer": tokenizer_fingerprint(tokenizer),
         },
         "data": survey.sha256,
-        # in the order of their tokens, which directions are summed in
+        # in token order, because directions are summed in that order
         "references": rows_sha256(pool.conversations.select(pool.prepared.indices)),
         "harmless": rows_sha256(pool.harmless),
         "negatives": rows_sha256(negatives) if survey.risky else None,
@@ -282,12 +281,12 @@ def _finished_before(folder: Path, fingerprint: str) -> AuditSummary:
     summary = AuditSummary.read(folder / SUMMARY)
     if summary.fingerprint != fingerprint:
         raise ConfigError(
-            f"{folder} holds a finished audit of other data, settings, or another model: name another --output_dir, "
-            "or write --overwrite to delete it and start anew"
+            f"{folder} holds a finished audit of other data, settings, or another model: choose another "
+            "--output_dir, or pass --overwrite to delete it and restart"
         )
     for name in UNFINISHED:  # of an audit that was killed after its last line
         (folder / name).unlink(missing_ok=True)
-    logger.info("this audit was finished before, its files are kept")
+    logger.info("this audit is already finished; its files are kept")
     return summary
 
 
@@ -295,7 +294,8 @@ def _warmup(survey: Survey, tokenize: RowTokenizer, config: DualSelectConfig) ->
     warmup = [row for row in tokenize(survey.warmup) if is_supervised(row)]
     if not warmup:
         raise DataError(
-            f"none of {len(survey.warmup)} rows has a response token within max_length {config.max_length}: raise it"
+            f"none of {len(survey.warmup)} sampled rows has a response token within max_length {config.max_length}: "
+            "raise max_length"
         )
     return warmup
 
@@ -304,12 +304,12 @@ def _summary(
     rows: TaskRows,
     survey: Survey,
     prepared: Prepared,
-    counts: Counts,
+    aggregates: Aggregates,
     plan: Mapping[str, Any],
     fingerprint: str,
 ) -> AuditSummary:
-    found = counts.all
-    kept = counts.kept_token_share
+    overall = aggregates.all
+    kept = aggregates.kept_token_share
     contrast = plan["training"]["reference_contrast"]
     return AuditSummary(
         data={
@@ -318,28 +318,28 @@ def _summary(
             "sha256": survey.sha256,
             "drawn": survey.scored_rows,
             "sample": survey.drawn is not None,
-            "scored": found.scored,
-            "unscored": dict(counts.unscored),
+            "scored": overall.scored,
+            "unscored": dict(aggregates.unscored),
         },
         model=plan["model"],
         settings={name: plan[name] for name in ("audit", "training", "adapter")},
-        conflict={"threshold": prepared.conflict_threshold, **share(found.conflict, found.scored)},
+        conflict={"threshold": prepared.conflict_threshold, **share(overall.conflict, overall.scored)},
         recommended_budget={
             "rule": RULE,
             "settings": None if contrast == "none" else {"task_token_budget": "auto", "reference_contrast": contrast},
             "kept_share": kept["value"],
             "low": kept["low"] if survey.drawn is not None else None,
             "high": kept["high"] if survey.drawn is not None else None,
-            "dropped_rows": found.conflict,
-            "dropped_tokens": counts.tokens - counts.kept_tokens,
-            "tokens": counts.tokens,
+            "dropped_rows": overall.conflict,
+            "dropped_tokens": aggregates.tokens - aggregates.kept_tokens,
+            "tokens": aggregates.tokens,
         },
-        all=counts.all_as_values(),
-        kinds=counts.kinds_as_values(),
-        categories=counts.categories_as_values(),
-        budgets=counts.budgets_as_values(),
+        all=aggregates.all_as_values(),
+        kinds=aggregates.kinds_as_values(),
+        categories=aggregates.categories_as_values(),
+        budgets=aggregates.budgets_as_values(),
         references=_references(prepared),
-        detection=counts.detection_as_values(prepared.negatives),
+        detection=aggregates.detection_as_values(prepared.negatives),
         fingerprint=fingerprint,
     )
 
@@ -351,13 +351,13 @@ def _references(prepared: Prepared) -> dict[str, Any]:
         entry["references"] += 1
         entry["selected"] += reference["selected"]
         entry["held_out"] += reference["held_out"]
-    directed = prepared.bearings.categories
+    directed = prepared.directions.categories
     return {
         "pool": len(prepared.references),
         "selected": sum(reference["selected"] for reference in prepared.references),
-        "compared": len(prepared.bearings.kept),
+        "compared": len(prepared.directions.stored),
         "without_direction": sorted(set(by_category) - set(directed)),
-        # one that is held out whole makes its direction all the same, and says nothing of its own about it
+        # a category that is held out entirely still makes its direction, so that it calibrates nothing of its own
         "without_held_out": [
             name for name in directed if by_category[name]["held_out"] in (0, by_category[name]["references"])
         ],

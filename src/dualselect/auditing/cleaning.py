@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from dualselect.auditing.finishing import ROWS, read_lines
+from dualselect.auditing.output_files import ROWS, read_lines
 from dualselect.auditing.rows import TaskRow, TaskRows
 from dualselect.auditing.settings import BUDGETS
 from dualselect.errors import ConfigError, DataError

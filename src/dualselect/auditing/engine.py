@@ -1,4 +1,4 @@
-"""The model at work in an audit: an adapter that is thrown away, gradients, losses, and short fine-tunings.
+"""The model in an audit: a temporary adapter, per-example gradients, losses, and short fine-tunings.
 
 Shapes: B rows in a batch, P trainable parameters.
 """
@@ -29,7 +29,7 @@ from dualselect.training.references import without_dropout
 
 
 OPENING_TOKENS = 8
-"""Supervised tokens that make the opening of a response."""
+"""Number of supervised tokens in the opening of a response."""
 
 TokenRow = Mapping[str, Sequence[int]]
 """`input_ids` and `labels` of one row."""
@@ -37,12 +37,12 @@ TokenRow = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class RowGradients:
-    """What one forward and backward tells of B rows.
+    """Losses and gradients of B rows from one forward-backward pass.
 
     Attributes:
-        losses: Shape (B,).
-        opening_losses: Of the first `OPENING_TOKENS` supervised tokens, shape (B,).
-        gradients: Shape (B, P).
+        losses: Mean over the supervised tokens, shape (B,).
+        opening_losses: Mean over the first `OPENING_TOKENS` supervised tokens, shape (B,).
+        gradients: Per-example gradients, shape (B, P).
     """
 
     losses: Tensor
@@ -52,12 +52,12 @@ class RowGradients:
 
 @dataclass
 class Engine:
-    """A model with a trainable adapter and without dropout.
+    """A model with a trainable adapter and no dropout.
 
     Attributes:
-        model: The model; its adapter may be changed at will.
+        model: The model; its adapter may be modified freely.
         layout: The layout of the adapter.
-        padding: Token that fills up the rows of a batch.
+        padding: Padding token id.
         config: Settings.
     """
 
@@ -68,7 +68,7 @@ class Engine:
     _verified: bool = field(default=False, repr=False)
 
     def collate(self, rows: Sequence[TokenRow]) -> dict[str, Tensor]:
-        """Rows as one batch, filled up on the right."""
+        """Collate rows into one right-padded batch."""
         batch = {
             "input_ids": _padded([row["input_ids"] for row in rows], self.padding),
             "attention_mask": _padded([[1] * len(row["input_ids"]) for row in rows], 0),
@@ -77,11 +77,11 @@ class Engine:
         return {name: value.to(self.layout.device) for name, value in batch.items()}
 
     def gradients(self, model: nn.Module, batch: Mapping[str, Any]) -> PerExampleGradients:
-        """Loss and gradient of each row of a batch, as a `ReferencePool` asks for them."""
+        """Per-example losses and gradients, with the signature that `ReferencePool` expects."""
         return self._gradients(batch, response_cross_entropy)
 
     def row_gradients(self, rows: Sequence[TokenRow]) -> RowGradients:
-        """Losses, losses of the openings, and gradients of rows, in one batch."""
+        """Losses, opening losses and gradients of rows, in one batch."""
         openings: list[Tensor] = []
 
         def losses(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
@@ -89,21 +89,21 @@ class Engine:
             openings.append(opening_losses(outputs.log_probs.detach(), inputs["labels"]))
             return mean_over_tokens(outputs, inputs["labels"])
 
-        found = self._gradients(self.collate(rows), losses)
-        return RowGradients(found.losses, torch.cat(openings), found.gradients)
+        results = self._gradients(self.collate(rows), losses)
+        return RowGradients(results.losses, torch.cat(openings), results.gradients)
 
     def losses(self, rows: Sequence[TokenRow]) -> Tensor:
-        """Loss of each row, shape (B,), by a forward pass only."""
+        """Loss of each row without gradients, shape (B,)."""
         with torch.no_grad():
             return response_cross_entropy(self.model, self.collate(rows)).float()
 
     def batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
-        """Positions in batches as large as one forward and backward, with a progress bar."""
+        """Split positions into micro-batches, with a progress bar."""
         size, quiet = self.config.reference_micro_batch_size, self.config.disable_tqdm
         return in_batches(positions, size, description=what, unit="row", quiet=quiet)
 
     def parameters(self) -> Tensor:
-        """The adapter as one vector, shape (P,), a copy."""
+        """A copy of the adapter as a flat vector, shape (P,)."""
         flat = self.layout.zeros()
         for (_, piece), parameter in zip(
             self.layout.pieces(flat), self.layout.parameters(self.model).values(), strict=True
@@ -112,7 +112,7 @@ class Engine:
         return flat
 
     def set_parameters(self, flat: Tensor) -> None:
-        """Make the adapter what `parameters` told of it."""
+        """Set the adapter from a flat vector of shape (P,)."""
         with torch.no_grad():
             for (_, piece), parameter in zip(
                 self.layout.pieces(flat), self.layout.parameters(self.model).values(), strict=True
@@ -120,15 +120,15 @@ class Engine:
                 parameter.copy_(piece)
 
     def train(self, rows: Sequence[TokenRow], steps: int, what: str) -> Tensor:
-        """Some plain optimizer steps, as in the warm-up of a training: AdamW, clipped, each on the mean of its rows.
+        """Take plain optimizer steps, as in the warm-up of training: AdamW on the clipped mean gradient.
 
         Args:
-            rows: Used in order, again from the start when they do not suffice.
+            rows: Used in order, cyclically.
             steps: Optimizer steps.
-            what: What the progress bar calls it.
+            what: Title of the progress bar.
 
         Returns:
-            The sum of the steps' mean gradients, shape (P,).
+            Sum of the mean gradients of all steps, shape (P,).
 
         Raises:
             GradientError: A gradient is not finite.
@@ -146,7 +146,7 @@ class Engine:
         direction = self.layout.zeros()
         for step in tqdm(range(steps), desc=what, unit="step", leave=False, disable=config.disable_tqdm):
             gradient = self.layout.zeros()
-            chosen = [rows[(step * size + place) % len(rows)] for place in range(size)]
+            chosen = [rows[(step * size + index) % len(rows)] for index in range(size)]
             for start in range(0, size, config.per_device_train_batch_size):
                 part = self.collate(chosen[start : start + config.per_device_train_batch_size])
                 gradient += self._gradients(part, response_cross_entropy).gradients.sum(0) / size
@@ -171,52 +171,52 @@ class Engine:
 
 
 def token_rows(rows: Dataset, positions: Sequence[int]) -> list[TokenRow]:
-    """The rows of a tokenized data set at some positions."""
-    found = rows[list(positions)]
+    """Rows of a tokenized data set at the given positions."""
+    selected = rows[list(positions)]
     return [
         {"input_ids": tokens, "labels": labels}
-        for tokens, labels in zip(found["input_ids"], found["labels"], strict=True)
+        for tokens, labels in zip(selected["input_ids"], selected["labels"], strict=True)
     ]
 
 
 def opening_losses(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Mean negative log-probability of each row's first supervised tokens.
+    """Mean negative log-probability of each row's first `OPENING_TOKENS` supervised tokens.
 
     Args:
-        log_probs: Of the supervised tokens of all rows, one row after the other, shape (1, S).
+        log_probs: Log-probabilities of the supervised tokens of all rows, concatenated, shape (1, S).
         labels: Shape (B, T).
 
     Returns:
         Shape (B,).
     """
     supervised = labels[:, 1:] != IGNORED_LABEL
-    spread = log_probs.float().new_zeros(supervised.shape).masked_scatter(supervised, log_probs.float())
+    padded = log_probs.float().new_zeros(supervised.shape).masked_scatter(supervised, log_probs.float())
     first = supervised & (supervised.cumsum(1) <= OPENING_TOKENS)
-    return -(spread * first).sum(1) / first.sum(1)
+    return -(padded * first).sum(1) / first.sum(1)
 
 
 @contextmanager
 def adapted(
     model: PreTrainedModel | PeftModel, peft_config: PeftConfig | None, padding: int, config: DualSelectConfig
 ) -> Iterator[Engine]:
-    """A model with an adapter to experiment with; afterwards the model is what it was, to the last bit.
+    """Lend a model with a temporary adapter; on exit the model is restored bit for bit.
 
     Args:
-        model: A model, which gets a new adapter, or one with an adapter, of which the numbers are put back.
-        peft_config: Of the new adapter.
-        padding: Token that fills up rows.
+        model: A model, which gets a new adapter, or one with an adapter, whose weights are restored.
+        peft_config: Config of the new adapter.
+        padding: Padding token id.
         config: Settings.
 
     Raises:
         ModelError: The model has no adapter and no `peft_config` is given.
     """
-    with contextlib.ExitStack() as after:
+    with contextlib.ExitStack() as restore:
         flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
-        after.callback(_restore_flags, flags)
+        restore.callback(_restore_flags, flags)
         if isinstance(model, PeftModel):
             active = model.active_adapter
             model.set_adapter(active)
-            own = model
+            peft_model = model
         else:
             if peft_config is None:
                 raise ModelError(
@@ -224,17 +224,17 @@ def adapted(
                 )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)
-                own = _with_adapter(model, peft_config)
-            after.callback(own.unload)
-        base = own.get_base_model()
-        after.callback(_restore_forward, base, vars(base).get("forward"))
+                peft_model = _with_adapter(model, peft_config)
+            restore.callback(peft_model.unload)
+        base = peft_model.get_base_model()
+        restore.callback(_restore_forward, base, vars(base).get("forward"))
         add_fused_lm_head(base)
         if config.bf16:
-            after.callback(_restore_forward, own, vars(own).get("forward"))
-            autocast_forward(own)
-        after.enter_context(without_dropout(own))
-        engine = Engine(own, GradientLayout.of(own), padding, config)
-        after.callback(functools.partial(engine.set_parameters, engine.parameters()))
+            restore.callback(_restore_forward, peft_model, vars(peft_model).get("forward"))
+            autocast_forward(peft_model)
+        restore.enter_context(without_dropout(peft_model))
+        engine = Engine(peft_model, GradientLayout.of(peft_model), padding, config)
+        restore.callback(functools.partial(engine.set_parameters, engine.parameters()))
         yield engine
 
 
@@ -243,8 +243,8 @@ def _with_adapter(model: PreTrainedModel, peft_config: PeftConfig) -> PeftModel:
         return get_peft_model(model, peft_config)
     except ValueError as error:
         raise ModelError(
-            f"PEFT cannot give this model an adapter: {error}; name linear layers of the model in "
-            "lora_target_modules, or all-linear"
+            f"PEFT cannot add an adapter to this model: {error}; set lora_target_modules to linear layers of the "
+            "model, or to all-linear"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""From rows to the numbers that scores are made of: one forward and backward of each, and more where asked for."""
+"""Per-row statistics that scores are computed from: a forward-backward pass per row, plus optional forward passes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualselect.auditing.bearings import Bearings
 from dualselect.auditing.engine import OPENING_TOKENS, Engine, TokenRow
+from dualselect.auditing.reference_directions import ReferenceDirections
 from dualselect.auditing.scores import NUMBERS, SCORES, Calibration, Numbers
 from dualselect.data.conversations import TEMPLATE_COLUMNS
 from dualselect.data.tokens import IGNORED_LABEL, batch_tokenizer
@@ -20,26 +20,25 @@ from dualselect.training.config import DualSelectConfig
 RowTokenizer = Callable[[Sequence[Mapping[str, Any]]], list[TokenRow]]
 
 CONTROL, COMPLIED = "control_loss", "complied_loss"
-"""The numbers of a row that are taken with other adapters."""
+"""Losses that are computed with another adapter."""
 DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Measuring:
-    """What measures rows.
+class RowMeasurer:
+    """Computes the per-row statistics.
 
     Attributes:
         engine: The model.
-        bearings: What rows are compared with.
-        tokenize: From conversations to tokens, of `row_tokenizer`.
-        answers: Safe answers of the pool that the rows' prompts are tried with; none to leave `answer_loss` out.
+        directions: Directions that gradients are compared with.
+        tokenize: Tokenizes conversations; see `row_tokenizer`.
+        answers: Safe answers for `answer_loss`, which is skipped if there are none.
         warm: The adapter after the warm-up, shape (P,).
-        tuned: The adapter that `CONTROL` is taken with and the one of `COMPLIED`, each of shape (P,); either may be
-            left out.
+        tuned: The adapters for `CONTROL` and `COMPLIED`, shape (P,) each; either may be missing.
     """
 
     engine: Engine
-    bearings: Bearings
+    directions: ReferenceDirections
     tokenize: RowTokenizer
     answers: Sequence[str]
     warm: Tensor
@@ -48,51 +47,51 @@ class Measuring:
     def numbers(
         self, rows: Sequence[TokenRow], conversations: Sequence[Mapping[str, Any]], what: str = ""
     ) -> dict[str, np.ndarray]:
-        """The numbers of n rows.
+        """Compute the statistics of n rows.
 
         Args:
-            rows: Tokens, each with a supervised one.
+            rows: Tokenized rows, each with a supervised token.
             conversations: The same rows as conversations.
-            what: What a progress bar calls it; none when left out.
+            what: Title of the progress bar; empty for no bar.
 
         Returns:
-            `NUMBERS`, shape (n,); `categories` (n, C); `references`, the cosine to each kept reference, (n, K). What
-            was not asked for is NaN.
+            `NUMBERS`, shape (n,) each; `categories`, shape (n, C); `references`, the cosines to the stored references,
+            shape (n, K). Statistics that were not computed are NaN.
         """
         if not rows:
-            return self._of_nothing()
-        order = sorted(range(len(rows)), key=lambda place: (len(rows[place]["input_ids"]), place))
+            return self._empty_numbers()
+        order = sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index))
         config = self.engine.config
         size, quiet = config.reference_micro_batch_size, config.disable_tqdm or not what
-        found: list[dict[str, Tensor]] = []
+        batches: list[dict[str, Tensor]] = []
         for part in in_batches(order, size, description=what, unit="row", quiet=quiet):
-            of_part = [rows[place] for place in part]
-            found.append(self._of_batch(of_part))
+            batch = [rows[index] for index in part]
+            batches.append(self._batch_numbers(batch))
             if self.answers:
-                found[-1]["answer_loss"] = self._answer_losses([conversations[place] for place in part])
+                batches[-1]["answer_loss"] = self._answer_losses([conversations[index] for index in part])
             for name, adapter in self.tuned.items():
-                found[-1][name] = self._losses_with(adapter, of_part)
-        values = {name: _in_order(order, [part[name] for part in found]) for name in found[0]}
+                batches[-1][name] = self._losses_with(adapter, batch)
+        values = {name: _in_order(order, [part[name] for part in batches]) for name in batches[0]}
         return {name: np.full(len(rows), np.nan) for name in NUMBERS} | values
 
     def scores(self, numbers: Numbers, calibration: Calibration) -> dict[str, np.ndarray]:
-        """Every score whose numbers are taken, each of shape (n,)."""
+        """Every score whose statistics were computed, shape (n,) each."""
         return {
             name: score.of(numbers, calibration)
             for name, score in SCORES.items()
             if (self.answers or not score.with_answers) and (COMPLIED in self.tuned or not score.with_tuning)
         }
 
-    def _of_nothing(self) -> dict[str, np.ndarray]:
-        wide = {"categories": len(self.bearings.categories), "references": len(self.bearings.kept)}
-        return {name: np.empty(0) for name in NUMBERS} | {name: np.empty((0, size)) for name, size in wide.items()}
+    def _empty_numbers(self) -> dict[str, np.ndarray]:
+        widths = {"categories": len(self.directions.categories), "references": len(self.directions.stored)}
+        return {name: np.empty(0) for name in NUMBERS} | {name: np.empty((0, size)) for name, size in widths.items()}
 
-    def _of_batch(self, rows: Sequence[TokenRow]) -> dict[str, Tensor]:
-        found = self.engine.row_gradients(rows)
+    def _batch_numbers(self, rows: Sequence[TokenRow]) -> dict[str, Tensor]:
+        results = self.engine.row_gradients(rows)
         return {
-            "loss": found.losses,
-            "opening_loss": found.opening_losses,
-            **self.bearings.numbers(found.gradients),
+            "loss": results.losses,
+            "opening_loss": results.opening_losses,
+            **self.directions.cosines(results.gradients),
         }
 
     def _losses_with(self, adapter: Tensor, rows: Sequence[TokenRow]) -> Tensor:
@@ -106,13 +105,13 @@ class Measuring:
         losses = []
         for answer in self.answers:
             completion = [{"role": "assistant", "content": answer}]
-            asked = self.tokenize([{**row, "completion": completion} for row in conversations])
-            losses.append(self.engine.losses([_opening(row) for row in asked]).cpu().double())
+            answered = self.tokenize([{**row, "completion": completion} for row in conversations])
+            losses.append(self.engine.losses([_opening(row) for row in answered]).cpu().double())
         return torch.stack(losses).mean(0)
 
 
 def row_tokenizer(tokenizer: Any, config: DualSelectConfig) -> RowTokenizer:
-    """What turns conversations into tokens as a training does; rows without a response that fits have no label."""
+    """A function that tokenizes conversations as training does; a row whose response does not fit has no labels."""
     batch = batch_tokenizer(
         tokenizer,
         max_length=config.max_length,
@@ -126,34 +125,34 @@ def row_tokenizer(tokenizer: Any, config: DualSelectConfig) -> RowTokenizer:
     def tokenize(conversations: Sequence[Mapping[str, Any]]) -> list[TokenRow]:
         if not conversations:
             return []
-        given = {name: [row.get(name) for row in conversations] for name in columns}
-        found = batch(given, range(len(conversations)))
+        values = {name: [row.get(name) for row in conversations] for name in columns}
+        encoded = batch(values, range(len(conversations)))
         return [
             {"input_ids": tokens, "labels": labels}
-            for tokens, labels in zip(found["input_ids"], found["labels"], strict=True)
+            for tokens, labels in zip(encoded["input_ids"], encoded["labels"], strict=True)
         ]
 
     return tokenize
 
 
 def short(value: float) -> float:
-    """A number as it is kept, with `DIGITS` significant digits."""
+    """Round to `DIGITS` significant digits, as stored."""
     return float(f"{value:.{DIGITS}g}")
 
 
 def is_supervised(row: TokenRow) -> bool:
-    """Whether a row has a label: the first token of a row is not predicted by anything."""
+    """Whether a row has a supervised token; the first token is never predicted."""
     return any(label != IGNORED_LABEL for label in row["labels"][1:])
 
 
 def supervised_tokens(row: TokenRow) -> int:
-    """Number of tokens with a label."""
+    """Number of supervised tokens."""
     return sum(label != IGNORED_LABEL for label in row["labels"][1:])
 
 
 def _opening(row: TokenRow) -> TokenRow:
-    """The row up to the first supervised tokens; without one, its last token is taken."""
-    first = next((place for place, label in enumerate(row["labels"]) if label != IGNORED_LABEL), None)
+    """Truncate after the first supervised tokens; a row without one keeps its last token as label."""
+    first = next((index for index, label in enumerate(row["labels"]) if label != IGNORED_LABEL), None)
     if first is None:
         tokens = list(row["input_ids"])
         return {"input_ids": tokens, "labels": [IGNORED_LABEL] * (len(tokens) - 1) + tokens[-1:]}
@@ -162,7 +161,7 @@ def _opening(row: TokenRow) -> TokenRow:
 
 
 def _in_order(order: Sequence[int], parts: Sequence[Tensor]) -> np.ndarray:
-    """Values of batches, put back into the order of the rows."""
+    """Concatenate batches of values and restore the row order."""
     joined = torch.cat(list(parts)).cpu().double().numpy()
     values = np.empty_like(joined)
     values[np.asarray(order)] = joined

@@ -1,4 +1,4 @@
-"""What an audit compares with: the reference pool, the contrasts of its prompts, and a few harmless conversations."""
+"""The reference pool of an audit: safe responses, contrasts to the same prompts, and a few harmless conversations."""
 
 import copy
 import logging
@@ -19,19 +19,19 @@ logger = logging.getLogger(__name__)
 
 NO_CATEGORY = "(no category)"
 MOST_CATEGORIES = 32
-"""Categories with a direction of their own, at most, the largest ones: each is as large as the adapter."""
+"""Most categories with their own direction; the largest are chosen. Each direction is as large as the adapter."""
 HARMLESS_KINDS = ("chat", "lookalike")
 HARMLESS_ROWS = 32
-"""Harmless conversations used, at most, spread over the kinds; built-in ones unless others are given."""
+"""Most harmless conversations used, spread over their kinds."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The safe responses in the order of their tokens.
+    """The tokenized reference pool.
 
     Attributes:
-        prepared: The references.
-        contrasts: The contrast of each, tokenized.
+        prepared: The safe responses.
+        contrasts: The contrast of each safe response, tokenized.
         harmless: Harmless conversations: `prompt`, `completion`, ...
         harmless_tokens: The same, tokenized.
     """
@@ -43,7 +43,7 @@ class Pool:
 
     @property
     def conversations(self) -> Dataset:
-        """All conversations that were given."""
+        """All references as conversations."""
         assert self.prepared.conversations is not None
         return self.prepared.conversations
 
@@ -54,37 +54,39 @@ class Pool:
 
     @property
     def ids(self) -> list[str]:
-        """Their ids."""
+        """Reference ids, in token order."""
         return self.prepared.ids_of(self.prepared.indices)
 
     @property
     def categories(self) -> list[str]:
-        """Their categories."""
-        all_of_them = self.conversations["category"]
-        return [all_of_them[index] or NO_CATEGORY for index in self.prepared.indices]
+        """Reference categories, in token order."""
+        categories = self.conversations["category"]
+        return [categories[index] or NO_CATEGORY for index in self.prepared.indices]
 
     @property
     def by_length(self) -> list[int]:
-        """Positions, short rows first: neighbors of like length need little padding."""
+        """Positions sorted by length, so that batches need little padding."""
         lengths = [len(tokens) for tokens in self.tokens["input_ids"]]
         return sorted(range(len(lengths)), key=lambda position: (lengths[position], position))
 
     @property
     def harmless_halves(self) -> tuple[list[int], list[int]]:
-        """The harmless conversations that make a direction and those that calibrate, of each kind on both sides."""
+        """Positions of the harmless conversations for the harmless direction, and of those for calibration."""
         kinds = list(self.harmless["kind"])
-        used = spread(sorted(range(len(kinds)), key=lambda place: kinds[place]), HARMLESS_ROWS)
+        used = spread(sorted(range(len(kinds)), key=lambda index: kinds[index]), HARMLESS_ROWS)
         return used[::2], used[1::2]
 
     @property
     def named_categories(self) -> list[str]:
-        """The categories with a direction of their own, by name."""
+        """Names of the categories with their own direction, sorted."""
         return sorted(name for name, _ in Counter(self.categories).most_common(MOST_CATEGORIES))
 
     def without_harmless(self, ids: Collection[str]) -> "Pool":
-        """The pool without some of the harmless conversations."""
-        left = [place for place, name in enumerate(self.harmless["id"]) if name not in ids]
-        return replace(self, harmless=self.harmless.select(left), harmless_tokens=self.harmless_tokens.select(left))
+        """A copy without some harmless conversations."""
+        remaining = [index for index, name in enumerate(self.harmless["id"]) if name not in ids]
+        return replace(
+            self, harmless=self.harmless.select(remaining), harmless_tokens=self.harmless_tokens.select(remaining)
+        )
 
     def of_references(self, positions: Sequence[int]) -> "Pool":
         """The pool with some of its references only."""
@@ -92,16 +94,16 @@ class Pool:
         return replace(self, prepared=prepared, contrasts=self.contrasts.select(positions))
 
     def conversation(self, position: int) -> dict[str, Any]:
-        """The safe response at a position, as a conversation."""
-        found: dict[str, Any] = self.conversations[self.prepared.indices[position]]
-        return found
+        """The reference at a position, as a conversation."""
+        conversation: dict[str, Any] = self.conversations[self.prepared.indices[position]]
+        return conversation
 
 
 def calibration_positions(by_length: Sequence[int], kept: Sequence[int]) -> list[int]:
-    """References that the conflict threshold is read off: the same ones as `ReferencePool.conflict_threshold` takes.
+    """References that calibrate the conflict threshold, the same as in `ReferencePool.conflict_threshold`.
 
     Args:
-        by_length: Positions in the pool, by length of the row.
+        by_length: Pool positions sorted by length.
         kept: Positions of the selected references.
     """
     selected = set(kept)
@@ -112,15 +114,15 @@ def calibration_positions(by_length: Sequence[int], kept: Sequence[int]) -> list
 def held_out_positions(
     calibrating: Sequence[int], categories: Sequence[str], directed: Collection[str], selected: int
 ) -> list[int]:
-    """References of a calibration sample that neither a category direction nor a fine-tuning is made of.
+    """Calibration references that are held out of the category directions and the short fine-tunings.
 
-    At most half of the references that are not selected, and at most half of each category with a direction, so that
-    a small pool leaves something to learn from; every other one where that leaves none.
+    Holds out at most half of the unselected references and at most half of each category with its own direction, so
+    that a small pool keeps enough to learn from. If that leaves none, every second calibration reference is held out.
 
     Args:
-        calibrating: The sample, by length of the row.
-        categories: Of each reference of the pool.
-        directed: Categories with a direction of their own.
+        calibrating: The calibration references, sorted by length.
+        categories: Category of each reference of the pool.
+        directed: Categories with their own direction.
         selected: Number of selected references.
     """
     most = (len(categories) - selected or len(categories)) // 2
@@ -139,26 +141,26 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
 
     Args:
         references: Safe responses in any known format.
-        harmless: Harmless conversations in any known format; None for built-in ones.
+        harmless: Harmless conversations in any known format; None for the built-in ones.
         tokenizer: The model's.
-        config: Settings; where `reference_contrast` is none, the contrasts are compliances all the same: what is
-            safe and what is not is told apart by them.
+        config: Settings. If `reference_contrast` is none, compliances are used as contrasts, because calibration
+            needs unsafe answers.
 
     Raises:
         DataError: The pool is empty, has no conversations, or a reference has no contrast.
     """
     conversations = as_conversations(references, name="reference")
     prepared = prepare_rows(conversations, tokenizer, config, name="reference")
-    contrasting = config
+    contrast_config = config
     if config.reference_contrast == "none":
-        contrasting = copy.copy(config)
-        contrasting.reference_contrast = "compliance"
-    contrasts = contrast_rows(prepared, tokenizer, contrasting)
+        contrast_config = copy.copy(config)
+        contrast_config.reference_contrast = "compliance"
+    contrasts = contrast_rows(prepared, tokenizer, contrast_config)
     check_pool(prepared.tokens, contrasts, config.reference_top_k)
     assert contrasts is not None
-    given = builtin_harmless() if harmless is None else as_conversations(harmless, name="harmless")
+    harmless_rows = builtin_harmless() if harmless is None else as_conversations(harmless, name="harmless")
     tokens = tokenize(
-        given,
+        harmless_rows,
         tokenizer,
         max_length=config.max_length,
         prompt_format=config.prompt_format,
@@ -167,12 +169,12 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
         name="harmless",
     ).dataset
     if harmless is not None and len(tokens) > HARMLESS_ROWS:
-        logger.info("%d of %d harmless conversations are used, spread over their kinds", HARMLESS_ROWS, len(tokens))
-    return Pool(prepared, contrasts, given.select(tokens["row_index"]), tokens)
+        logger.info("using %d of %d harmless conversations, spread over their kinds", HARMLESS_ROWS, len(tokens))
+    return Pool(prepared, contrasts, harmless_rows.select(tokens["row_index"]), tokens)
 
 
 def builtin_harmless() -> Dataset:
-    """All built-in harmless conversations: ordinary chat, and questions that look harmful and are not, in turns."""
+    """All built-in harmless conversations: ordinary chat alternating with harmless look-alikes."""
     columns = [builtin_rows(kind, HARMLESS_ROWS * 4) for kind in HARMLESS_KINDS]
-    rows = [row for some in zip(*columns, strict=True) for row in some]
+    rows = [row for pair in zip(*columns, strict=True) for row in pair]
     return as_conversations(Dataset.from_list(rows), name="harmless")

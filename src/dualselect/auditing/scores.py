@@ -1,8 +1,8 @@
-"""Scores of task rows: pure functions of the numbers that one pass over them gives.
+"""Scores of task rows: pure functions of the per-row statistics.
 
-High means in conflict with the safe references, whatever the score. None needs a label of the data: those that are
-calibrated are calibrated on the reference pool's own rows, its safe answers and the content-free compliances with the
-same prompts, and on a few built-in harmless conversations.
+A high score means conflict with the safe references. No score uses labels of the data. Calibrated scores are
+calibrated on the reference pool (its safe answers, and content-free compliances with the same prompts) and on a few
+harmless conversations.
 
 Shapes: n rows, C safety categories.
 """
@@ -17,35 +17,35 @@ from dualselect.selection import task_scores
 
 
 Numbers = Mapping[str, np.ndarray]
-"""For each of `NUMBERS` a value of each row, shape (n,), and under `categories` the cosines, shape (n, C)."""
+"""Statistics of n rows: one array of shape (n,) per name in `NUMBERS`, and `categories`, cosines of shape (n, C)."""
 
 NUMBERS = {
     "loss": "response cross-entropy",
-    "opening_loss": "the same over the first tokens of the response",
-    "answer_loss": "the same over the first tokens of safe answers of the pool to the row's prompt",
+    "opening_loss": "response cross-entropy over the first tokens of the response",
+    "answer_loss": "the same over the first tokens of safe answers from the pool, given the row's prompt",
     "control_loss": "response cross-entropy after a short fine-tuning on the pool's safe answers",
-    "complied_loss": "the same after one on the contrasts of these",
-    "cosine": "to the reference direction, as the settings say",
-    "safe_cosine": "to the mean gradient of the selected safe responses",
-    "contrast_cosine": "to the mean gradient of the selected safe responses minus that of their contrasts",
-    "harmless_free_cosine": "to the safe direction with the mean direction of harmless conversation projected out",
-    "nearest_safe": "highest cosine to a safe response of the kept references",
-    "nearest_unsafe": "highest cosine to a contrast of the kept references",
+    "complied_loss": "response cross-entropy after a short fine-tuning on the contrasts",
+    "cosine": "cosine to the reference direction under the settings",
+    "safe_cosine": "cosine to the mean gradient of the selected safe responses",
+    "contrast_cosine": "cosine to the mean gradient of the selected safe responses minus that of their contrasts",
+    "harmless_free_cosine": "cosine to the safe direction with the harmless direction projected out",
+    "nearest_safe": "highest cosine to a safe response of the stored references",
+    "nearest_unsafe": "highest cosine to a contrast of the stored references",
 }
-# Where the pool has no two rows that differ in a number, it cannot say how much a difference means.
+# a statistic that is constant over the calibration rows has no scale
 LEAST_DEVIATION = 1e-6
 SHRINKAGE = 0.3
-"""Weight of the diagonal in the covariance of `calibrated`: some hundred rows, a dozen numbers."""
+"""Shrinkage of the covariance of `calibrated` towards its diagonal: about a hundred rows, a dozen statistics."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Numbers of the pool's own rows, and the weights of the settings.
+    """Statistics of the calibration rows, and the weights of the task score.
 
     Attributes:
-        safe: Of safe answers.
-        unsafe: Of the contrasts: the same prompts, complied with.
-        harmless: Of harmless conversations; may be of no row.
+        safe: Statistics of safe answers.
+        unsafe: Statistics of the contrasts to the same prompts.
+        harmless: Statistics of harmless conversations; may be empty.
         loss_weight: mu_t of the task score.
         conflict_weight: nu of the task score.
     """
@@ -58,19 +58,19 @@ class Calibration:
 
     @property
     def compatible(self) -> dict[str, np.ndarray]:
-        """The numbers of all rows that do no harm: safe answers, then harmless conversations."""
+        """Statistics of the rows without harm: safe answers, then harmless conversations."""
         return {name: np.concatenate([self.safe[name], self.harmless[name]]) for name in self.safe}
 
 
 @dataclass(frozen=True)
 class Score:
-    """A way to score rows.
+    """A score of task rows.
 
     Attributes:
-        about: What it is, in one line.
-        of: From the numbers of n rows and a calibration to their scores, shape (n,).
-        with_answers: Whether it needs `answer_loss`, a further forward pass of each row for each answer.
-        with_tuning: Whether it needs `control_loss` and `complied_loss`, two further forward passes of each row.
+        about: Description in one line.
+        of: Computes the scores of n rows, shape (n,), from their statistics and a calibration.
+        with_answers: Needs `answer_loss`: one extra forward pass per row and answer.
+        with_tuning: Needs `control_loss` and `complied_loss`: two extra forward passes per row.
     """
 
     about: str
@@ -98,52 +98,50 @@ def worst_category(rows: Numbers, _: Calibration) -> np.ndarray:
 
 
 def opening(rows: Numbers, _: Calibration) -> np.ndarray:
-    """How much less the model expects the row's response to begin as it does than as a safe answer of the pool."""
+    """Loss of the opening of the response minus that of safe answers from the pool."""
     return rows["opening_loss"] - rows["answer_loss"]
 
 
 def tuned(rows: Numbers, _: Calibration) -> np.ndarray:
-    """How much less the model expects the row after learning the pool's safe answers than after their contrasts.
+    """Loss after fine-tuning on the pool's safe answers minus loss after fine-tuning on their contrasts.
 
-    To first order in the learning rate it is the inner product of the row's gradient with what the two fine-tunings
-    changed, so a conflict like -cosine to the contrast direction, but as the optimizer scales it.
+    To first order in the learning rate this is the inner product of the row's gradient and the difference of the two
+    fine-tunings: a conflict with the contrast direction, in the scaling of the optimizer.
     """
     return rows["control_loss"] - rows["complied_loss"]
 
 
 def standardized_tuned(rows: Numbers, calibration: Calibration) -> np.ndarray:
-    """Sum of loss and `tuned`, each in deviations of the compatible rows."""
-    return _sum_of_deviations(rows, calibration, lambda some: [some["loss"], tuned(some, calibration)])
+    """Sum of loss and `tuned`, each standardized on the compatible rows."""
+    return _standardized_sum(rows, calibration, lambda it: [it["loss"], tuned(it, calibration)])
 
 
 def standardized(rows: Numbers, calibration: Calibration) -> np.ndarray:
-    """Sum of loss, -cosine to the contrast direction and `opening`, each in deviations of the compatible rows."""
-    return _sum_of_deviations(
-        rows, calibration, lambda some: [some["loss"], -some["contrast_cosine"], opening(some, calibration)]
+    """Sum of loss, -cosine to the contrast direction and `opening`, each standardized on the compatible rows."""
+    return _standardized_sum(
+        rows, calibration, lambda it: [it["loss"], -it["contrast_cosine"], opening(it, calibration)]
     )
 
 
 def standardized_gradients(rows: Numbers, calibration: Calibration) -> np.ndarray:
-    """Sum of loss, -cosine to the safe and -cosine to the contrast direction, each in deviations."""
-    return _sum_of_deviations(
-        rows, calibration, lambda some: [some["loss"], -some["safe_cosine"], -some["contrast_cosine"]]
-    )
+    """Sum of loss, -cosine to the safe and -cosine to the contrast direction, each standardized likewise."""
+    return _standardized_sum(rows, calibration, lambda it: [it["loss"], -it["safe_cosine"], -it["contrast_cosine"]])
 
 
 def calibrated(rows: Numbers, calibration: Calibration) -> np.ndarray:
-    """Linear discriminant between the pool's contrasts and its safe answers with the harmless conversations."""
+    """Linear discriminant of the contrasts against safe answers and harmless conversations."""
     return _discriminant(_cosines(rows), _cosines(calibration.unsafe), _cosines(calibration.compatible))
 
 
 def calibrated_pool(rows: Numbers, calibration: Calibration) -> np.ndarray:
-    """The same between the contrasts and the safe answers alone."""
+    """Linear discriminant of the contrasts against safe answers only."""
     return _discriminant(_cosines(rows), _cosines(calibration.unsafe), _cosines(calibration.safe))
 
 
 def _discriminant(rows: np.ndarray, unsafe: np.ndarray, compatible: np.ndarray) -> np.ndarray:
-    """Fisher's linear discriminant (1936), shrunk: w = ((1 - a) S + a diag S)^-1 (m_unsafe - m_compatible).
+    """Fisher's linear discriminant (1936) with shrinkage: w = ((1 - a) S + a diag S)^-1 (m_unsafe - m_compatible).
 
-    S is the mean of the covariances within the two, and 0 is halfway between their means.
+    S is the mean within-class covariance; the discriminant is 0 at the midpoint of the class means.
     """
     within = np.atleast_2d((_covariance(unsafe) + _covariance(compatible)) / 2)
     ridge = np.maximum(np.diag(within), LEAST_DEVIATION**2)
@@ -164,12 +162,12 @@ def _covariance(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def _sum_of_deviations(
+def _standardized_sum(
     rows: Numbers, calibration: Calibration, parts: Callable[[Numbers], list[np.ndarray]]
 ) -> np.ndarray:
     total = np.zeros(len(rows["loss"]))
-    for values, known in zip(parts(rows), parts(calibration.compatible), strict=True):
-        total += (values - known.mean()) / max(float(known.std()), LEAST_DEVIATION)
+    for values, baseline in zip(parts(rows), parts(calibration.compatible), strict=True):
+        total += (values - baseline.mean()) / max(float(baseline.std()), LEAST_DEVIATION)
     return total
 
 
@@ -179,30 +177,34 @@ SCORES: dict[str, Score] = {
     "cosine": Score("minus the cosine to the reference direction", lambda rows, _: -rows["cosine"]),
     "safe": Score("minus the cosine to the selected safe responses", lambda rows, _: -rows["safe_cosine"]),
     "contrast": Score(
-        "minus the cosine to the selected safe responses less their contrasts",
+        "minus the cosine to the contrast direction (selected safe responses minus their contrasts)",
         lambda rows, _: -rows["contrast_cosine"],
     ),
     "harmless_free": Score(
-        "minus the cosine to the safe direction with harmless conversation projected out",
+        "minus the cosine to the safe direction with the harmless direction projected out",
         lambda rows, _: -rows["harmless_free_cosine"],
     ),
     "nearest": Score("highest cosine to a compliance minus highest cosine to a safe response", nearest),
-    "categories": Score("worst conflict with a safety category's own direction", worst_category),
+    "categories": Score("highest conflict with the direction of any safety category", worst_category),
     "opening": Score(
         "loss of the response's opening minus that of the pool's safe answers", opening, with_answers=True
     ),
     "tuned": Score(
-        "loss after learning the pool's safe answers minus loss after their contrasts", tuned, with_tuning=True
+        "loss after fine-tuning on safe answers minus loss after fine-tuning on their contrasts",
+        tuned,
+        with_tuning=True,
     ),
     "standardized_tuned": Score(
-        "loss and tuned, in deviations of the pool's own rows", standardized_tuned, with_tuning=True
+        "loss plus tuned, each standardized on calibration rows", standardized_tuned, with_tuning=True
     ),
     "standardized_gradients": Score(
-        "loss, safe and contrast cosine, in deviations of the pool's own rows", standardized_gradients
+        "loss minus safe and contrast cosine, each standardized on calibration rows", standardized_gradients
     ),
     "standardized": Score(
-        "loss, contrast cosine and opening, in deviations of the pool's own rows", standardized, with_answers=True
+        "loss minus contrast cosine plus opening, each standardized on calibration rows",
+        standardized,
+        with_answers=True,
     ),
-    "calibrated": Score("linear discriminant on all cosines, contrasts against safe and harmless rows", calibrated),
-    "calibrated_pool": Score("linear discriminant on all cosines, contrasts against safe rows alone", calibrated_pool),
+    "calibrated": Score("linear discriminant on all cosines: contrasts against safe and harmless rows", calibrated),
+    "calibrated_pool": Score("linear discriminant on all cosines: contrasts against safe rows only", calibrated_pool),
 }

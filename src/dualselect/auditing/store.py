@@ -1,7 +1,7 @@
-"""The numbers of the rows scored so far, appended a chunk at a time: an audit that is cut off goes on after the last.
+"""Append-only store of the scored rows; an interrupted audit resumes after the last complete chunk.
 
-A chunk is scored in batches of its own, so that a row's numbers, which padding touches in their last bits, do not
-depend on where an audit was cut off.
+Padding affects the last bits of a row's statistics, so batches never cross chunks. Results therefore do not depend on
+where an audit was interrupted.
 """
 
 import json
@@ -15,18 +15,22 @@ CHUNK_ROWS = 64
 
 
 class ScoreStore:
-    """Lines of JSON, one for each row, in the order of the rows.
+    """JSON lines, one per row, in row order.
 
     Args:
-        path: The file; made with the first chunk.
-        total: Rows in all.
+        path: The file, created with the first chunk.
+        total: Number of rows to score.
     """
 
     def __init__(self, path: Path, total: int) -> None:
         self.path, self._total = path, total
 
     def keep_whole_chunks(self) -> int:
-        """Cut off what was written after the last whole chunk, and tell how many rows are left."""
+        """Truncate the file after the last complete chunk.
+
+        Returns:
+            Number of rows that remain in it.
+        """
         if not self.path.exists():
             return 0
         rows = kept_rows = offset = kept_offset = 0

@@ -1,4 +1,4 @@
-"""What an audit says of the data as a whole."""
+"""The summary of an audit."""
 
 import json
 from collections.abc import Mapping
@@ -11,42 +11,41 @@ from dualselect.errors import DataError
 
 SUMMARY = "summary.json"
 FORMAT = 3
-"""Raised when a score or what a file holds changes: a finished audit of an older format is not taken for a new one."""
+"""Incremented when scores or file contents change, so that finished audits of older formats are not reused."""
 RULE = (
-    "drop every row whose cosine to the reference direction is below the conflict threshold, which is halfway between "
-    "the mean cosine of safe answers and the mean cosine of unsafe answers to the same prompts, as "
-    "task_token_budget: auto does"
+    "drop every row whose cosine to the reference direction is below the conflict threshold, the midpoint between the "
+    "mean cosine of safe answers and the mean cosine of unsafe answers to the same prompts, as task_token_budget: "
+    "auto does"
 )
 
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """What an audit says of the data as a whole; shares in conflict come with their 95% Wilson interval.
+    """The summary of an audit. Shares have a 95% Wilson interval.
 
     Attributes:
-        data: `sources`, `rows`, `sha256`; `drawn`, the rows scored, and whether they are a `sample`; `scored`;
-            `unscored`, rows without numbers by reason.
+        data: `sources`, `rows`, `sha256`; `drawn`, the number of rows read for scoring, and whether they are a
+            `sample`; `scored`; `unscored`, the number of unscored rows by reason.
         model: `name`, `fingerprint`, `scaling` of its adapters, `tokenizer`.
-        settings: Those of the audit and of the training it looks ahead to.
+        settings: Settings of the audit and of the planned training run.
         conflict: `threshold`, and the `share` of rows in conflict.
-        recommended_budget: `rule`; `settings` of a training that follows it, None for an audit without a contrast,
-            which no training can follow; `kept_share` of the supervised tokens, with `low` and `high` for a sample;
-            `dropped_rows`; `dropped_tokens`, its cost, of `tokens`.
-        all: Of all rows `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by number of the
-            bin of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety category) and `kept`
-            (share of rows that each budget would keep).
+        recommended_budget: `rule`; `settings` of a training run that follows it (None without a contrast, which such a
+            run needs); `kept_share` of the supervised tokens, with `low` and `high` for a sample; `dropped_rows`;
+            `dropped_tokens` of `tokens`.
+        all: Aggregates of all rows: `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by bin
+            of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety category) and `kept`
+            (share of rows that each budget keeps).
         kinds: The same for each kind of row.
-        categories: For each category of rows `scored` and `conflict`.
-        budgets: For each budget the rows that it drops, by the score that ranks and of all rows at once, and of these
-            the rows in conflict.
-        references: `pool`, `selected`, `compared` (those whose gradients rows are compared with one by one); the
-            categories `without_direction` of their own and those `without_held_out` references of their own, whose
-            threshold is read off other categories'; for each category `references`, `selected` and `held_out`.
-        detection: For each score, and for `control_loss`, how well it finds the known risky rows, over all and
-            against each kind apart, built-in rows of `HARD_KINDS` among them where the data have none; `auroc` is
-            None without other rows of the data; no score where no risky row was scored, or nothing else; None where
-            no row is known to be risky.
-        fingerprint: Of data, settings and model.
+        categories: `scored` and `conflict` of each category of rows.
+        budgets: For each budget, applied to all rows at once in order of the ranking score, the number of rows that it
+            drops and how many of these are in conflict.
+        references: `pool`, `selected`, `compared` (references with a stored gradient); the categories
+            `without_direction` of their own and those `without_held_out` references of their own, whose threshold
+            comes from other categories; for each category `references`, `selected` and `held_out`.
+        detection: Detection of the rows labeled risky by each score and by `control_loss`, over all rows and against
+            each kind, including built-in hard negatives. `auroc` is None without other rows in the data. There are no
+            scores if no risky row was scored, or nothing else. None if no row is labeled risky.
+        fingerprint: Hash of data, settings and model.
     """
 
     data: Mapping[str, Any]
@@ -76,11 +75,14 @@ class AuditSummary:
         try:
             content = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
-            raise DataError(f"{path.parent} holds no finished audit: dualselect audit writes one") from None
+            raise DataError(f"{path.parent} holds no finished audit: run dualselect audit first") from None
         except ValueError as error:
-            raise DataError(f"{path} is broken ({error}): write it anew with dualselect audit --overwrite") from error
+            raise DataError(
+                f"{path} is broken ({error}): repeat the audit with dualselect audit --overwrite"
+            ) from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise DataError(
-                f"{path} is no summary of an audit in format {FORMAT}: write it anew with dualselect audit --overwrite"
+                f"{path} is not an audit summary of format {FORMAT}: repeat the audit with dualselect audit "
+                "--overwrite"
             )
         return cls(**{one.name: content[one.name] for one in fields(cls)})

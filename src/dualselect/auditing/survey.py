@@ -1,6 +1,6 @@
-"""The first pass over the data: everything is read and checked once, before the model has to work.
+"""The first pass over the data: read and check every row before the model runs.
 
-It counts the rows, hashes them, draws those of the warm-up and of a sample, and finds what stands in the pool too.
+It counts and hashes the rows, samples warm-up rows and the `--sample`, and finds prompts that are also in the pool.
 """
 
 import hashlib
@@ -26,25 +26,24 @@ from dualselect.errors import DataError
 logger = logging.getLogger(__name__)
 
 MOST_KINDS = 40
-"""Kinds that are told apart; the rows of all later ones are one kind, so that memory does not grow with them."""
+"""Most distinct kinds; rows of further kinds are counted together, which bounds memory."""
 OTHER_KINDS = "(other kinds)"
 UNKNOWN_KIND = "(no kind)"
 
 
 @dataclass
 class Survey:
-    """What the first pass found.
+    """Result of the first pass.
 
     Attributes:
-        rows: Rows in the data.
+        rows: Number of rows.
         sha256: Hash of ids, kinds, prompts and responses, in order.
-        kinds: Rows of each kind that has a name of its own.
-        risky: Rows that are known to be risky.
-        other_kinds: Of each kind with a name of its own the rows that are not and have a response.
-        warmup: Conversations drawn for the warm-up, in the order of their use.
-        drawn: Numbers of the rows of a sample, ascending; None for all rows.
-        overlap: For each conversation of the pool whose prompt stands in the data too, by its set and its id, the id
-            of a row.
+        kinds: Number of rows by kind, for at most `MOST_KINDS` kinds.
+        risky: Number of rows labeled risky.
+        other_kinds: Number of rows with a response that are not labeled risky, by kind.
+        warmup: Conversations sampled for the warm-up, in order of use.
+        drawn: Row numbers of the sample, ascending; None for all rows.
+        overlap: Maps (set, id) of a pool conversation whose prompt is also in the data to the id of such a row.
     """
 
     rows: int = 0
@@ -58,11 +57,11 @@ class Survey:
 
     @property
     def scored_rows(self) -> int:
-        """Rows that are to be scored."""
+        """Number of rows to score."""
         return self.rows if self.drawn is None else len(self.drawn)
 
     def count(self, row: TaskRow, settings: AuditSettings) -> None:
-        """Count a row and its kind."""
+        """Count a row."""
         kind = row.conversation["kind"] or UNKNOWN_KIND
         if kind in self.kinds or len(self.kinds) < MOST_KINDS:
             self.kinds[kind] += 1
@@ -73,7 +72,7 @@ class Survey:
             self.other_kinds[kind] += 1
 
     def kind_of(self, row: TaskRow) -> str:
-        """What a row is counted as."""
+        """The kind under which a row is counted."""
         kind = row.conversation["kind"] or UNKNOWN_KIND
         return kind if kind in self.kinds else OTHER_KINDS
 
@@ -92,23 +91,23 @@ def survey_rows(
 
     Args:
         rows: The data.
-        pool: Sets of conversations, by name, whose prompts are looked for in the data.
-        settings: What is asked for.
-        render: Called with each row that has a response, and what a message calls it; what it cannot write as text
-            it refuses.
-        warmup_rows: Rows to draw for the warm-up; fewer are drawn from smaller data.
-        seed: Of the draws.
+        pool: Named sets of conversations whose prompts are searched in the data.
+        settings: Settings of the audit.
+        render: Renders a row with a response as text; raises for a row that it cannot render. Its second argument
+            names the row in messages.
+        warmup_rows: Number of rows to sample for the warm-up, at most all.
+        seed: Seed of the samples.
         quiet: No progress bar.
 
     Raises:
-        DataError: A row cannot be read or rendered; there is no row; none can be learned from; none has a given risky
-            id.
+        DataError: A row cannot be read or rendered, there are no rows, no row has a response, or no row has a given
+            risky id.
     """
-    known = defaultdict[str, list[tuple[str, str]]](list)
+    pool_prompts = defaultdict[str, list[tuple[str, str]]](list)
     for name, conversations in pool.items():
         for one in conversations:
-            known[normalized_prompt(one["prompt"])].append((name, one["id"]))
-    found, digest = Survey(), hashlib.sha256()
+            pool_prompts[normalized_prompt(one["prompt"])].append((name, one["id"]))
+    survey, digest = Survey(), hashlib.sha256()
     warmup = _Reservoir(warmup_rows, f"warm-up/{seed}")
     sample = None if settings.sample is None else _Reservoir(settings.sample, f"sample/{seed}")
     matched: set[str] = set()
@@ -117,7 +116,7 @@ def survey_rows(
     for row in tqdm(rows, total=total, desc="Reading the data", unit="row", leave=False, disable=quiet):
         conversation = row.conversation
         left_out.update(row.left_out)
-        found.count(row, settings)
+        survey.count(row, settings)
         if not row.lacks and response_of(conversation).strip():
             render(conversation, f"task row {row.number} (id {row.id!r})")
         content = [conversation[name] for name in ("id", "kind", "category", "prompt", "completion")]
@@ -125,50 +124,52 @@ def survey_rows(
         digest.update(json.dumps(content, ensure_ascii=True).encode() + b"\n")
         if row.id in settings.risky_ids:
             matched.add(row.id)
-        for same in known.get(normalized_prompt(conversation["prompt"]), ()):
-            found.overlap.setdefault(same, row.id)
+        for key in pool_prompts.get(normalized_prompt(conversation["prompt"]), ()):
+            survey.overlap.setdefault(key, row.id)
         if not row.lacks:
-            warmup.offer(conversation)
+            warmup.add(conversation)
         if sample is not None:
-            sample.offer(row.number)
-    found.sha256, found.warmup = digest.hexdigest(), warmup.drawn()
-    found.drawn = None if sample is None else sorted(sample.drawn())
+            sample.add(row.number)
+    survey.sha256, survey.warmup = digest.hexdigest(), warmup.drawn()
+    survey.drawn = None if sample is None else sorted(sample.drawn())
     if left_out:
         logger.warning("columns of the data left out (rows): %s", counted(left_out))
-    _check(found, rows, settings, matched)
-    return found
+    _check(survey, rows, settings, matched)
+    return survey
 
 
-def _check(found: Survey, rows: TaskRows, settings: AuditSettings, matched: set[str]) -> None:
+def _check(survey: Survey, rows: TaskRows, settings: AuditSettings, matched: set[str]) -> None:
     named = ", ".join(rows.sources) or "the task data"
-    if not found.rows:
-        raise DataError(f"{named}: holds no rows: write at least one into it")
-    if not found.warmup:
-        raise DataError(f"{named}: none of {found.rows:,} rows has both a prompt and a response: check its columns")
+    if not survey.rows:
+        raise DataError(f"{named} holds no rows: add at least one")
+    if not survey.warmup:
+        raise DataError(
+            f"{named}: none of the {survey.rows:,} rows has both a prompt and a response: check its columns"
+        )
     missing = settings.risky_ids - matched
     if settings.risky_ids and not matched:
         raise DataError(
-            f"none of the {len(missing):,} ids of risky rows stands in the data (the first: {min(missing)}): write "
-            "the ids of the rows, one a line"
+            f"none of the {len(missing):,} risky ids is in the data (the first: {min(missing)}): list ids of "
+            "task rows, one per line"
         )
     if missing:
-        logger.warning("%d of %d ids of risky rows stand in no row", len(missing), len(settings.risky_ids))
+        logger.warning("%d of %d risky ids are not in the data", len(missing), len(settings.risky_ids))
 
 
 class _Reservoir:
-    """A uniform draw of a fixed size from a stream (Vitter 1985, algorithm R), in random order."""
+    """Uniform sample of a fixed size from a stream (Vitter 1985, algorithm R), in random order."""
 
     def __init__(self, size: int, seed: str) -> None:
-        self._size, self._random = size, random.Random(seed)  # noqa: S311 - draws rows, protects nothing
+        self._size, self._random = size, random.Random(seed)  # noqa: S311 - sampling, not security
         self._kept: list[Any] = []
         self._seen = 0
 
-    def offer(self, one: Any) -> None:
+    def add(self, one: Any) -> None:
         self._seen += 1
         if len(self._kept) < self._size:
             self._kept.append(one)
-        elif (place := self._random.randrange(self._seen)) < self._size:
-            self._kept[place] = one
+        elif (index := self._random.randrange(self._seen)) < self._size:
+            self._kept[index] = one
 
     def drawn(self) -> list[Any]:
         self._random.shuffle(self._kept)

@@ -1,4 +1,4 @@
-"""An audit as text for a terminal."""
+"""Print an audit in a terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.scoring import NOT_FINITE
 from dualselect.auditing.settings import TRAINED_SCORE
 from dualselect.auditing.summary import AuditSummary
+from dualselect.system.tables import aligned
 from dualselect.system.visible import visible
 
 
@@ -15,24 +16,24 @@ CONTROL_NAME = "control: loss after fine-tuning on the pool"
 
 
 def summary_text(summary: AuditSummary) -> str:
-    """What was found, in a few tables."""
+    """The summary as text: verdict, recommended settings, tables."""
     data, conflict, budget = summary.data, summary.conflict, summary.recommended_budget
-    drawn = f", {data['drawn']:,} drawn by lot" if data["sample"] else ""
+    drawn = f", {data['drawn']:,} sampled" if data["sample"] else ""
     lines = [f"{data['rows']:,} rows{drawn}, {data['scored']:,} scored"]
     lines += [f"  {count:,} not scored: {reason}" for reason, count in data["unscored"].items()]
     if not data["scored"]:
         return "\n".join(lines)
     cost = f"{1 - budget['kept_share']:.1%}"
     cost += f" [{1 - budget['high']:.1%}, {1 - budget['low']:.1%}]" if budget["low"] is not None else ""
-    drawn = " of those drawn" if data["sample"] else ""
+    drawn = " of the sampled" if data["sample"] else ""
     lines += [
         f"in conflict with the safe references: {_share(conflict)} (cosine below {conflict['threshold']:.3f})",
-        f"recommended for the training: {recommended_text(budget)}",
-        f"the rows in conflict: {budget['dropped_rows']:,}{drawn}, {cost} of the task tokens",
-        f"kept_* of each row: {budgets_text(summary.settings['audit']['score'])}",
+        f"recommended settings for training: {recommended_text(budget)}",
+        f"these drop {budget['dropped_rows']:,}{drawn} rows, {cost} of the task tokens",
+        f"columns kept_*: {budgets_text(summary.settings['audit']['score'])}",
         "",
         *_kinds(summary),
-        *_at_stake(summary),
+        *_safety_categories(summary),
         *_categories(summary),
     ]
     if summary.detection:
@@ -41,98 +42,100 @@ def summary_text(summary: AuditSummary) -> str:
 
 
 def recommended_text(budget: Mapping[str, Any]) -> str:
-    """What to type for a training that drops what an audit found in conflict."""
+    """The options of a training run that drops the rows in conflict."""
     if budget["settings"] is None:
         return (
-            "none, a training tells conflict by a contrast and this audit had none: audit with --reference_contrast "
-            "compliance"
+            "none, because training detects conflict by a contrast and this audit used none: audit with "
+            "--reference_contrast compliance"
         )
     return " ".join(f"--{name} {value}" for name, value in budget["settings"].items())
 
 
 def budgets_text(score: str) -> str:
-    """What a token budget keeps in an audit that ranks by a score, and where a training with that budget differs."""
+    """What a token budget keeps in an audit, and how a training run with that budget differs."""
     other = "" if score == TRAINED_SCORE else f" by {TRAINED_SCORE}, not by {score}, and"
-    return f"what a token budget keeps of all rows at once by the score {score}; a training cuts{other} in each step"
+    return (
+        f"what a token budget keeps if applied to all rows at once by {score}; training applies it{other} in each step"
+    )
 
 
 def without_detection(detection: Mapping[str, Any]) -> str:
-    """Why nothing is said of how well known risky rows are found; empty where it is said."""
+    """Why detection could not be evaluated; empty if it was."""
     if detection["scores"]:
         return ""
-    return "nothing else was scored" if detection["risky"] else "none of the risky ones was scored"
+    return "only risky rows were scored" if detection["risky"] else "no risky row was scored"
 
 
 def failure_text(data: Mapping[str, Any], conflict: Mapping[str, Any], most: float) -> str:
-    """Why some data do not pass `--fail_above`.
+    """Why the data fail `--fail_above`.
 
     Args:
-        data: Of a summary.
-        conflict: Of the same: the share of rows in conflict and its interval, None where no row was scored.
-        most: What `--fail_above` allows.
+        data: `AuditSummary.data`.
+        conflict: `AuditSummary.conflict`; its values are None if no row was scored.
+        most: The value of `--fail_above`.
 
     Returns:
-        A sentence; empty where they pass.
+        A sentence; empty if the data pass.
     """
     if broken := data["unscored"].get(NOT_FINITE, 0):
         return (
-            f"the numbers of {broken:,} rows are not finite, so that nobody knows whether more than --fail_above "
-            f"{most:g} are in conflict: lower learning_rate, or use float32"
+            f"{broken:,} rows have values that are not finite, so that the share in conflict is unknown "
+            f"(--fail_above {most:g}): lower learning_rate, or use float32"
         )
     share, high = conflict["value"], conflict["high"]
     if share is None:
         return (
-            f"no row was scored, so that nobody knows whether more than --fail_above {most:g} are in conflict: mend "
-            "the rows (why they were not scored stands above), or draw more of them"
+            f"no row was scored, so that the share in conflict is unknown (--fail_above {most:g}): fix the rows (the "
+            "reasons are listed above), or raise --sample"
         )
     if share > most:
         return f"{share:.1%} of the rows are in conflict, more than --fail_above {most:g}"
     if data["drawn"] < data["rows"] and high > most:
         return (
-            f"of the {data['drawn']:,} rows drawn {share:.1%} are in conflict, and the 95% interval for all rows "
-            f"reaches {high:.1%}, more than --fail_above {most:g}: more rows settle it, raise --sample or leave it out"
+            f"of the {data['drawn']:,} sampled rows {share:.1%} are in conflict, and the 95% interval for all rows "
+            f"reaches {high:.1%}, more than --fail_above {most:g}: narrow it with a larger --sample, or omit --sample"
         )
     return ""
 
 
 def _kinds(summary: AuditSummary) -> list[str]:
-    rows = [("kind", "rows", "in conflict", "mean cosine", "most at stake")]
+    rows = [("kind", "rows", "in conflict", "mean cosine", "most affected categories")]
     for kind, found in summary.kinds.items():
         shares = {name: it["value"] or 0.0 for name, it in found["categories"].items()}
         worst = sorted(shares.items(), key=lambda it: -it[1])[:3]
-        told = ", ".join(f"{name} {share:.0%}" for name, share in worst if share)
+        affected = ", ".join(f"{name} {share:.0%}" for name, share in worst if share)
         cosine = "" if found["mean_cosine"] is None else f"{found['mean_cosine']:+.3f}"
-        rows.append((kind, f"{found['rows']:,}", _share(found["conflict"]), cosine, told))
-    return aligned(rows)
+        rows.append((kind, f"{found['rows']:,}", _share(found["conflict"]), cosine, affected))
+    return visible_lines(rows)
 
 
-def _at_stake(summary: AuditSummary) -> list[str]:
+def _safety_categories(summary: AuditSummary) -> list[str]:
     shares = summary.all["categories"]
     if set(shares) <= {NO_CATEGORY}:
         return []
-    rows = [("safety behavior at stake", "rows in conflict with it")]
+    rows = [("safety category", "rows in conflict with it")]
     rows += [(name, _share(it)) for name, it in sorted(shares.items(), key=lambda it: -it[1]["value"])]
-    return ["", *aligned(rows)]
+    return ["", *visible_lines(rows)]
 
 
 def _categories(summary: AuditSummary) -> list[str]:
     if not summary.categories:
         return []
-    rows = [("the row's own category", "scored", "in conflict")]
+    rows = [("row category", "scored", "in conflict")]
     rows += [(name, f"{it['scored']:,}", _share(it["conflict"])) for name, it in worst_first(summary.categories)]
-    return ["", *aligned(rows)]
+    return ["", *visible_lines(rows)]
 
 
 def worst_first(categories: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Categories of rows with what a summary says of them, by the share of rows in conflict."""
+    """Row categories in descending order of the share in conflict."""
     return sorted(categories.items(), key=lambda it: (-(it[1]["conflict"]["value"] or 0.0), it[0]))
 
 
 def _detection(detection: Mapping[str, Any]) -> list[str]:
     scores = detection["scores"]
-    told = f"finding {detection['risky']:,} scored rows known to be risky among {detection['others']:,} others:"
+    counts = f"{detection['risky']:,} rows labeled risky among {detection['others']:,} others"
     if not scores:
-        return [f"{told} cannot be told, {without_detection(detection)}"]
+        return [f"detection of {counts}: not evaluated, {without_detection(detection)}"]
     kinds = list(next(iter(scores.values()))["against"])
     head = ("score", "AUROC", "recall at 5, 10, 20%", *(f"against {kind}" for kind in kinds))
     rows = [head]
@@ -140,11 +143,11 @@ def _detection(detection: Mapping[str, Any]) -> list[str]:
         recall = ", ".join(f"{it['value']:.0%}" for it in found["recall"].values())
         against = [_interval(found["against"][kind]) for kind in kinds]
         rows.append((CONTROL_NAME if name == CONTROL else name, _interval(found["auroc"]), recall, *against))
-    return [told, *aligned(rows)]
+    return [f"detection of {counts}:", *visible_lines(rows)]
 
 
 def _least(found: Mapping[str, Any]) -> float:
-    """AUROC over all; the lowest against a kind where there are no others."""
+    """AUROC over all rows, else the lowest against a built-in kind."""
     return float((found["auroc"] or min(found["against"].values(), key=lambda it: float(it["value"])))["value"])
 
 
@@ -158,8 +161,6 @@ def _interval(found: Mapping[str, Any] | None) -> str:
     return "" if found is None else f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines with aligned columns; what a terminal would act on in them is spelled out."""
-    shown = [[" ".join(visible(cell).split()) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+def visible_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align cells in columns; control characters are made visible."""
+    return aligned([[" ".join(visible(cell).split()) for cell in row] for row in rows]).split("\n")

@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
         )
 
     from dualselect.comparison import compare, read_comparison
-    from dualselect.comparison.text import notes, table_cells
+    from dualselect.comparison.formatting import notes, table_cells
     from dualselect.system.tables import aligned
 
     started = time.monotonic()

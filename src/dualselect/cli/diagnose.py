@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     disable_progress_bars()
     path = diagnose(settings)
     print()
-    print(visible("\n".join(read_result(path)["reading"])))
+    print(visible("\n".join(read_result(path)["findings"])))
     print(f"\nIn {path.parent}: {path.name}, overlap.csv, categories.csv, probes.csv, diagnostic.svg, diagnostic.pdf")
     return 0
 

@@ -1,4 +1,4 @@
-"""Methods and seeds on one task, one pool and one evaluation: one table, one figure, and the files behind them."""
+"""Compare methods over seeds on one task, one reference pool and one evaluation."""
 
 from dualselect.comparison.comparing import compare
 from dualselect.comparison.config import ComparisonConfig, read_comparison

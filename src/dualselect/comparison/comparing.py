@@ -1,4 +1,4 @@
-"""A comparison from its file: everything checked, then chosen, trained and measured run by run, then told."""
+"""Run a comparison: check everything, tune, train and evaluate run by run, write the results."""
 
 import json
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from typing import Any
 
 import yaml
 
-from dualselect.comparison.checking import Measured, check_apart, measured_with
+from dualselect.comparison.checking import EvaluationSetup, check_no_overlap, load_evaluation_setup
 from dualselect.comparison.config import START, ComparisonConfig, Entry
 from dualselect.comparison.figure import pareto_figure
-from dualselect.comparison.materials import Materials, read_rows
-from dualselect.comparison.preferences import averaged_suites, win_rate_rows
+from dualselect.comparison.input_hashes import InputHashes, read_rows
 from dualselect.comparison.results import COMPARISON_FILE, FIGURE_FILE, TABLE_FILE, write_comparison
-from dualselect.comparison.run_plan import TEST, Plans, RunPlan, read_json
-from dualselect.comparison.running import Runs, Tell
+from dualselect.comparison.run_plan import TEST, RunPlan, RunPlans, read_json
+from dualselect.comparison.run_queue import PrintLine, RunQueue
 from dualselect.comparison.table import Costs, cost_rows, measured_rows
 from dualselect.comparison.tuning import Tuning, tuning_of
+from dualselect.comparison.win_rates import averaged_suites, win_rate_rows
 from dualselect.errors import DataError, DualSelectError
 from dualselect.evaluation.little_safety import little_safety
 from dualselect.evaluation.results import Evaluation, read_evaluation
@@ -34,8 +34,8 @@ PREFERENCES_FILE = "preferences.jsonl"
 
 
 @dataclass
-class _Line:
-    """What became of one entry."""
+class _EntryRuns:
+    """The runs of one entry."""
 
     entry: Entry
     tuning: Tuning | None = None
@@ -46,98 +46,102 @@ class _Line:
         return {seed: plan for seed, plan in self.plans.items() if plan.is_done()}
 
 
-def compare(config: ComparisonConfig, tell: Tell = print) -> Path:
-    """Do the runs that are not done, and write the table, the figure and the files behind them.
+def compare(config: ComparisonConfig, print_line: PrintLine = print) -> Path:
+    """Run what is not done yet, and write the table, the figure and comparison.json.
 
     Args:
         config: The comparison.
-        tell: Called with lines for people.
+        print_line: Receives progress messages, one line each.
 
     Returns:
-        The path of comparison.json; runs that failed are told in it, and tried again by the next call.
+        Path of comparison.json. It lists failed runs; the next call retries them.
 
     Raises:
-        DualSelectError: Something cannot be used; the message says what to change.
+        DualSelectError: An input cannot be used; the message says what to change.
         OSError: The folder cannot be written.
     """
     check_location(config.model)
     with folder_lock(config.folder):
         refuse_foreign(config.folder, (COMPARISON_FILE, TABLE_FILE, FIGURE_FILE), marks=("runs",))
-        measured = measured_with(config)
+        setup = load_evaluation_setup(config)
         rows = read_rows(config)
-        check_apart(config, rows, measured)
-        plans = Plans(config, Materials.of(config, rows, measured.asked))
+        check_no_overlap(config, rows, setup)
+        plans = RunPlans(config, InputHashes.of(config, rows, setup.prompt_hashes))
         _refuse_other_runs(plans)
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
-        runs = Runs(total, tell)
-        runs.do([plans.start()])
+        queue = RunQueue(total, print_line)
+        queue.do([plans.start()])
         for line in little_safety(_read(plans.start()).summary) if plans.start().is_done() else ():
-            tell(f"  warning: {line}")
-        lines = [_tuned(plans, entry, runs) for entry in config.entries]
+            print_line(f"  warning: {line}")
+        entry_runs = [_tuned(plans, entry, queue) for entry in config.entries]
         for seed in dict.fromkeys(seed for entry in config.entries for seed in entry.seeds):
-            runs.do([line.plans[str(seed)] for line in lines if str(seed) in line.plans])
-        _refuse_changed_model(lines)
-        return _written(plans, lines, measured, runs.failed)
+            queue.do([runs.plans[str(seed)] for runs in entry_runs if str(seed) in runs.plans])
+        _refuse_changed_model(entry_runs)
+        return _write_results(plans, entry_runs, setup, queue.failed)
 
 
-def _refuse_other_runs(plans: Plans) -> None:
-    """Everything that is there already must be what the comparison would do now, or else no run is begun."""
+def _refuse_other_runs(plans: RunPlans) -> None:
+    """Check that existing runs match the comparison, before any run starts."""
     for entry in plans.config.entries:
-        of_seeds = [plans.entry(entry, seed) for seed in entry.seeds]
-        for plan in of_seeds:
-            plan.check_made_of()
-        # the settings of an entry with candidates are not known before one is chosen
-        for plan in [plans.candidate(entry, number) for number in range(len(entry.candidates))] or of_seeds:
+        seed_plans = [plans.entry(entry, seed) for seed in entry.seeds]
+        for plan in seed_plans:
+            plan.check_input_hashes()
+        # the settings of an entry with candidates are unknown until one is chosen
+        for plan in [plans.candidate(entry, number) for number in range(len(entry.candidates))] or seed_plans:
             plan.check_same()
 
 
-def _tuned(plans: Plans, entry: Entry, runs: Runs) -> _Line:
-    line = _Line(entry)
+def _tuned(plans: RunPlans, entry: Entry, queue: RunQueue) -> _EntryRuns:
+    runs = _EntryRuns(entry)
     if entry.candidates:
-        tried = [plans.candidate(entry, number) for number in range(len(entry.candidates))]
-        runs.do(tried)
-        line.tuning = tuning_of(entry, tried)
-        runs.failed = line.tuning.missing | runs.failed
-        if line.tuning.chosen is None:
-            return line
-        line.entry = entry.with_settings(entry.candidates[line.tuning.chosen])
-    line.plans = {str(seed): plans.entry(line.entry, seed) for seed in entry.seeds}
-    if line.tuning is not None and line.tuning.chosen is not None:
-        first, best = line.plans[str(entry.seeds[0])], tried[line.tuning.chosen]
+        candidates = [plans.candidate(entry, number) for number in range(len(entry.candidates))]
+        queue.do(candidates)
+        runs.tuning = tuning_of(entry, candidates)
+        queue.failed = runs.tuning.missing | queue.failed
+        if runs.tuning.chosen is None:
+            return runs
+        runs.entry = entry.with_settings(entry.candidates[runs.tuning.chosen])
+    runs.plans = {str(seed): plans.entry(runs.entry, seed) for seed in entry.seeds}
+    if runs.tuning is not None and runs.tuning.chosen is not None:
+        first, best = runs.plans[str(entry.seeds[0])], candidates[runs.tuning.chosen]
         if first.training == best.training:
-            first.take_over(best)
-    return line
+            first.copy_run(best)
+    return runs
 
 
-def _refuse_changed_model(lines: Sequence[_Line]) -> None:
-    """Of files that changed between two runs of one call only the runs' own records tell."""
-    seen: dict[str, Path] = {}
-    for plan in (plan for line in lines for plan in line.done.values()):
+def _refuse_changed_model(entry_runs: Sequence[_EntryRuns]) -> None:
+    """Detect model files that changed between two runs of one call, by the records of the runs."""
+    run_by_model: dict[str, Path] = {}
+    for plan in (plan for runs in entry_runs for plan in runs.done.values()):
         record = yaml.safe_load((plan.path / CONFIG_FILE).read_text(encoding="utf-8"))[RECORD_KEY]
-        seen.setdefault(json.dumps(record["model"], sort_keys=True), plan.path)
-    if len(seen) > 1:
-        one, other, *_ = seen.values()
+        run_by_model.setdefault(json.dumps(record["model"], sort_keys=True), plan.path)
+    if len(run_by_model) > 1:
+        one, other, *_ = run_by_model.values()
         raise DataError(
-            f"the model changed between {one} and {other}: their numbers cannot be compared. Delete the runs of the "
-            "old one, or name another output_dir"
+            f"the model changed between {one} and {other}: their results cannot be compared. Delete the runs of the "
+            "old model, or choose another output_dir"
         )
 
 
-def _written(plans: Plans, lines: Sequence[_Line], measured: Measured, failed: dict[str, str]) -> Path:
+def _write_results(
+    plans: RunPlans, entry_runs: Sequence[_EntryRuns], setup: EvaluationSetup, failed: dict[str, str]
+) -> Path:
     config, start = plans.config, plans.start()
-    evaluations = {line.entry.name: _evaluations(line) for line in lines}
+    evaluations = {runs.entry.name: _evaluations(runs) for runs in entry_runs}
     baseline = evaluations.get(config.baseline or "", {})
-    costs = {line.entry.name: {seed: read_json(plan.path / COST_FILE) for seed, plan in line.done.items()}
-             for line in lines}  # fmt: skip
-    average = averaged_suites(config.evaluation.average, measured.suites) if measured.pairwise else []
+    costs = {
+        runs.entry.name: {seed: read_json(plan.path / COST_FILE) for seed, plan in runs.done.items()}
+        for runs in entry_runs
+    }
+    average = averaged_suites(config.evaluation.average, setup.suites) if setup.pairwise else []
     rows = measured_rows(START, {"": _read(start)}, {}) if start.is_done() else []
     with Store.opened(config.folder / PREFERENCES_FILE) as store:
-        for name, found in evaluations.items():
-            rows += measured_rows(name, found, {} if name == config.baseline else baseline)
-            for judge in measured.pairwise:
+        for name, by_seed in evaluations.items():
+            rows += measured_rows(name, by_seed, {} if name == config.baseline else baseline)
+            for judge in setup.pairwise:
                 try:
-                    rows += win_rate_rows(name, found, baseline, measured.suites, average, judge, store)
-                except DualSelectError as error:  # everything else of the table is known, and stays
+                    rows += win_rate_rows(name, by_seed, baseline, setup.suites, average, judge, store)
+                except DualSelectError as error:  # keep the rest of the table
                     failed[f"{name}, win rates by {judge.name}"] = str(error)
             rows += cost_rows(name, costs[name], costs.get(config.baseline or "", {}))
     facts = {
@@ -147,7 +151,7 @@ def _written(plans: Plans, lines: Sequence[_Line], measured: Measured, failed: d
         "average": average,
         "methods": [
             _start_facts(start, failed),
-            *(_facts(config, line, costs[line.entry.name], failed) for line in lines),
+            *(_facts(config, runs, costs[runs.entry.name], failed) for runs in entry_runs),
         ],
     }
     path = write_comparison(config.folder, facts, rows)
@@ -163,8 +167,8 @@ def _draw(folder: Path) -> None:
         write_text(folder / FIGURE_FILE, figure)
 
 
-def _evaluations(line: _Line) -> dict[str, Evaluation]:
-    return {seed: _read(plan) for seed, plan in line.done.items()}
+def _evaluations(runs: _EntryRuns) -> dict[str, Evaluation]:
+    return {seed: _read(plan) for seed, plan in runs.done.items()}
 
 
 def _read(plan: RunPlan) -> Evaluation:
@@ -173,23 +177,23 @@ def _read(plan: RunPlan) -> Evaluation:
 
 def _start_facts(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
     runs = {"": "runs/start"} if plan.is_done() else {}
-    told = {"": failed[plan.title]} if plan.title in failed else {}
+    reasons = {"": failed[plan.title]} if plan.title in failed else {}
     return {"name": START, "method": None, "paper": "", "needs": [], "settings": {}, "seeds": [], "runs": runs,
-            "steps": {}, "tuning": None, "failed": told}  # fmt: skip
+            "steps": {}, "tuning": None, "failed": reasons}  # fmt: skip
 
 
-def _facts(config: ComparisonConfig, line: _Line, costs: Costs, failed: dict[str, str]) -> dict[str, Any]:
-    entry = line.entry
+def _facts(config: ComparisonConfig, runs: _EntryRuns, costs: Costs, failed: dict[str, str]) -> dict[str, Any]:
+    entry = runs.entry
     return {
         "name": entry.name,
         "method": entry.base,
         "paper": entry.method.paper,
         "needs": sorted(entry.method.needs),
         "settings": entry.method.settings | entry.settings,
-        "seeds": [int(seed) for seed in line.done],
-        "runs": {seed: str(plan.path.relative_to(config.folder)) for seed, plan in line.done.items()},
+        "seeds": [int(seed) for seed in runs.done],
+        "runs": {seed: str(plan.path.relative_to(config.folder)) for seed, plan in runs.done.items()},
         "steps": {seed: cost["steps"] for seed, cost in costs.items()},
-        "tuning": line.tuning.facts() if line.tuning else None,
+        "tuning": runs.tuning.facts() if runs.tuning else None,
         "failed": {
             title.removeprefix(f"{entry.name}, "): reason
             for title, reason in failed.items()

@@ -1,11 +1,11 @@
-"""The file of a comparison: the settings of `dualselect train`, and what is compared on them.
+"""The config file of a comparison: settings of `dualselect train`, plus methods, seeds and evaluation.
 
-output_dir, model_name_or_path, task_data, ...   as for `dualselect train`; they hold for every run
+output_dir, model_name_or_path, task_data, ...   settings of `dualselect train`, for every run
 seeds: [0, 1, 2]
-baseline: sft                                    what times, memory, differences and win rates are relative to
+baseline: sft                                    time, memory, differences and win rates are relative to it
 methods:
     sft:
-    lisa: {alignment_steps: 2, task_steps: 8}    settings of the method or of the training, for this method only
+    lisa: {alignment_steps: 2, task_steps: 8}    settings of the method or of training, for this method only
     mine: {method: dualselect, rho: 1.0, seeds: [0], tune: {learning_rate: [1e-4, 1e-3]}}
 evaluation: {suites: [builtin], validation_suites: [builtin:validation], judges: [refusal], max_new_tokens: 64}
 """
@@ -30,44 +30,44 @@ from dualselect.training.packages import check_packages
 
 
 START = "start"
-"""What the model before any fine-tuning is called in the table."""
-# What a comparison decides by itself, and what is said instead.
-NOT_HERE = {
-    "hub_token": "nothing of a comparison is sent to a hub; a token belongs into the environment, as HF_TOKEN",
-    "seed": "write seeds: [0, 1, 2]",
-    "resume": "a comparison always goes on where it stopped",
-    "overwrite": "name another output_dir, or delete this one",
-    "resume_from_checkpoint": "runs that were cut off begin anew",
+"""Name of the model before fine-tuning in the table."""
+# settings that a comparison fixes, and what to do instead
+FIXED_SETTINGS = {
+    "hub_token": "a comparison sends nothing to a hub; a token belongs into the environment, as HF_TOKEN",
+    "seed": "use seeds: [0, 1, 2]",
+    "resume": "a comparison always resumes",
+    "overwrite": "choose another output_dir, or delete this one",
+    "resume_from_checkpoint": "interrupted runs of a comparison restart",
     "save_strategy": "runs of a comparison keep no checkpoints",
     "save_steps": "runs of a comparison keep no checkpoints",
 }
-# What cannot be set for one line, and in its tune block, because all lines share it.
+# settings that all methods share
 _SHARED = (
     "task_data model_name_or_path model_revision dtype load_in_4bit load_in_8bit prompt_format chat_template_path"
 ).split()
-NOT_ON_A_LINE = NOT_HERE | {
-    "output_dir": "a run is kept in runs/NAME/seed-N of the comparison's output_dir",
-    **dict.fromkeys(_SHARED, "numbers are compared on the same rows and the same model; write it above methods"),
+NOT_PER_METHOD = FIXED_SETTINGS | {
+    "output_dir": "runs are in runs/NAME/seed-N of the comparison's output_dir",
+    **dict.fromkeys(_SHARED, "all methods use the same rows and model; set it above methods"),
 }
-NOT_IN_TUNE = NOT_ON_A_LINE | {"reference_data": "a pool is no setting to choose; write a line for each"}
+NOT_IN_TUNE = NOT_PER_METHOD | {"reference_data": "a pool cannot be tuned; add a method for each pool"}
 OWN_KEYS = ("seeds", "baseline", "methods", "evaluation")
 ENTRY_KEYS = ("method", "seeds", "tune")
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """How every model is measured.
+    """How every model is evaluated.
 
     Attributes:
-        suites: What the table is made of; see `dualselect.evaluation.load_suites`.
-        validation_suites: What settings are chosen on; needed for `tune`.
-        judges: See `dualselect.judges.load_judge`; None is `refusal`.
-        pairwise_judges: For win rates against the baseline.
-        average: Names of the suites whose mean win rate is Safety Avg; empty is the harmful ones.
-        limit: Only the first prompts of each suite.
-        kl_to_start: Also measure how far safe responses moved from the start model.
-        generation: How to generate.
-        judge_settings: Where judges run.
+        suites: Suites of the table; see `dualselect.evaluation.load_suites`.
+        validation_suites: Suites for tuning; needed for `tune`.
+        judges: See `dualselect.judges.load_judge`; None means `refusal`.
+        pairwise_judges: Judges for win rates against the baseline.
+        average: Names of the suites averaged in Safety Avg; empty means those with harmful prompts.
+        limit: Use only the first prompts of each suite.
+        kl_to_start: Also measure the KL divergence from the start model on safe responses.
+        generation: Generation settings.
+        judge_settings: Server settings of the judges.
     """
 
     suites: list[str] = field(default_factory=lambda: ["builtin"])
@@ -83,15 +83,15 @@ class EvaluationPlan:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the table to be.
+    """One method of a comparison, a line of the table.
 
     Attributes:
-        name: What the table calls it.
+        name: Its name in the table.
         base: The method's name in `METHODS`.
-        method: The method, with its settings and this name.
-        settings: Settings of the training that hold for it only.
+        method: The method with its settings and this name.
+        settings: Training settings for this entry only.
         seeds: Its seeds.
-        candidates: Settings to choose from, of the method or of the training; empty when nothing is chosen.
+        candidates: Candidate settings, of the method or of training; empty without tuning.
     """
 
     name: str
@@ -102,10 +102,10 @@ class Entry:
     candidates: list[dict[str, Any]] = field(default_factory=list)
 
     def with_settings(self, chosen: Mapping[str, Any]) -> "Entry":
-        """The entry with some settings changed, each of the method or of the training.
+        """A copy with changed settings, of the method or of training.
 
         Raises:
-            ConfigError: A value cannot be what the setting is.
+            ConfigError: A value has the wrong type.
         """
         own = {name: _number(value) for name, value in chosen.items() if name in self.method.setting_names}
         other = {name: typed_value(name, value, self.name) for name, value in chosen.items() if name not in own}
@@ -117,12 +117,12 @@ class ComparisonConfig:
     """A comparison.
 
     Attributes:
-        folder: Where everything is kept.
-        settings: Settings of `dualselect train` that all runs share.
-        seeds: Seeds of the methods that name none.
-        baseline: The entry that others are relative to; None when it is not among them.
-        entries: What is compared, in the order of the file.
-        evaluation: How.
+        folder: Output folder.
+        settings: Settings of `dualselect train` for all runs.
+        seeds: Seeds of entries without their own.
+        baseline: Name of the baseline entry; None without one.
+        entries: The methods, in the order of the file.
+        evaluation: How models are evaluated.
     """
 
     folder: Path
@@ -134,12 +134,12 @@ class ComparisonConfig:
 
     @property
     def model(self) -> str:
-        """Name of the model that every run starts from."""
+        """Name of the start model."""
         return str(self.settings.get("model_name_or_path") or EMBEDDED_MODEL)
 
 
 def _number(value: Any) -> Any:
-    """YAML reads `1e-3` as text."""
+    """Convert numbers such as `1e-3`, which YAML reads as text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -147,23 +147,23 @@ def _number(value: Any) -> Any:
 
 
 def read_comparison(path: str | Path, output_dir: str | None = None) -> ComparisonConfig:
-    """Read and check the file of a comparison.
+    """Read and check the config file of a comparison.
 
     Args:
         path: The YAML file.
-        output_dir: In place of the file's.
+        output_dir: Overrides the file's output_dir.
 
     Raises:
-        ConfigError: The file cannot be read, or a key or value in it cannot be used; the message names it, and the
-            nearest key that is known.
+        ConfigError: The file cannot be read, or a key or value cannot be used; the message names it and the nearest
+            known key.
     """
     where = str(path)
     content = read_mapping(Path(path))
     check_keys(content, [*OWN_KEYS, *setting_types()], where)
-    _refuse_decided(content, NOT_HERE, where)
+    _refuse_fixed(content, FIXED_SETTINGS, where)
     folder = output_dir or content.get("output_dir")
     if not folder:
-        raise ConfigError(f"{where}: output_dir is missing: write the folder of the comparison, such as runs/compare")
+        raise ConfigError(f"{where}: output_dir is missing: set the folder of the comparison, such as runs/compare")
     settings = {name: value for name, value in content.items() if name not in (*OWN_KEYS, "output_dir")}
     settings = {name: typed_value(name, value, where) for name, value in settings.items()}
     seeds = _seeds(content.get("seeds", [0]), where)
@@ -180,19 +180,19 @@ def read_comparison(path: str | Path, output_dir: str | None = None) -> Comparis
     return config
 
 
-def _refuse_decided(content: Mapping[str, Any], decided: Mapping[str, str], where: str) -> None:
-    for name, instead in decided.items():
+def _refuse_fixed(content: Mapping[str, Any], fixed: Mapping[str, str], where: str) -> None:
+    for name, instead in fixed.items():
         if name in content:
-            kind = "in a comparison" if name in NOT_HERE else "here"
+            kind = "in a comparison" if name in FIXED_SETTINGS else "here"
             raise ConfigError(f"{where}: {name} cannot be set {kind}: {instead}")
 
 
 def _seeds(value: Any, where: str) -> list[int]:
     seeds = [value] if type(value) is int else value
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ConfigError(f"{where}: seeds is {value!r}; write a list of integers of 0 or more, such as [0, 1, 2]")
+        raise ConfigError(f"{where}: seeds is {value!r}; use a list of integers of 0 or more, such as [0, 1, 2]")
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{where}: seeds {value} names one twice; the same seed gives the same run")
+        raise ConfigError(f"{where}: seeds {value} contains a seed twice; the same seed gives the same run")
     return seeds
 
 
@@ -201,8 +201,8 @@ def _entries(value: Any, seeds: list[int], where: str) -> list[Entry]:
         value = dict.fromkeys(value)
     if not isinstance(value, dict) or not value:
         raise ConfigError(
-            f"{where}: methods is {value!r}; write names as in [sft, dualselect], or one `name: settings` a line; "
-            f"known are {', '.join(METHODS)}"
+            f"{where}: methods is {value!r}; use a list of names such as [sft, dualselect], or `name: settings` "
+            f"lines; known methods: {', '.join(METHODS)}"
         )
     return [_entry(str(name), settings or {}, seeds, where) for name, settings in value.items()]
 
@@ -210,15 +210,15 @@ def _entries(value: Any, seeds: list[int], where: str) -> list[Entry]:
 def _entry(name: str, content: Any, seeds: list[int], where: str) -> Entry:
     where = f"{where}: methods: {name}"
     if name == START or not re.fullmatch(r"[\w.+-]+", name):
-        raise ConfigError(f"{where}: the name of a line may have letters, digits and _ . + -, and may not be {START}")
+        raise ConfigError(f"{where}: a name may contain letters, digits and _ . + -, and must not be {START}")
     if not isinstance(content, dict):
-        raise ConfigError(f"{where} is {content!r}; write settings as {{key: value}}, or nothing")
+        raise ConfigError(f"{where} is {content!r}; use settings such as {{key: value}}, or nothing")
     base = content.get("method", name)
     check_keys({str(base): None}, METHODS, f"{where}: method")
     method = replace(METHODS[base], name=name)
     known = [*ENTRY_KEYS, *method.setting_names, *setting_types()]
     check_keys(content, known, where)
-    _refuse_decided(content, NOT_ON_A_LINE, where)
+    _refuse_fixed(content, NOT_PER_METHOD, where)
     settings = {key: value for key, value in content.items() if key not in ENTRY_KEYS}
     own_seeds = _seeds(content["seeds"], where) if "seeds" in content else seeds
     entry = Entry(name, base, method, {}, own_seeds).with_settings(settings)
@@ -229,14 +229,14 @@ def _candidates(tune: Any, entry: Entry, known: list[str], where: str) -> list[d
     if tune is None:
         if entry.method.tuned_by == "validation_loss":
             raise ConfigError(
-                f"{where}: it is sft until something is chosen: write tune: {{learning_rate: [1e-4, 1e-3], "
+                f"{where}: without tuning it equals sft: add tune: {{learning_rate: [1e-4, 1e-3], "
                 "num_train_epochs: [1, 2]}"
             )
         return []
     if not isinstance(tune, dict) or not all(isinstance(values, list) and values for values in tune.values()):
-        raise ConfigError(f"{where}: tune is {tune!r}; write lists to choose from, such as {{rho: [0.2, 0.5, 1.0]}}")
+        raise ConfigError(f"{where}: tune is {tune!r}; use lists of candidates, such as {{rho: [0.2, 0.5, 1.0]}}")
     check_keys(tune, [name for name in known if name not in ENTRY_KEYS], f"{where}: tune")
-    _refuse_decided(tune, NOT_IN_TUNE, f"{where}: tune")
+    _refuse_fixed(tune, NOT_IN_TUNE, f"{where}: tune")
     return [dict(zip(tune, values, strict=True)) for values in itertools.product(*tune.values())]
 
 
@@ -251,7 +251,7 @@ def _baseline(value: Any, entries: list[Entry], where: str) -> str | None:
 def _evaluation(content: Any, where: str) -> EvaluationPlan:
     where = f"{where}: evaluation"
     if not isinstance(content, dict):
-        raise ConfigError(f"{where} is {content!r}; write {{suites: [builtin], judges: [refusal]}}")
+        raise ConfigError(f"{where} is {content!r}; use {{suites: [builtin], judges: [refusal]}}")
     own = [one.name for one in fields(EvaluationPlan) if one.name != "generation"]
     generation = [one.name for one in fields(GenerationSettings)]
     check_keys(content, [*own, *generation], where)
@@ -260,10 +260,10 @@ def _evaluation(content: Any, where: str) -> EvaluationPlan:
         if isinstance(values.get(name), str):
             values[name] = [values[name]]
         if name in values and not (isinstance(values[name], list) and all(isinstance(it, str) for it in values[name])):
-            raise ConfigError(f"{where}: {name} is {values[name]!r}; write a list of names")
+            raise ConfigError(f"{where}: {name} is {values[name]!r}; use a list of names")
     judge = values.pop("judge_settings", {})
     if not isinstance(judge, dict):
-        raise ConfigError(f"{where}: judge_settings is {judge!r}; write {{base_url: ADDRESS, model: NAME}}")
+        raise ConfigError(f"{where}: judge_settings is {judge!r}; use {{base_url: ADDRESS, model: NAME}}")
     check_keys(judge, [one.name for one in fields(JudgeSettings)], f"{where}: judge_settings")
     try:
         return EvaluationPlan(
@@ -272,40 +272,40 @@ def _evaluation(content: Any, where: str) -> EvaluationPlan:
             judge_settings=JudgeSettings(**judge),
         )
     except TypeError as error:
-        raise ConfigError(f"{where}: a value has the wrong type ({error}); write numbers as numbers") from None
+        raise ConfigError(f"{where}: a value has the wrong type ({error}); do not quote numbers") from None
 
 
 def _check(config: ComparisonConfig, where: str) -> None:
-    """Everything that would stop a run after hours is found now."""
+    """Find, before any run, everything that would stop one."""
     limit = config.evaluation.limit
     if limit is not None and (type(limit) is not int or limit < 1):
-        raise ConfigError(f"{where}: evaluation: limit is {limit!r}; write 1 or more, or leave it out")
+        raise ConfigError(f"{where}: evaluation: limit is {limit!r}; use 1 or more, or omit it")
     if config.evaluation.pairwise_judges and config.baseline is None:
-        raise ConfigError(f"{where}: win rates are against a baseline: add sft to methods, or write baseline: NAME")
+        raise ConfigError(f"{where}: win rates need a baseline: add sft to methods, or set baseline: NAME")
     if config.evaluation.average and not config.evaluation.pairwise_judges:
         raise ConfigError(
-            f"{where}: evaluation: average is over win rates, and no judge prefers one of two responses: write "
-            "pairwise_judges, such as [openai:preference], or leave average out"
+            f"{where}: evaluation: average is over win rates, which need a pairwise judge: set pairwise_judges, such "
+            "as [openai:preference], or omit average"
         )
     for entry in config.entries:
         differences = getattr(entry.method, "differences", {})
         for candidate in entry.candidates or [{}]:
-            tried = entry.with_settings(candidate)
-            if fixed := sorted(set(differences) & set(tried.settings)):
+            variant = entry.with_settings(candidate)
+            if fixed := sorted(set(differences) & set(variant.settings)):
                 raise ConfigError(
-                    f"{where}: methods: {entry.name} is what it is by {fixed[0]}: {differences[fixed[0]]}; to change "
-                    "that, write a line of another name with method: dualselect"
+                    f"{where}: methods: {entry.name} is defined by {fixed[0]}: {differences[fixed[0]]}; to change it, "
+                    "add an entry of another name with method: dualselect"
                 )
-            made = run_settings(tried.method, config.settings | tried.settings, config.folder)
-            check_packages(made.training)
-            check_model_packages(made.model)
-            if tried.method.needs_pool and not made.data.reference_data:
+            settings = run_settings(variant.method, config.settings | variant.settings, config.folder)
+            check_packages(settings.training)
+            check_model_packages(settings.model)
+            if variant.method.needs_pool and not settings.data.reference_data:
                 raise ConfigError(
-                    f"{where}: methods: {entry.name} needs a pool of safe responses, and there is none: write "
-                    "reference_data, such as [builtin:refusal:64], or leave the method out"
+                    f"{where}: methods: {entry.name} needs a pool of safe responses: set reference_data, "
+                    "such as [builtin:refusal:64], or remove the method"
                 )
         if entry.candidates and entry.method.tuned_by == "balance" and not config.evaluation.validation_suites:
             raise ConfigError(
-                f"{where}: methods: {entry.name}: tune chooses on validation prompts, and evaluation has none: write "
-                "validation_suites: [builtin:validation]"
+                f"{where}: methods: {entry.name}: tune needs validation prompts: add validation_suites: "
+                "[builtin:validation] to evaluation"
             )

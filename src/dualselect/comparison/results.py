@@ -1,4 +1,4 @@
-"""`COMPARISON/comparison.json`: what a comparison found, and what reports read.
+"""`COMPARISON/comparison.json`: the results of a comparison, read by reports.
 
     {"format": 1, "baseline": "sft" or null, "seeds": [...], "model": start model, "average": [suites of Safety Avg],
      "methods": [{"name", "method", "paper", "needs", "settings", "seeds", "runs": {seed: folder},
@@ -6,10 +6,10 @@
      "rows": [{"method", "suite", "judge", "metric", "value", "low", "high", "count", "unscored", "interval",
                "higher_is_better", "seeds": {seed: value}, "difference": {"value", "low", "high"} or null, "purpose"}]}
 
-The first method is `start`, the model before fine-tuning. A rate is a share in [0, 1]; a win rate is in [0, 100] and
-50 for the baseline; times and memory are relative to the baseline, and memory is that of the GPU where both runs have
-it (`peak_gpu_memory_ratio`), else that of the process. A difference is to the baseline, paired by prompt and seed; its
-ends are null where nothing tells how sure it is. The same rows are in `comparison.csv`.
+The first method is `start`, the model before fine-tuning. A rate is in [0, 1]; a win rate is in [0, 100] and 50
+for the baseline. Time and memory are relative to the baseline; memory is GPU memory if both runs have it
+(`peak_gpu_memory_ratio`), else that of the process. A difference is to the baseline, paired by prompt and seed; its
+ends are null without an interval. `comparison.csv` holds the same rows.
 """
 
 from collections.abc import Sequence
@@ -30,20 +30,20 @@ class Row:
     """One number of the table, over all seeds of a method.
 
     Attributes:
-        method: Name of the line.
-        suite: Name of the suite; empty where it is of none.
-        judge: Name of the judge; empty where none is needed.
-        metric: What the number is.
-        value: None when nothing could be scored.
-        low: Lower end of the 95% interval; None where there is none.
-        high: Upper end.
-        count: Values that it is the mean of, prompts times seeds.
-        unscored: Values that are missing.
+        method: Name of the entry.
+        suite: Name of the suite; empty if the metric has none.
+        judge: Name of the judge; empty if the metric needs none.
+        metric: Name of the metric.
+        value: None if nothing could be scored.
+        low: Lower end of the 95% interval; None without one.
+        high: Upper end of the 95% interval; None without one.
+        count: Number of averaged values, prompts times seeds.
+        unscored: Number of missing values.
         interval: `bootstrap` over seeds and prompts, `wilson` over prompts, or empty.
-        higher_is_better: None where neither is.
-        seeds: The value of each seed.
-        difference: To the baseline's same seeds and prompts: `value`, `low`, `high`; None where there is none.
-        purpose: What the prompts of the suite are for; empty where it is of none.
+        higher_is_better: None if neither direction is better.
+        seeds: Value by seed.
+        difference: Paired difference to the baseline: `value`, `low`, `high`; None without one.
+        purpose: Purpose of the suite's prompts; empty without a suite.
     """
 
     method: str
@@ -63,11 +63,11 @@ class Row:
 
 
 def write_comparison(folder: Path, facts: dict[str, Any], rows: Sequence[Row]) -> Path:
-    """Write comparison.json and comparison.csv, each whole or not at all.
+    """Write comparison.json and comparison.csv, each atomically.
 
     Args:
-        folder: The comparison.
-        facts: Everything but `format` and `rows`.
+        folder: Folder of the comparison.
+        facts: All keys except `format` and `rows`.
         rows: The table.
 
     Returns:
@@ -83,8 +83,8 @@ def _csv(rows: Sequence[Row]) -> str:
     names = [name for name in Row.__dataclass_fields__ if name not in ("seeds", "difference")]
     lines: list[Sequence[Any]] = [[*names, "seeds", "difference", "difference_low", "difference_high"]]
     for row in rows:
-        known = row.difference or {}
+        difference = row.difference or {}
         per_seed = " ".join(f"{seed}:{value}" for seed, value in row.seeds.items())
-        apart = [known.get(name) for name in ("value", "low", "high")]
-        lines.append([*(getattr(row, name) for name in names), per_seed, *apart])
+        ends = [difference.get(name) for name in ("value", "low", "high")]
+        lines.append([*(getattr(row, name) for name in names), per_seed, *ends])
     return csv_text(lines)

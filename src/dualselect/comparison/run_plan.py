@@ -1,10 +1,10 @@
-"""One run of a comparison as a file: what its process is to do, and whether it was done.
+"""The plan of one run of a comparison, and whether it is done.
 
 RUN/
-  plan.json    what the run is trained by; one that was trained is never taken for a run by another plan
-  done.json    how it was evaluated, written last; the run is done when this says what is wanted now. And how many
-               verdicts may still be found: the next call asks for them
-  failure.json why the last try failed; absent otherwise
+  plan.json    training settings and hashes of inputs; a trained run is never reused for another plan
+  done.json    evaluation settings, written last (the run is done if they equal the current ones), and the number of
+               missing verdicts that the next call requests again
+  failure.json why the last attempt failed; absent otherwise
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.comparison.config import ComparisonConfig, Entry, EvaluationPlan
-from dualselect.comparison.materials import Materials
+from dualselect.comparison.input_hashes import InputHashes
 from dualselect.errors import ConfigError, DataError
 from dualselect.evaluation.local_model import LOADING
 from dualselect.methods import Method
@@ -27,22 +27,21 @@ from dualselect.system.visible import without_credentials
 
 TEST, VALIDATION = "test", "validation"
 """Names of the two evaluations."""
-CHANGES_NO_RUN = {"allow_prompt_overlap"}
-"""Settings by which a run may be another one and is not."""
+IRRELEVANT_SETTINGS = {"allow_prompt_overlap"}
+"""Settings that do not affect a run."""
 PLAN_FILE, DONE_FILE, FAILURE_FILE = "plan.json", "done.json", "failure.json"
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What the process of one run does.
+    """The work of one run process.
 
     Attributes:
-        title: What people are told.
+        title: Name of the run in messages.
         folder: The run directory.
-        training: `name`, `method`, `method_settings`, `settings`: what it is trained by, and `made_of`, hashes of its
-            rows and model; empty for the start model.
-        evaluation: `name`, `model` (None is the run itself), `suites`, ...: how it is measured then, and `made_of`,
-            hashes of what is measured with; empty when it is not.
+        training: `name`, `method`, `method_settings`, `settings` and `input_hashes`; empty for the start model.
+        evaluation: `name`, `model` (None for the run itself), `suites`, ... and `input_hashes`; empty without an
+            evaluation.
     """
 
     title: str
@@ -56,66 +55,67 @@ class RunPlan:
         return Path(self.folder)
 
     def is_done(self) -> bool:
-        """Whether it was trained, and evaluated as is wanted now."""
+        """Whether the run is trained, and evaluated with the current settings."""
         return self.is_trained() and self._done.get("evaluation") == self._shown_evaluation
 
     def is_trained(self) -> bool:
-        """Whether nothing is left but the evaluation."""
+        """Whether training is finished or not needed."""
         return not self.training or (self.path / ADAPTER).is_dir()
 
     def still_unscored(self) -> int:
-        """Verdicts that asking once more may find, because what left them unscored may have passed."""
+        """Number of missing verdicts that a retry may get."""
         return int(self._done.get("still_unscored", 0))
 
     def write_done(self, still_unscored: int) -> None:
-        """Say that it is done."""
+        """Mark the run as done."""
         write_json(self.path / DONE_FILE, {"evaluation": self._shown_evaluation, "still_unscored": still_unscored})
 
-    def check_made_of(self) -> None:
-        """Refuse a folder that holds a trained run on other rows, or of another model.
+    def check_input_hashes(self) -> None:
+        """Refuse a trained run on other rows or from another model.
 
         Raises:
-            DataError: It does; the message names the setting behind which something changed.
+            DataError: An input changed; the message names its setting.
         """
-        then, now = (plan.get("made_of", {}) for plan in (self._before, self.training))
-        if changed := [name for name in {**now, **then} if then.get(name) != now.get(name)]:
+        old, new = (plan.get("input_hashes", {}) for plan in (self._trained_by, self.training))
+        if changed := [name for name in {**new, **old} if old.get(name) != new.get(name)]:
             raise DataError(
-                f"{self.path} was made of something else than {' and '.join(changed)} stands for now: its numbers "
-                "cannot be compared with new ones. Put back what changed, name another output_dir, or delete runs "
-                f"and tuning in {self.path.parents[2]}"
+                f"{' and '.join(changed)} changed since {self.path} was trained: its results cannot be compared with "
+                "new ones. Restore the old version, choose another output_dir, or delete the folders runs and tuning "
+                f"in {self.path.parents[2]}"
             )
 
     def check_same(self) -> None:
-        """Refuse a folder that holds a trained run by another plan; one that failed before may be begun anew.
+        """Refuse a trained run with other settings or inputs.
 
         Raises:
-            ConfigError: It does; the message names the first difference.
-            DataError: It holds a run on other rows, or of another model.
+            ConfigError: A setting differs; the message names the first one.
+            DataError: An input changed.
         """
-        then, now = (_flat(plan | {"made_of": None}) for plan in (self._before, self.training))
-        for name in (*now, *then):
-            if name not in CHANGES_NO_RUN and then.get(name) != now.get(name):
+        old, new = (_flat(plan | {"input_hashes": None}) for plan in (self._trained_by, self.training))
+        for name in (*new, *old):
+            if name not in IRRELEVANT_SETTINGS and old.get(name) != new.get(name):
                 raise ConfigError(
-                    f"{self.path} holds a run by other settings ({name} {then.get(name)!r} then, {now.get(name)!r} "
-                    "now): put the setting back, name another output_dir, or delete that folder"
+                    f"{self.path} holds a run with other settings ({name} was {old.get(name)!r}, now "
+                    f"{new.get(name)!r}): "
+                    "restore the setting, choose another output_dir, or delete that folder"
                 )
-        self.check_made_of()
+        self.check_input_hashes()
 
-    def take_over(self, other: "RunPlan") -> None:
-        """Make this run of another one that was trained by the same settings, whole or not at all."""
+    def copy_run(self, other: "RunPlan") -> None:
+        """Copy a run that was trained with the same settings, atomically."""
         if self.path.exists() or not other.is_trained():
             return
-        beside = self.path.with_name(f".{self.path.name}.part")
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(other.path, beside, ignore=shutil.ignore_patterns(EVALUATION, DONE_FILE, PLAN_FILE))
-        write_json(beside / PLAN_FILE, self.training)
-        beside.rename(self.path)
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(other.path, temporary, ignore=shutil.ignore_patterns(EVALUATION, DONE_FILE, PLAN_FILE))
+        write_json(temporary / PLAN_FILE, self.training)
+        temporary.rename(self.path)
 
     @property
-    def _before(self) -> dict[str, Any]:
-        """What the run in this folder was trained by, if one was."""
-        before: dict[str, Any] | None = read_json(self.path / PLAN_FILE) if self.is_trained() else None
-        return self.training if before is None else before
+    def _trained_by(self) -> dict[str, Any]:
+        """The plan of the trained run in this folder, else the current plan."""
+        stored: dict[str, Any] | None = read_json(self.path / PLAN_FILE) if self.is_trained() else None
+        return self.training if stored is None else stored
 
     @property
     def _shown_evaluation(self) -> dict[str, Any]:
@@ -132,38 +132,38 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
-class Plans:
-    """Makes the plans of a comparison.
+class RunPlans:
+    """Creates the plans of a comparison.
 
     Attributes:
         config: The comparison.
-        materials: What its names stand for.
+        input_hashes: Hashes of its inputs.
     """
 
     config: ComparisonConfig
-    materials: Materials
+    input_hashes: InputHashes
 
     def start(self) -> RunPlan:
-        """The measurement of the model before any fine-tuning."""
+        """The evaluation of the start model."""
         evaluation = self._evaluation(TEST, self.config.model, with_divergence=False)
         return RunPlan("start model", str(self.config.folder / "runs" / "start"), {}, evaluation)
 
     def entry(self, entry: Entry, seed: int) -> RunPlan:
-        """One run of the table."""
+        """The run of an entry with one seed."""
         folder = self.config.folder / "runs" / entry.name / f"seed-{seed}"
         training = self._training(entry, entry.method, seed)
         return RunPlan(f"{entry.name}, seed {seed}", str(folder), training, self._evaluation(TEST, None))
 
     def candidate(self, entry: Entry, number: int) -> RunPlan:
-        """One run that settings are chosen by, on the entry's first seed."""
-        tried = entry.with_settings(entry.candidates[number])
+        """The run of a candidate setting, with the entry's first seed."""
+        variant = entry.with_settings(entry.candidates[number])
         folder = self.config.folder / "tuning" / entry.name / f"{number:02d}"
-        told = ", ".join(f"{name} {value}" for name, value in entry.candidates[number].items())
+        settings = ", ".join(f"{name} {value}" for name, value in entry.candidates[number].items())
         by_loss = entry.method.tuned_by == "validation_loss"
         return RunPlan(
-            f"{entry.name}, trying {told}",
+            f"{entry.name}, trying {settings}",
             str(folder),
-            self._training(tried, tried.method.candidate(), entry.seeds[0]),
+            self._training(variant, variant.method.candidate(), entry.seeds[0]),
             {} if by_loss else self._evaluation(VALIDATION, None, with_divergence=False),
         )
 
@@ -176,20 +176,20 @@ class Plans:
                 "method": entry.base,
                 "method_settings": own,
                 "settings": settings,
-                "made_of": self.materials.of_run(settings),
+                "input_hashes": self.input_hashes.of_run(settings),
             }
         )
 
     def _evaluation(self, name: str, model: str | None, *, with_divergence: bool = True) -> dict[str, Any]:
         plan: EvaluationPlan = self.config.evaluation
         start = ("base" if plan.kl_to_start else None) if with_divergence else None
-        made_of = {"asked": self.materials.asked[name]}
-        of_start = {}
-        if model is not None:  # what a run was trained from, and how it is loaded, is in its training
-            made_of["model"] = self.materials.model
-            of_start["model_settings"] = self._model_settings()
+        input_hashes = {"prompts": self.input_hashes.prompts[name]}
+        start_settings = {}
+        if model is not None:  # the training plan of a run covers its model
+            input_hashes["model"] = self.input_hashes.model
+            start_settings["model_settings"] = self._model_settings()
         return _plain(
-            of_start
+            start_settings
             | {
                 "name": name,
                 "model": model,
@@ -200,23 +200,23 @@ class Plans:
                 "prompt_format": self.config.settings.get("prompt_format", "chat"),
                 "generation": asdict(plan.generation),
                 "judge_settings": asdict(plan.judge_settings),
-                "made_of": made_of,
+                "input_hashes": input_hashes,
             }
         )
 
     def _model_settings(self) -> dict[str, Any]:
-        """How the runs load their model, so that the start model is measured in the same precision."""
+        """How runs load their model, so that the start model is evaluated in the same precision."""
         given = {name: value for name, value in self.config.settings.items() if name in LOADING or name == TRUST}
         return {"dtype": LoraModelConfig().dtype} | given
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file; None when it is not there."""
+    """Content of a JSON file; None if it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _plain(value: Any) -> Any:
-    """As it will be read back."""
+    """Convert to what JSON reads back."""
     return json.loads(json.dumps(value))
 
 

@@ -1,4 +1,4 @@
-"""From the evaluations of a method's runs to its rows of the table."""
+"""Aggregate the evaluations of a method's runs into rows of the table."""
 
 import itertools
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from dualselect.evaluation.results import Evaluation, SummaryRow
 
 
 Evaluations = Mapping[str, Evaluation]
-"""By seed."""
+"""Evaluations by seed."""
 Values = dict[str, dict[str, float | None]]
-"""For each seed, one number per prompt by its id; None is unscored."""
+"""Numbers by seed and prompt id; None if unscored."""
 Costs = Mapping[str, Mapping[str, Any]]
 """Content of each run's cost.json, by seed."""
 COSTS = {
@@ -22,36 +22,36 @@ COSTS = {
     "peak_memory_ratio": "peak_memory_bytes",
     "rows_forward_backward_ratio": "rows_forward_backward",
 }
-"""What is told relative to the baseline, and its name in cost.json."""
+"""Costs relative to the baseline: name of the metric, and key in cost.json."""
 
 
 def measured_rows(method: str, evaluations: Evaluations, baseline: Evaluations) -> list[Row]:
-    """The rows of everything that was measured on prompts, over all categories.
+    """Rows of all metrics on prompts, over all categories.
 
     Args:
-        method: Name of the line.
-        evaluations: Of its runs.
-        baseline: Of the baseline's runs; differences are to the same seed, and none where one is missing.
+        method: Name of the entry.
+        evaluations: Evaluations of its runs.
+        baseline: Evaluations of the baseline's runs. Differences are paired by seed, and omitted if a seed is missing.
     """
     rows = []
     for one in _summary(evaluations):
         values = _values(evaluations, one)
-        apart = None
+        difference = None
         if set(evaluations) <= set(baseline):
-            apart = _difference(values, _values({seed: baseline[seed] for seed in evaluations}, one))
-        rows.append(_row(method, one, values, apart))
+            difference = _difference(values, _values({seed: baseline[seed] for seed in evaluations}, one))
+        rows.append(_row(method, one, values, difference))
     return rows
 
 
 def cost_rows(method: str, costs: Costs, baseline: Costs) -> list[Row]:
     """Time, memory and rows through the model, relative to the baseline's run of the same seed.
 
-    Memory is the GPU's where all of these runs have it, else that of the process, and the metric's name says which.
+    Memory is GPU memory if all runs have it, else that of the process; the metric's name says which.
 
     Args:
-        method: Name of the line.
-        costs: Of its runs.
-        baseline: Of the baseline's runs.
+        method: Name of the entry.
+        costs: Costs of its runs.
+        baseline: Costs of the baseline's runs.
     """
     shared = [seed for seed in costs if seed in baseline]
     if not shared:
@@ -74,8 +74,8 @@ def cost_rows(method: str, costs: Costs, baseline: Costs) -> list[Row]:
 
 
 def _summary(evaluations: Evaluations) -> list[SummaryRow]:
-    """The rows of all seeds, each once."""
-    found = {
+    """The distinct summary rows of all seeds."""
+    by_key = {
         (row.suite, row.judge, row.metric): row
         for evaluation in reversed(list(evaluations.values()))
         for row in evaluation.summary
@@ -87,7 +87,7 @@ def _summary(evaluations: Evaluations) -> list[SummaryRow]:
         for row in evaluation.summary
         if not row.category
     ]
-    return [found[key] for key in dict.fromkeys(order)]
+    return [by_key[key] for key in dict.fromkeys(order)]
 
 
 def _values(evaluations: Evaluations, row: SummaryRow) -> Values:
@@ -95,28 +95,28 @@ def _values(evaluations: Evaluations, row: SummaryRow) -> Values:
 
 
 def _aligned(values: Values) -> list[list[float | None]]:
-    """The same prompts for every seed; None where one has not scored what another has."""
-    prompts = list(dict.fromkeys(name for some in values.values() for name in some))
-    return [[some.get(name) for name in prompts] for some in values.values()]
+    """One number per seed and prompt, over the prompts of all seeds; None if missing."""
+    prompts = list(dict.fromkeys(name for by_prompt in values.values() for name in by_prompt))
+    return [[by_prompt.get(name) for name in prompts] for by_prompt in values.values()]
 
 
 def _row(method: str, one: SummaryRow, values: Values, difference: dict[str, float | None] | None) -> Row:
-    seeds = {seed: _mean([value for value in some.values() if value is not None]) for seed, some in values.items()}
+    seeds = {seed: _mean([value for value in its.values() if value is not None]) for seed, its in values.items()}
     aligned = _aligned(values)
     count = sum(value is not None for row in aligned for value in row)
     missing = sum(value is None for row in aligned for value in row)
     value = low = high = None
     interval = ""
     if count:
-        found = mean_over_seeds(aligned)
-        value, low, high, interval = found.value, found.low, found.high, "bootstrap"
-        # all prompts alike: a bootstrap would claim to be certain; and one seed has a better interval of a rate
-        alike = len({value for row in aligned for value in row if value is not None}) == 1
-        if one.interval == "wilson" and (alike or len(values) == 1):
+        mean = mean_over_seeds(aligned)
+        value, low, high, interval = mean.value, mean.low, mean.high, "bootstrap"
+        # a bootstrap of equal values has no width, and for a rate of one seed Wilson's interval is better
+        all_equal = len({value for row in aligned for value in row if value is not None}) == 1
+        if one.interval == "wilson" and (all_equal or len(values) == 1):
             prompts = max(sum(value is not None for value in row) for row in aligned)
-            around = rate(round(value * prompts), prompts)
-            low, high, interval = around.low, around.high, "wilson"
-        elif alike:
+            estimate = rate(round(value * prompts), prompts)
+            low, high, interval = estimate.low, estimate.high, "wilson"
+        elif all_equal:
             low, high, interval = None, None, ""
     return Row(
         method, one.suite, one.judge, one.metric, value, low, high, count, missing, interval, one.higher_is_better,
@@ -125,13 +125,13 @@ def _row(method: str, one: SummaryRow, values: Values, difference: dict[str, flo
 
 
 def _difference(ours: Values, theirs: Values) -> dict[str, float | None] | None:
-    prompts = list(dict.fromkeys(name for some in ours.values() for name in some))
+    prompts = list(dict.fromkeys(name for by_prompt in ours.values() for name in by_prompt))
     first, second = ([[values[seed].get(name) for name in prompts] for seed in ours] for values in (ours, theirs))
     pairs = zip(itertools.chain(*first), itertools.chain(*second), strict=True)
     if not any(one is not None and other is not None for one, other in pairs):
         return None
-    found = paired_difference_over_seeds(first, second)
-    return {"value": found.value, "low": found.low, "high": found.high}
+    difference = paired_difference_over_seeds(first, second)
+    return {"value": difference.value, "low": difference.low, "high": difference.high}
 
 
 def _mean(values: list[float]) -> float | None:

@@ -1,4 +1,4 @@
-"""Settings of a method chosen on validation prompts, or on the loss of held-out task rows; never on what is told."""
+"""Tune settings on validation prompts, or on the loss of held-out task rows; never on test prompts."""
 
 import json
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ PARTS: tuple[set[tuple[str, str]], ...] = (
     {("over_refusal_rate", "harmless")},
     {("exact_match", "task"), ("answer_probability", "task")},
 )
-"""Metrics of safety, of usefulness and of the task, each with the purpose of its suites."""
+"""(metric, suite purpose) of safety, usefulness and task."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the settings of an entry were chosen.
+    """The tuning of an entry.
 
     Attributes:
-        by: `balance` (higher is better) or `validation_loss` (lower is).
-        seed: Of the runs that it was chosen by.
-        tried: The settings tried and what each had; None for a run that failed, or that nothing can be said of.
-        missing: Why nothing can be said of runs that did not fail, by their title.
-        chosen: Position of the best in `tried`, the first of equals; None while one has no value, for that one may
-            turn out to be the best, when others were already trained by another choice.
+        by: `balance` (higher is better) or `validation_loss` (lower is better).
+        seed: Seed of the candidate runs.
+        tried: Candidate settings and their values; None for runs that failed or have no value.
+        missing: Why successful runs have no value, by title.
+        chosen: Index of the best candidate, the first of equals; None while a value is missing, since that candidate
+            may turn out to be the best.
     """
 
     by: str
@@ -44,7 +44,7 @@ class Tuning:
     chosen: int | None
 
     def facts(self) -> dict[str, Any]:
-        """As comparison.json has it."""
+        """As JSON values for comparison.json."""
         return {
             "by": self.by,
             "seed": self.seed,
@@ -55,11 +55,11 @@ class Tuning:
 
 
 def tuning_of(entry: Entry, plans: list[RunPlan]) -> Tuning:
-    """Read what the candidates of an entry had, and choose.
+    """Read the values of an entry's candidates and choose the best.
 
     Args:
         entry: The entry.
-        plans: The plan of each of its candidates, done or failed.
+        plans: Plans of its candidates, done or failed.
     """
     by = entry.method.tuned_by
     values = [_value(plan, by) for plan in plans]
@@ -76,12 +76,11 @@ def tuning_of(entry: Entry, plans: list[RunPlan]) -> Tuning:
 
 
 def balance(evaluation: Evaluation) -> float | None:
-    """The mean of what was measured of safety, of usefulness and of the task, each in [0, 1].
+    """Mean of safety, usefulness and task, as far as measured, each in [0, 1].
 
-    Safety is the mean, over judges and harmful suites, of the refusal rate or of 1 - attack success rate; usefulness
-    of 1 - over-refusal rate; the task of the exact matches and of the probability of the answers. None when none of
-    these was measured, and when a number of them is missing: the mean of the others would be of something else than
-    that of the other candidates.
+    Safety is the mean refusal rate (or 1 - attack success rate) over judges and harmful suites; usefulness is the mean
+    of 1 - over-refusal rate; task is the mean of exact match and answer probability. None if none of these was
+    measured, or if a value is missing, since the mean of the others is not comparable between candidates.
     """
     parts = _parts(evaluation)
     if not parts or _without_value(parts):
@@ -90,7 +89,7 @@ def balance(evaluation: Evaluation) -> float | None:
 
 
 def has_balance(suites: Sequence[Suite], judges: Sequence[Judge]) -> bool:
-    """Whether there is a `balance` of these suites under these judges."""
+    """Whether these suites and judges measure a part of `balance`."""
     known = {("exact_match", "task") for suite in suites if suite.purpose == "task"}
     for suite in suites:
         known |= {(name, suite.purpose) for judge in judges for name in JUDGED.get((judge.measure, suite.purpose), {})}
@@ -98,7 +97,7 @@ def has_balance(suites: Sequence[Suite], judges: Sequence[Judge]) -> bool:
 
 
 def validation_loss(run: Path) -> float | None:
-    """The loss that a run had on the task rows it held out."""
+    """Loss of a run on its held-out task rows."""
     lines = [json.loads(line) for line in (run / METRICS_LOG).read_text(encoding="utf-8").splitlines()]
     return next((line[VALIDATION_LOSS] for line in reversed(lines) if VALIDATION_LOSS in line), None)
 
@@ -116,16 +115,16 @@ def _validation(plan: RunPlan) -> Evaluation:
 def _why_unknown(plan: RunPlan, by: str) -> str:
     if count := plan.still_unscored():
         return (
-            f"{count} verdicts on validation prompts are missing because the judge did not answer: repeat the "
-            "command, which asks for them; where the judge is slow, raise timeout_seconds in judge_settings"
+            f"{count} verdicts on validation prompts are missing because the judge did not answer: repeat the command "
+            "to request them; if the judge is slow, raise timeout_seconds in judge_settings"
         )
     missing = [] if by == "validation_loss" else _without_value(_parts(_validation(plan)))
-    what = f"of {' and '.join(missing)}" if missing else "there"
-    return f"it has no {by.replace('_', ' ')}, for nothing {what} could be scored: leave it out of tune"
+    what = f" ({' and '.join(missing)})" if missing else ""
+    return f"it has no {by.replace('_', ' ')}, because nothing could be scored{what}: remove it from tune"
 
 
 def _parts(evaluation: Evaluation) -> list[list[SummaryRow]]:
-    """The rows of those parts of a balance that were measured."""
+    """Summary rows of the measured parts of `balance`."""
     rows = [row for row in evaluation.summary if not row.category]
     parts = [[row for row in rows if (row.metric, row.purpose) in part] for part in PARTS]
     return [part for part in parts if part]

@@ -1,4 +1,4 @@
-"""The paper's diagnostic: does selection have structure, does it follow the task, is it worth its cost."""
+"""The paper's diagnostic: is the selection structured, does it follow the task, does it help."""
 
 from dualselect.diagnostic.diagnosing import diagnose
 from dualselect.diagnostic.settings import DiagnosticOptions, DiagnosticSettings, read_diagnostic

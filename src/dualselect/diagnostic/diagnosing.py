@@ -1,7 +1,7 @@
-"""A diagnostic from its settings: everything checked, then measured batch by batch, then told.
+"""Run a diagnostic: check everything, measure batch by batch, write the results.
 
-The folder holds settings.json (what is measured), measured.jsonl (each batch as it is done), and *.safetensors (the
-place where all updates begin and the directions, until all is done); the same settings go on where they stopped.
+The folder holds settings.json, measured.jsonl (results of finished batches) and, until the end, *.safetensors (the
+initial state of all updates, and the directions). The same settings resume an interrupted diagnostic.
 """
 
 import importlib.util
@@ -20,15 +20,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dualselect.diagnostic.figure import FORMATS, write_figure
+from dualselect.diagnostic.findings import findings
 from dualselect.diagnostic.pool import PoolNumbers, reference_directions, score_pool
 from dualselect.diagnostic.probing import UNCORRECTED, Probing, Variant, variants_of
-from dualselect.diagnostic.reading import reading
-from dualselect.diagnostic.results import TABLES, Measured, content_of, write_tables
+from dualselect.diagnostic.results import TABLES, Measurements, content_of, write_tables
 from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch, read_rows, task_batches, tokenize_rows
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.sketch import CountSketch
 from dualselect.diagnostic.strategies import dualselect, periodic_random, uniform
-from dualselect.diagnostic.subject import Place, Subject
+from dualselect.diagnostic.subject import ModelState, Subject
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.store import Store
 from dualselect.models.checking import check_model
@@ -40,21 +40,21 @@ from dualselect.training.hardware import check_hardware
 
 
 RESULT_FILE, SETTINGS_FILE, STORE_FILE = "diagnostic.json", "settings.json", "measured.jsonl"
-PLACE_FILE, TASK_FILE, REFERENCE_FILE = TENSOR_FILES = (
-    "place.safetensors",
+STATE_FILE, TASK_FILE, REFERENCE_FILE = TENSOR_FILES = (
+    "state.safetensors",
     "task_directions.safetensors",
     "reference_directions.safetensors",
 )
 
 
 def diagnose(settings: DiagnosticSettings) -> Path:
-    """Measure what is not measured yet, and write the tables, the figure and the reading.
+    """Run or resume a diagnostic, and write diagnostic.json, the tables and the figure.
 
     Args:
-        settings: What to measure, and where to keep it.
+        settings: Settings of the diagnostic.
 
     Returns:
-        The path of diagnostic.json.
+        Path of diagnostic.json.
 
     Raises:
         DualSelectError: Settings, data or model cannot be used; the message says what to change.
@@ -76,22 +76,24 @@ def diagnose(settings: DiagnosticSettings) -> Path:
 
 def _diagnose(settings: DiagnosticSettings) -> Path:
     folder = settings.folder
-    given = read_rows(settings)
+    raw_rows = read_rows(settings)
     subject = Subject.of(settings.run)
-    data = {role: [data_record(one.dataset, one.files) for one in sources] for role, sources in given.sources.items()}
-    made_with = {"weights": model_fingerprint(subject.model), "tokenizer": tokenizer_fingerprint(subject.tokenizer)}
-    facts = {"settings": settings.written, "data": data, "model": made_with}
+    data = {
+        role: [data_record(one.dataset, one.files) for one in sources] for role, sources in raw_rows.sources.items()
+    }
+    model = {"weights": model_fingerprint(subject.model), "tokenizer": tokenizer_fingerprint(subject.tokenizer)}
+    facts = {"settings": settings.resolved, "data": data, "model": model}
     _refuse_other(folder, facts)
     path = folder / RESULT_FILE
     if not path.exists():
-        rows = tokenize_rows(given, subject.tokenizer, settings.run.training)
+        rows = tokenize_rows(raw_rows, subject.tokenizer, settings.run.training)
         batches = _batches(settings, rows)
-        # after all that may be refused, so that the folder is not taken by settings that measured nothing
+        # after all checks, so that refused settings do not claim the folder
         write_json(folder / SETTINGS_FILE, facts)
         with Store.opened(folder / STORE_FILE) as store:
             measured = _measure(settings, subject, rows, batches, store)
         content = content_of(settings, rows, measured)
-        write_json(path, content | {"reading": reading(content)})
+        write_json(path, content | {"findings": findings(content)})
         for name in TENSOR_FILES:
             (folder / name).unlink(missing_ok=True)
     content = read_result(path)
@@ -101,24 +103,24 @@ def _diagnose(settings: DiagnosticSettings) -> Path:
 
 
 def _refuse_other(folder: Path, facts: dict[str, Any]) -> None:
-    """Refuse a folder with what was measured with other settings, or nobody knows with which."""
+    """Refuse a folder with results of other or unknown settings."""
     path = folder / SETTINGS_FILE
     if not path.exists():
         if left := [name for name in (RESULT_FILE, STORE_FILE, *TENSOR_FILES) if (folder / name).exists()]:
             raise ResumeError(
-                f"{folder} holds {', '.join(left)} of a diagnostic and no {SETTINGS_FILE}, so that its settings are "
-                "not known: remove the folder, or name another --output_dir"
+                f"{folder} holds {', '.join(left)} of a diagnostic but no {SETTINGS_FILE}, so that its settings are "
+                "unknown: remove the folder, or choose another --output_dir"
             )
     elif (before := read_result(path)) != facts:
         parts = [name for name in facts if before.get(name) != facts[name]]
         raise ResumeError(
             f"{folder} holds a diagnostic with other {' and '.join(parts)} (see {SETTINGS_FILE} there): remove the "
-            "folder, or name another --output_dir"
+            "folder, or choose another --output_dir"
         )
 
 
 def _batches(settings: DiagnosticSettings, rows: DiagnosticRows) -> list[TaskBatch]:
-    """The task batches, checked together with what is picked for them."""
+    """Sample the task batches, and check that they allow selection."""
     batches = task_batches(
         rows.groups,
         size=settings.rows_per_batch,
@@ -128,70 +130,70 @@ def _batches(settings: DiagnosticSettings, rows: DiagnosticRows) -> list[TaskBat
     reference_count(settings, len(rows.categories))
     if settings.options.period >= len(batches):
         raise ConfigError(
-            f"period is {settings.options.period} and there are {len(batches)} task batches: periodic_random would be "
-            "one choice for all of them. Lower period, or raise batches"
+            f"period is {settings.options.period} and there are {len(batches)} task batches: periodic_random would "
+            "select once for all of them. Lower period, or raise batches"
         )
     return batches
 
 
 def _measure(
     settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows, batches: list[TaskBatch], store: Store
-) -> Measured:
+) -> Measurements:
     folder, config = settings.folder, settings.run.training
-    place = _place(settings, subject, rows)
-    subject.move_to(place)
-    kept = _kept(folder / TASK_FILE, lambda: _task_directions(subject, rows, batches))
-    directions = kept["directions"].to(subject.layout.device)
+    state = _initial_state(settings, subject, rows)
+    subject.load(state)
+    cached = _cached(folder / TASK_FILE, lambda: _task_directions(subject, rows, batches))
+    directions = cached["directions"].to(subject.layout.device)
     buckets = settings.options.sketch
     sketch = CountSketch(subject.layout.size, buckets, seed=config.seed, device=directions.device) if buckets else None
-    # the last row is the mean task direction, what `static` looks at
+    # the last row is the mean task direction, for `static`
     numbers = score_pool(subject, rows, torch.cat([directions, directions.mean(0)[None]]), store, sketch=sketch)
     selected = select(settings, rows, numbers, len(batches))
-    choices = {_key(choice): choice for some in selected.values() for choice in some}
-    kept = _kept(
+    choices = {_key(choice): choice for by_batch in selected.values() for choice in by_batch}
+    cached = _cached(
         folder / REFERENCE_FILE,
         lambda: {"directions": reference_directions(subject, rows.pool.tokens, list(choices.values()))},
     )
-    reference_of = dict(zip(choices, kept["directions"].to(subject.layout.device), strict=True))
-    picked = {name: [reference_of[_key(choice)] for choice in some] for name, some in selected.items()}
-    probing = Probing(subject, rows, place, settings.options.updates)
+    direction_of = dict(zip(choices, cached["directions"].to(subject.layout.device), strict=True))
+    references = {name: [direction_of[_key(it)] for it in by_batch] for name, by_batch in selected.items()}
+    probing = Probing(subject, rows, state, settings.options.updates)
     if "start" not in store:
-        store.add({"start": probing.at_place()})
-    probes = _probed(settings, probing, batches, directions, picked, store)
-    return Measured(batches, numbers, selected, store["start"], probes)
+        store.add({"start": probing.before_updates()})
+    probes = _probe_all(settings, probing, batches, directions, references, store)
+    return Measurements(batches, numbers, selected, store["start"], probes)
 
 
-def _probed(
+def _probe_all(
     settings: DiagnosticSettings,
     probing: Probing,
     batches: list[TaskBatch],
     directions: Tensor,
-    picked: dict[str, list[Tensor]],
+    references: dict[str, list[Tensor]],
     store: Store,
 ) -> dict[Variant, list[dict[str, Any]]]:
-    """Each batch updated in every way, each kept on disk as it is done."""
-    found: dict[Variant, list[dict[str, Any]]] = {variant: [] for variant in variants_of(settings)}
+    """Probe every batch with every variant; each result is stored at once."""
+    results: dict[Variant, list[dict[str, Any]]] = {variant: [] for variant in variants_of(settings)}
     disable = settings.run.training.disable_tqdm
-    with tqdm(total=len(batches) * len(found), desc="Probing", unit="update", disable=disable) as bar:
+    with tqdm(total=len(batches) * len(results), desc="Probing", unit="update", disable=disable) as bar:
         for number, batch in enumerate(batches):
-            for variant, of_batches in found.items():
+            for variant, by_batch in results.items():
                 key = f"probe/{number}/{variant.name}"
                 if key not in store:
-                    reference = None if variant == UNCORRECTED else picked[variant.strategy][number]
+                    reference = None if variant == UNCORRECTED else references[variant.strategy][number]
                     store.add({key: probing.measure(batch, directions[number], reference, variant.correction)})
-                of_batches.append(store[key])
+                by_batch.append(store[key])
                 bar.update()
-    return found
+    return results
 
 
 def select(
     settings: DiagnosticSettings, rows: DiagnosticRows, numbers: PoolNumbers, batches: int
 ) -> dict[str, list[Choice]]:
-    """What each strategy selects for each batch."""
+    """Selections of each strategy for each batch."""
     config, options = settings.run.training, settings.options
     size = len(rows.categories)
     count = reference_count(settings, size)
-    chosen = dualselect(
+    by_direction = dualselect(
         numbers.preservation_losses,
         numbers.cosines,
         count,
@@ -200,57 +202,57 @@ def select(
         temperature=config.reference_temperature if config.selection_mode == "soft" else None,
     )
     return {
-        "dualselect": chosen[:-1],
-        "static": chosen[-1:] * batches,
+        "dualselect": by_direction[:-1],
+        "static": by_direction[-1:] * batches,
         "periodic_random": periodic_random(size, count, batches, period=options.period, seed=config.seed),
         "uniform": uniform(rows.categories, count, batches, seed=config.seed),
     }
 
 
 def reference_count(settings: DiagnosticSettings, references: int) -> int:
-    """K, the references that each strategy picks.
+    """K, the number of references that each strategy selects.
 
     Raises:
-        DataError: They are all there are.
+        DataError: K is the whole pool.
     """
     config = settings.run.training
-    wanted = config.reference_top_k or math.ceil(config.reference_fraction * references - 1e-9)
-    if wanted >= references:
+    count = config.reference_top_k or math.ceil(config.reference_fraction * references - 1e-9)
+    if count >= references:
         raise DataError(
-            f"{wanted} references are to be picked of a pool of {references}: there is nothing to choose. Give more "
+            f"{count} references would be selected from a pool of {references}, which leaves no choice. Add "
             "references, or lower reference_top_k or reference_fraction"
         )
-    return wanted
+    return count
 
 
-def _place(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows) -> Place:
-    """Where all updates begin: after `selection_warmup_steps` plain steps on all groups in turn."""
+def _initial_state(settings: DiagnosticSettings, subject: Subject, rows: DiagnosticRows) -> ModelState:
+    """The initial state of all updates: after `selection_warmup_steps` plain steps that alternate between groups."""
 
     def warmed_up() -> dict[str, Tensor]:
-        place = subject.place()
+        state = subject.state()
         steps = settings.run.training.planned_warmup_steps()
         batches = _mixed(rows.groups, settings.rows_per_batch, settings.run.training.seed)
         for positions in tqdm(islice(batches, steps), "Warm-up", steps, disable=subject.config.disable_tqdm):
-            place = subject.step(place, subject.mean_gradient(rows.task.tokens, positions))
-        return {"weights": place.weights, "moments": torch.stack([place.first_moment, place.second_moment])}
+            state = subject.step(state, subject.mean_gradient(rows.task.tokens, positions))
+        return {"weights": state.weights, "moments": torch.stack([state.first_moment, state.second_moment])}
 
-    kept = _kept(settings.folder / PLACE_FILE, warmed_up)
-    moments = kept["moments"].to(subject.layout.device)
+    cached = _cached(settings.folder / STATE_FILE, warmed_up)
+    moments = cached["moments"].to(subject.layout.device)
     steps = settings.run.training.planned_warmup_steps()
-    return Place(kept["weights"].to(subject.layout.device), moments[0], moments[1], steps)
+    return ModelState(cached["weights"].to(subject.layout.device), moments[0], moments[1], steps)
 
 
 def _mixed(groups: list[str], size: int, seed: int) -> Iterator[list[int]]:
-    """Endless batches in which the groups take turns, each in an order of its own."""
-    order = random.Random(f"{seed}/warm-up")  # noqa: S311 - no secret
+    """Endless batches that alternate between groups, each group shuffled."""
+    order = random.Random(f"{seed}/warm-up")  # noqa: S311 - sampling, not security
     members = []
     for group in sorted(set(groups)):
         rows = [position for position, name in enumerate(groups) if name == group]
         order.shuffle(rows)
         members.append(cycle(rows))
-    turns = cycle(members)
+    groups_in_turn = cycle(members)
     while True:
-        yield [next(next(turns)) for _ in range(size)]
+        yield [next(next(groups_in_turn)) for _ in range(size)]
 
 
 def _task_directions(subject: Subject, rows: DiagnosticRows, batches: list[TaskBatch]) -> dict[str, Tensor]:
@@ -258,8 +260,8 @@ def _task_directions(subject: Subject, rows: DiagnosticRows, batches: list[TaskB
     return {"directions": torch.stack([subject.mean_gradient(rows.task.tokens, batch.rows) for batch in bar])}
 
 
-def _kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors from a file, made and written whole if it is not there."""
+def _cached(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Read tensors from a file, or compute and write them atomically."""
     if not path.exists():
         tensors = make()
         write_atomically(path, lambda file: file.write(save(tensors)))
@@ -271,6 +273,6 @@ def _key(choice: Choice) -> tuple[tuple[int, ...], tuple[float, ...]]:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """The content of a JSON file of a diagnostic."""
+    """Content of a JSON file of a diagnostic."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content

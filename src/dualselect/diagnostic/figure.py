@@ -1,4 +1,4 @@
-"""The figure of a diagnostic: overlap, categories, probes; as wide as a page of two columns."""
+"""The figure of a diagnostic: overlap, categories, probes; the width of a two-column page."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,8 +9,8 @@ from dualselect.system.files import write_atomically
 
 
 FORMATS = {"svg": ["Date"], "pdf": ["CreationDate"]}
-"""Formats of the figure, and what is left out of each so that the same content gives the same bytes."""
-# text stays text, a $ in a name is a dollar, and the same content gives the same bytes
+"""Formats of the figure, and the metadata that are omitted to make files reproducible."""
+# SVG text stays text, $ is no math, and output is deterministic
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dualselect",
@@ -21,7 +21,7 @@ STYLE: dict[str, Any] = {
 }
 WIDTH_INCHES = 7.2
 MOST_CATEGORIES = 18
-# Okabe-Ito: told apart by color-blind readers too; marks tell apart what has the same color
+# Okabe-Ito, safe for color-blind readers; marks distinguish series of the same color
 WITHIN, ACROSS, MEDIAN, P90, GRAY = "#0072B2", "#D55E00", "#0072B2", "#E69F00", "#808080"
 TITLES = {"dualselect": "dualselect", "static": "static", "periodic_random": "periodic\nrandom", "uniform": "uniform"}
 
@@ -32,8 +32,8 @@ def write_figure(content: Mapping[str, Any], folder: Path) -> None:
     """Write the figure as SVG and PDF.
 
     Args:
-        content: Of diagnostic.json.
-        folder: Where.
+        content: Content of diagnostic.json.
+        folder: Output folder.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -48,7 +48,7 @@ def write_figure(content: Mapping[str, Any], folder: Path) -> None:
 
 
 def draw(content: Mapping[str, Any]) -> Any:
-    """The figure."""
+    """Draw the figure."""
     from matplotlib.figure import Figure
 
     categories = min(len(content["pool"]["categories"]), MOST_CATEGORIES)
@@ -71,9 +71,9 @@ def draw(content: Mapping[str, Any]) -> Any:
 def _draw_overlap(figure: Any, axes: Any, rows: Sequence[Row]) -> None:
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     for which, color, mark, shift in (("within", WITHIN, "o", 0.16), ("across", ACROSS, "s", -0.16)):
-        found = {row["strategy"]: row for row in rows if row["pairs"] == which}
+        by_strategy = {row["strategy"]: row for row in rows if row["pairs"] == which}
         for height, name in enumerate(reversed(strategies)):
-            row, at = found[name], height + shift
+            row, at = by_strategy[name], height + shift
             axes.fill_betweenx([at - 0.12, at + 0.12], row["null_low"], row["null_high"], color=GRAY, alpha=0.35, lw=0)
             axes.plot([row["null_mean"]] * 2, [at - 0.12, at + 0.12], color=GRAY, linewidth=1)
             axes.plot(
@@ -120,12 +120,12 @@ def _draw_probes(figure: Any, axes: Any, rows: Sequence[Row]) -> None:
     ]
     axes.set_yticks(range(len(rows)), list(reversed(names)))
     axes.set_ylim(-0.5, max(len(rows), 1) - 0.5)
-    axes.set_xlabel("KL reduced by, %")
+    axes.set_xlabel("reduction of KL, %")
     _legend(figure, axes, "right", 2)
 
 
 def _legend(figure: Any, axes: Any, side: str, columns: int) -> None:
-    """A legend under all panels, where it can cover nothing."""
+    """Put the legend below all panels."""
     axes.spines[["top", "right"]].set_visible(False)
     handles, names = axes.get_legend_handles_labels()
     if handles:

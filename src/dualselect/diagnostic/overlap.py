@@ -1,4 +1,4 @@
-"""How alike the selections of different batches are, and how alike random ones would be.
+"""Overlap of the selections of different batches, and of random selections.
 
 The Jaccard index of two selections is |A and B| / |A or B|. Shapes: M batches, N references, K selected.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 DRAWS = 1000
 Stratum = tuple[int, int, int]
-"""References in a stratum, and how many of them the first and the second selection take at random."""
+"""Size of a stratum, and how many references the first and the second selection sample from it."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Null:
     """Mean pairwise Jaccard index of random selections over `DRAWS` draws.
 
     Attributes:
-        mean: Its mean.
-        low: Its 2.5% point.
-        high: Its 97.5% point.
-        draws: All of them.
+        mean: Mean over draws.
+        low: 2.5% quantile.
+        high: 97.5% quantile.
+        draws: All draws.
     """
 
     mean: float
@@ -48,10 +48,10 @@ def jaccard_table(selections: Sequence[Sequence[int] | np.ndarray]) -> np.ndarra
     """Jaccard index of each pair of selections, shape (M, M).
 
     Args:
-        selections: For each batch the positions selected, one or more.
+        selections: Selected positions of each batch, one or more.
     """
     sizes = np.array([len(selected) for selected in selections])
-    # only references that someone selected, so that a large pool costs nothing
+    # only selected references, so that the size of the pool does not matter
     _, columns = np.unique(np.concatenate([np.asarray(selected) for selected in selections]), return_inverse=True)
     member = np.zeros((len(selections), columns.max() + 1), dtype=np.float32)
     member[np.repeat(np.arange(len(selections)), sizes), columns] = 1.0
@@ -67,24 +67,24 @@ def mean_over(pairs: Sequence[tuple[int, int]], table: np.ndarray) -> float:
 
 
 def random_null(references: int, count: int, pairs: dict[str, list[tuple[int, int]]], *, seed: int) -> dict[str, Null]:
-    """What selections of K of N references at random, one for each batch, would have.
+    """Overlap of random selections of K of N references, one per batch.
 
     Args:
         references: N.
         count: K.
-        pairs: Of `pairs_of`.
-        seed: Of the draws.
+        pairs: Result of `pairs_of`.
+        seed: Seed of the draws.
     """
     random = np.random.default_rng([seed, 3])
     batches = 1 + max(second for _, second in pairs["all"])
-    found: dict[str, list[float]] = {name: [] for name in pairs}
+    overlaps: dict[str, list[float]] = {name: [] for name in pairs}
     for _ in range(DRAWS):
         drawn = [random.choice(references, count, replace=False, shuffle=False) for _ in range(batches)]
         table = jaccard_table(drawn)
         for name, some in pairs.items():
             if some:
-                found[name].append(mean_over(some, table))
-    return {name: _null(values) for name, values in found.items() if values}
+                overlaps[name].append(mean_over(some, table))
+    return {name: _null(values) for name, values in overlaps.items() if values}
 
 
 def expected_jaccard(strata: Sequence[Stratum]) -> float:
@@ -95,7 +95,7 @@ def expected_jaccard(strata: Sequence[Stratum]) -> float:
     The shared references S are a sum over the strata of hypergeometric counts.
 
     Args:
-        strata: One for selections from the whole pool.
+        strata: The strata; a single one for selections from the whole pool.
     """
     shared = np.ones(1)
     for population, first, second in strata:
@@ -114,13 +114,13 @@ def expected_mean(pairs: Sequence[tuple[int, int]], expected: Callable[[int, int
     return sum(expected(first, second) for first, second in pairs) / len(pairs)
 
 
-def group_chance(table: np.ndarray, groups: Sequence[str], *, seed: int) -> float:
-    """How often batches that are given groups at random overlap as much more within groups than across.
+def group_p_value(table: np.ndarray, groups: Sequence[str], *, seed: int) -> float:
+    """Permutation test of whether batches overlap more within groups than across.
 
     Args:
-        table: Of `jaccard_table`.
+        table: Result of `jaccard_table`.
         groups: Group of each batch.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
 
     Returns:
         The p-value of a one-sided permutation test, in (0, 1].
@@ -134,15 +134,15 @@ def group_chance(table: np.ndarray, groups: Sequence[str], *, seed: int) -> floa
     return _permuted(within_minus_across, groups, seed)
 
 
-def category_chance(counts: np.ndarray, groups: Sequence[str], *, seed: int) -> float:
-    """How often batches that are given groups at random differ as much in the categories that they select.
+def category_p_value(counts: np.ndarray, groups: Sequence[str], *, seed: int) -> float:
+    """Permutation test of whether the selected categories differ between groups.
 
     The statistic is the sum of squares between groups of the categories' counts.
 
     Args:
-        counts: References of each category that each batch selected, shape (M, categories).
+        counts: Number of selected references by batch and category, shape (M, categories).
         groups: Group of each batch.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
 
     Returns:
         The p-value of a permutation test, in (0, 1].
@@ -156,18 +156,18 @@ def category_chance(counts: np.ndarray, groups: Sequence[str], *, seed: int) -> 
     return _permuted(between, groups, seed)
 
 
-def chance_floor(groups: Sequence[str]) -> float:
-    """The smallest p-value that a permutation of groups can have: one over the ways to part the batches so.
+def min_p_value(groups: Sequence[str]) -> float:
+    """The smallest possible p-value: one over the number of distinct partitions of the batches.
 
-    Groups of equal size may change their names, which changes neither statistic.
+    Exchanging groups of equal size changes neither statistic.
 
     Args:
         groups: Group of each batch.
     """
     sizes = Counter(groups).values()
     ways = math.factorial(len(groups))
-    for same in (*sizes, *Counter(sizes).values()):
-        ways //= math.factorial(same)
+    for count in (*sizes, *Counter(sizes).values()):
+        ways //= math.factorial(count)
     return 1 / ways
 
 
@@ -175,8 +175,8 @@ def _permuted(statistic: Callable[[np.ndarray], float], groups: Sequence[str], s
     random = np.random.default_rng([seed, 4])
     named = np.asarray(groups)
     observed = statistic(named) - 1e-9
-    as_much = sum(statistic(random.permutation(named)) >= observed for _ in range(DRAWS))
-    return (1 + as_much) / (1 + DRAWS)
+    as_extreme = sum(statistic(random.permutation(named)) >= observed for _ in range(DRAWS))
+    return (1 + as_extreme) / (1 + DRAWS)
 
 
 def _null(values: list[float]) -> Null:

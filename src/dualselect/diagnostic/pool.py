@@ -1,6 +1,6 @@
-"""The reference pool against all batches at once: one pass scores it, a second makes the directions of the selected.
+"""Score the reference pool against all task batches in one pass; compute reference directions in a second pass.
 
-Both hold one batch of gradients, whatever the size of the pool; what grows with it is a few numbers of each row.
+Both passes hold the gradients of one batch; only a few numbers per reference grow with the pool.
 
 Shapes: N references, M directions, C choices, B examples in a batch, P trainable parameters.
 """
@@ -22,18 +22,19 @@ from dualselect.selection import Choice
 
 
 SKETCH_SAMPLE = 32
-"""References whose exact cosines are compared with the sketched ones."""
+"""Number of references whose exact and sketched cosines are compared."""
 
 
 @dataclass(frozen=True)
 class PoolNumbers:
-    """What the first pass found.
+    """Results of the first pass.
 
     Attributes:
-        preservation_losses: How badly each reference is preserved, shape (N,), float64.
-        cosines: Of each reference to each direction, shape (M, N), float64.
-        sketch_errors: Absolute errors of sketched cosines on a sample of the pool, shape (M, S); None without sketch.
-        exact_sample: The exact cosines of that sample, shape (M, S); None without sketch.
+        preservation_losses: Shape (N,), float64.
+        cosines: Cosine of each reference to each direction, shape (M, N), float64.
+        sketch_errors: Absolute errors of sketched cosines on a sample of the pool, shape (M, S); None without a
+            sketch.
+        exact_sample: Exact cosines of that sample, shape (M, S); None without a sketch.
     """
 
     preservation_losses: Tensor
@@ -45,13 +46,13 @@ class PoolNumbers:
 def score_pool(
     subject: Subject, rows: DiagnosticRows, directions: Tensor, store: Store, *, sketch: CountSketch | None
 ) -> PoolNumbers:
-    """Score every reference against every direction, each batch of references kept on disk as it is done.
+    """Score every reference against every direction; each batch of references is stored at once.
 
     Args:
         subject: The model.
-        rows: The pool, and what is subtracted from its gradients.
-        directions: Shape (M, P).
-        store: Where batches that are done are kept.
+        rows: The pool and its contrasts.
+        directions: Task directions, shape (M, P).
+        store: Stores finished batches.
         sketch: For sketched cosines; None for exact ones.
     """
     pool = rows.pool.tokens
@@ -62,15 +63,17 @@ def score_pool(
     sampled = [] if sketch is None else list(range(0, len(pool), max(1, len(pool) // SKETCH_SAMPLE)))
     for positions in _batches(pool, range(len(pool)), subject, "Scoring the pool"):
         key = f"pool/{positions[0]}"
-        sample = [place for place, row in enumerate(positions) if row in sampled]
+        sample = [index for index, row in enumerate(positions) if row in sampled]
         if key not in store:
-            of_safe = subject.gradients(pool, positions)
-            gradients = _contrasted(subject, rows, positions, of_safe.gradients)
-            found = cosine_table(gradients, directions) if sketch is None else _sketched(sketch, sketched, gradients)
-            preserved = _preservation(subject, pool, positions, of_safe.losses.cpu().double())
+            safe = subject.gradients(pool, positions)
+            gradients = _contrasted(subject, rows, positions, safe.gradients)
+            batch_cosines = (
+                cosine_table(gradients, directions) if sketch is None else _sketched(sketch, sketched, gradients)
+            )
+            preserved = _preservation(subject, pool, positions, safe.losses.cpu().double())
             ids = rows.pool.ids_of([rows.pool.indices[position] for position in positions])
-            check_non_finite(preserved + found.cpu().double().sum(0), ids, "a reference's loss or gradient")
-            numbers = {"losses": preserved.tolist(), "cosines": found.tolist()}
+            check_non_finite(preserved + batch_cosines.cpu().double().sum(0), ids, "a reference's loss or gradient")
+            numbers = {"losses": preserved.tolist(), "cosines": batch_cosines.tolist()}
             if sample:
                 numbers["exact"] = cosine_table(gradients[sample], directions).tolist()
             store.add({key: numbers})
@@ -78,7 +81,7 @@ def score_pool(
         losses[positions] = torch.tensor(done["losses"], dtype=torch.float64)
         cosines[:, positions] = torch.tensor(done["cosines"], dtype=torch.float64)
         if sample:
-            exact[:, [positions[place] for place in sample]] = torch.tensor(done["exact"], dtype=torch.float64)
+            exact[:, [positions[index] for index in sample]] = torch.tensor(done["exact"], dtype=torch.float64)
     if sketch is None:
         return PoolNumbers(losses, cosines)
     exact = exact[:, sampled]
@@ -86,7 +89,7 @@ def score_pool(
 
 
 def reference_directions(subject: Subject, pool: Dataset, choices: Sequence[Choice]) -> Tensor:
-    """Weighted mean gradient of each of several choices, shape (C, P), in one pass over what any of them selected."""
+    """Weighted mean gradient of each choice, shape (C, P), in one pass over all selected references."""
     weights = torch.stack([choice.weights for choice in choices]).float().to(subject.layout.device)
     directions = subject.layout.zeros(len(choices))
     selected = sorted({row for choice in choices for row in choice.kept})
@@ -118,7 +121,7 @@ def _preservation(subject: Subject, pool: Dataset, positions: list[int], losses:
 
 def _batches(pool: Dataset, positions: Sequence[int], subject: Subject, what: str) -> "tqdm[list[int]]":
     lengths = [len(row) for row in pool["input_ids"]]
-    # neighbors of like length need little padding
+    # sorted by length to reduce padding
     by_length = sorted(positions, key=lambda position: (lengths[position], position))
     parts = list(parts_of(by_length, subject.config.reference_micro_batch_size))
     return tqdm(parts, desc=what, unit="batch", disable=subject.config.disable_tqdm)

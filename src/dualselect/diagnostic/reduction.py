@@ -1,4 +1,4 @@
-"""How much less the held-out probes moved, with intervals.
+"""Reduction of the divergence on held-out probes, with bootstrap intervals.
 
 Shapes: M batches, Q probes.
 """
@@ -10,16 +10,16 @@ import numpy as np
 
 
 RESAMPLES = 2000
-NOTHING = 1e-12
-"""A divergence, in nats, under which there is nothing to reduce."""
-LEAST_FOR_P90 = 36
-"""Blocks from which on the 90th percentile has an interval: one of fewer would end below it, as the largest of M lies
-below it with a chance of 0.9^M, and that is over 2.5% up to 35."""
+MIN_DIVERGENCE = 1e-12
+"""Divergences below this, in nats, count as zero."""
+MIN_BLOCKS_FOR_P90 = 36
+"""Fewest blocks for an interval of the 90th percentile: with probability 0.9^M even the largest of M blocks lies below
+it, which exceeds 2.5% up to M = 35."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its 95% bootstrap interval; the ends are None where there is too little for one."""
+    """A number with its 95% bootstrap interval; the ends are None with too few batches."""
 
     value: float
     low: float | None
@@ -28,14 +28,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Reduction:
-    """Reductions of the probes' divergence over batches, 1 for all of it.
+    """Relative reduction of the probes' divergence over batches; 1 means complete.
 
     Attributes:
         median: Median batch.
         p90: 90th percentile of batches.
-        batches: Batches that they are over.
-        unmoved: Batches left out because their uncorrected update moved no probe.
-        medians: The median of each bootstrap sample; the same seed draws the same batches and probes.
+        batches: Number of batches.
+        unmoved: Number of excluded batches, whose uncorrected update moved no probe.
+        medians: Median of each bootstrap sample; the same seed gives the same samples.
     """
 
     median: Interval
@@ -45,7 +45,7 @@ class Reduction:
     medians: np.ndarray
 
     def ahead_of(self, other: "Reduction") -> Interval:
-        """By how much its median is larger than that of another, of the same batches, probes and seed."""
+        """Difference of the medians to a reduction of the same batches, probes and seed."""
         low, high = np.quantile(self.medians - other.medians, [0.025, 0.975])
         return Interval(self.median.value - other.median.value, float(low), float(high))
 
@@ -53,27 +53,28 @@ class Reduction:
 def reduction(
     uncorrected: Sequence[Sequence[float]], corrected: Sequence[Sequence[float]], *, seed: int, block: int = 1
 ) -> Reduction:
-    """Reduction of each batch, 1 - mean KL corrected / mean KL uncorrected, summed up over batches.
+    """Summarize the reduction of each batch, 1 - mean KL corrected / mean KL uncorrected.
 
-    A bootstrap sample draws batches and, for all of them, probes: a probe that moves easily does so in every batch.
+    The bootstrap resamples batches, and probes jointly for all batches, because a probe moves similarly in every
+    batch.
 
     Args:
         uncorrected: KL of each probe after the uncorrected updates of each batch, shape (M, Q), in nats.
-        corrected: The same after corrected ones.
-        seed: Of the samples.
-        block: Neighboring batches that share a choice of references; a sample draws all of them or none.
+        corrected: The same after corrected updates.
+        seed: Seed of the bootstrap.
+        block: Number of consecutive batches with the same selection, which are resampled together.
 
     Raises:
         ValueError: No batch moved any probe.
     """
     before, after = np.asarray(uncorrected, dtype=np.float64), np.asarray(corrected, dtype=np.float64)
-    moved = before.mean(1) > NOTHING
+    moved = before.mean(1) > MIN_DIVERGENCE
     if not moved.any():
         raise ValueError("no uncorrected update moved any probe: raise learning_rate or updates")
     blocks = _blocks(moved, block)
     samples = _resampled(before[moved], after[moved], blocks, np.random.default_rng([seed, 5]))
     ends = np.quantile(samples, [0.025, 0.975], axis=0)
-    enough = len(blocks) >= LEAST_FOR_P90
+    enough = len(blocks) >= MIN_BLOCKS_FOR_P90
     median, p90 = _summary(1 - after[moved].mean(1) / before[moved].mean(1))
     return Reduction(
         Interval(float(median), float(ends[0, 0]), float(ends[1, 0])),
@@ -85,7 +86,7 @@ def reduction(
 
 
 def _blocks(moved: np.ndarray, size: int) -> np.ndarray:
-    """Positions among the batches that moved, block by block, filled up with -1."""
+    """Positions of the moved batches by block, padded with -1."""
     of_block = (np.arange(len(moved)) // size)[moved]
     blocks = [np.flatnonzero(of_block == number) for number in np.unique(of_block)]
     return np.array([np.pad(some, (0, size - len(some)), constant_values=-1) for some in blocks])
@@ -96,15 +97,15 @@ def _resampled(before: np.ndarray, after: np.ndarray, blocks: np.ndarray, random
     probes = before.shape[1]
     drawn = blocks[random.integers(len(blocks), size=(RESAMPLES, len(blocks)))].reshape(RESAMPLES, -1)
     weights = random.multinomial(probes, np.full(probes, 1 / probes), size=RESAMPLES)
-    # a sample of probes that did not move at all has no ratio to tell: nothing was reduced
-    reductions = 1 - (weights @ after.T) / np.maximum(weights @ before.T, NOTHING)
+    # a sample of probes that did not move has no ratio and counts as no reduction
+    reductions = 1 - (weights @ after.T) / np.maximum(weights @ before.T, MIN_DIVERGENCE)
     return _summary(np.where(drawn < 0, np.nan, np.take_along_axis(reductions, drawn, axis=1)))
 
 
 def _summary(reductions: np.ndarray) -> np.ndarray:
-    """Median and 90th percentile over the last axis, which they become; NaN is left out."""
+    """Median and 90th percentile over the last axis, ignoring NaN."""
     ordered = np.sort(reductions, axis=-1)  # NaN last
-    places = np.array([0.5, 0.9]) * ((~np.isnan(ordered)).sum(-1)[..., None] - 1)
-    below = np.floor(places).astype(int)
-    low, high = (np.take_along_axis(ordered, at, -1) for at in (below, np.ceil(places).astype(int)))
-    return np.asarray(low + (places - below) * (high - low))
+    ranks = np.array([0.5, 0.9]) * ((~np.isnan(ordered)).sum(-1)[..., None] - 1)
+    below = np.floor(ranks).astype(int)
+    low, high = (np.take_along_axis(ordered, at, -1) for at in (below, np.ceil(ranks).astype(int)))
+    return np.asarray(low + (ranks - below) * (high - low))

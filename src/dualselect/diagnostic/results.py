@@ -1,4 +1,4 @@
-"""What a diagnostic found as plain values and tables; the figure and the reading are made of these alone."""
+"""Results of a diagnostic as plain values and tables, the input of the figure and the findings."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,22 +10,22 @@ import numpy as np
 
 from dualselect.diagnostic.overlap import (
     Null,
-    category_chance,
-    chance_floor,
+    category_p_value,
     expected_jaccard,
     expected_mean,
-    group_chance,
+    group_p_value,
     jaccard_table,
     mean_over,
+    min_p_value,
     pairs_of,
     random_null,
 )
 from dualselect.diagnostic.pool import PoolNumbers
 from dualselect.diagnostic.probing import UNCORRECTED, Variant
-from dualselect.diagnostic.reduction import NOTHING, Interval, Reduction, reduction
+from dualselect.diagnostic.reduction import MIN_DIVERGENCE, Interval, Reduction, reduction
 from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
 from dualselect.diagnostic.settings import DiagnosticSettings
-from dualselect.diagnostic.strategies import turns
+from dualselect.diagnostic.strategies import category_shares
 from dualselect.selection import Choice
 from dualselect.system.files import write_text
 from dualselect.system.tables import csv_text
@@ -34,18 +34,18 @@ from dualselect.training.preparation import PreparedRows
 
 FORMAT = 1
 Tables = Mapping[str, np.ndarray]
-"""For each strategy the Jaccard index of each pair of batches."""
+"""Jaccard index of each pair of batches, by strategy."""
 TABLES = {"overlap": "overlap.csv", "categories": "categories.csv", "probes": "probes.csv"}
 
 
 @dataclass(frozen=True)
-class Measured:
-    """All that was measured.
+class Measurements:
+    """All measurements.
 
     Attributes:
         batches: The M task batches.
-        numbers: Of the pool.
-        selected: For each strategy what it selects for each batch.
+        numbers: Losses and cosines of the pool.
+        selected: Selections by strategy and batch.
         start_kl: Divergence of each probe before any update.
         probes: For each variant and batch `kl` of each probe and `task_loss`.
     """
@@ -57,13 +57,13 @@ class Measured:
     probes: dict[Variant, list[dict[str, Any]]]
 
 
-def content_of(settings: DiagnosticSettings, rows: DiagnosticRows, measured: Measured) -> dict[str, Any]:
-    """Everything as plain values: the content of diagnostic.json.
+def content_of(settings: DiagnosticSettings, rows: DiagnosticRows, measured: Measurements) -> dict[str, Any]:
+    """The content of diagnostic.json.
 
     Args:
-        settings: What was measured.
-        rows: On which rows.
-        measured: What was found.
+        settings: Settings of the diagnostic.
+        rows: Tokenized rows.
+        measured: The measurements.
     """
     groups = [batch.group for batch in measured.batches]
     pool_ids = rows.pool.ids_of(rows.pool.indices)
@@ -72,7 +72,7 @@ def content_of(settings: DiagnosticSettings, rows: DiagnosticRows, measured: Mea
     tables = {name: jaccard_table([choice.kept for choice in some]) for name, some in measured.selected.items()}
     return {
         "format": FORMAT,
-        "settings": settings.written,
+        "settings": settings.resolved,
         "pool": {
             "references": len(pool_ids),
             "selected": count,
@@ -81,13 +81,13 @@ def content_of(settings: DiagnosticSettings, rows: DiagnosticRows, measured: Mea
             "sketch": _sketch(settings, measured.numbers),
         },
         "probes_count": len(measured.start_kl),
-        "probes_said_in_pool": _said_in_pool(rows),
+        "probes_in_pool": _count_in_pool(rows),
         "kl_before_updates": sum(measured.start_kl) / len(measured.start_kl),
         "overlap": _overlap(settings, rows.categories, groups, count, tables),
-        "chance_floor": chance_floor(groups),
-        "group_chance": group_chance(tables["dualselect"], groups, seed=seed),
+        "min_p_value": min_p_value(groups),
+        "group_p_value": group_p_value(tables["dualselect"], groups, seed=seed),
         "categories": _categories(rows.categories, groups, measured.selected),
-        "category_chance": category_chance(
+        "category_p_value": category_p_value(
             _counts(rows.categories, measured.selected["dualselect"]), groups, seed=seed
         ),
         "probes": _probes(measured, settings.run.training.correction, settings.options.period, seed),
@@ -112,8 +112,8 @@ def write_tables(content: Mapping[str, Any], folder: Path) -> None:
         write_text(folder / file, csv_text([names, *([row[column] for column in names] for row in rows)]))
 
 
-def _said_in_pool(rows: DiagnosticRows) -> int:
-    """Probes whose response stands word for word in the pool: only their prompts are held out."""
+def _count_in_pool(rows: DiagnosticRows) -> int:
+    """Number of probes whose response is verbatim in the pool, so that only their prompts are held out."""
     in_pool = set(_responses(rows.pool))
     return sum(response in in_pool for response in _responses(rows.probes))
 
@@ -160,32 +160,32 @@ def _overlap(
 def expected_overlaps(
     categories: Sequence[str], count: int, batches: int, period: int, seed: int
 ) -> dict[str, Callable[[int, int], float]]:
-    """Closed forms: the expected Jaccard index of two batches, for the strategies that pick at random."""
-    by_chance = expected_jaccard([(len(categories), count, count)])
+    """Expected Jaccard index of two batches in closed form, for the random strategies."""
+    random_overlap = expected_jaccard([(len(categories), count, count)])
     sizes = [size for _, size in sorted(Counter(categories).items())]
-    shares = turns(categories, count, batches, seed=seed)
+    shares = category_shares(categories, count, batches, seed=seed)
     return {
-        "periodic_random": lambda one, other: 1.0 if one // period == other // period else by_chance,
+        "periodic_random": lambda one, other: 1.0 if one // period == other // period else random_overlap,
         "uniform": lambda one, other: expected_jaccard(list(zip(sizes, shares[one], shares[other], strict=True))),
     }
 
 
 def _against(null: Null, overlap: float) -> dict[str, float]:
-    as_high = int((null.draws >= overlap - 1e-12).sum())
+    n_as_high = int((null.draws >= overlap - 1e-12).sum())
     return {
         "null_mean": null.mean,
         "null_low": null.low,
         "null_high": null.high,
-        "null_chance": (1 + as_high) / (1 + len(null.draws)),
+        "null_p_value": (1 + n_as_high) / (1 + len(null.draws)),
     }
 
 
 def _categories(
     categories: Sequence[str], groups: Sequence[str], selected: Mapping[str, list[Choice]]
 ) -> list[dict[str, Any]]:
-    """For each strategy and group the share of each category among the references selected, and in the pool."""
-    of_pool = Counter(categories)
-    found = []
+    """Share of each category among the selected references of each strategy and group, and in the pool."""
+    pool_counts = Counter(categories)
+    rows = []
     for name, choices in selected.items():
         for group in sorted(set(groups)):
             kept = Counter(
@@ -194,39 +194,39 @@ def _categories(
                 if own == group
                 for row in choice.kept
             )
-            found += [
+            rows += [
                 {
                     "strategy": name,
                     "group": group,
                     "category": category,
                     "selected": kept[category],
                     "share": kept[category] / sum(kept.values()),
-                    "share_of_pool": of_pool[category] / len(categories),
+                    "share_of_pool": pool_counts[category] / len(categories),
                 }
-                for category in sorted(of_pool)
+                for category in sorted(pool_counts)
             ]
-    return found
+    return rows
 
 
 def _counts(categories: Sequence[str], choices: Sequence[Choice]) -> np.ndarray:
-    """How many references of each category each batch selected, shape (M, categories)."""
+    """Number of selected references by batch and category, shape (M, categories)."""
     names = sorted(set(categories))
     return np.array([[sum(categories[row] == name for row in choice.kept) for name in names] for choice in choices])
 
 
-def _probes(measured: Measured, usual: str, period: int, seed: int) -> list[dict[str, Any]]:
+def _probes(measured: Measurements, correction: str, period: int, seed: int) -> list[dict[str, Any]]:
     before = [one["kl"] for one in measured.probes[UNCORRECTED]]
     losses_before = _mean([one["task_loss"] for one in measured.probes[UNCORRECTED]])
-    ours = Variant("dualselect", usual)
+    ours = Variant("dualselect", correction)
 
     def reduced_by(variant: Variant, block: int) -> Reduction:
         return reduction(before, [one["kl"] for one in measured.probes[variant]], seed=seed, block=block)
 
-    some_moved = any(_mean(one) > NOTHING for one in before)
+    any_moved = any(_mean(one) > MIN_DIVERGENCE for one in before)
     rows = []
     for variant, results in measured.probes.items():
         block = period if variant.strategy == "periodic_random" else 1
-        reduced = reduced_by(variant, block) if some_moved and variant != UNCORRECTED else None
+        reduced = reduced_by(variant, block) if any_moved and variant != UNCORRECTED else None
         loss = _mean([one["task_loss"] for one in results])
         rows.append(
             {

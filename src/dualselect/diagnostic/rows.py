@@ -38,16 +38,16 @@ class TaskBatch:
 
 
 @dataclass(frozen=True)
-class GivenRows:
-    """Rows as read and checked, before any model is loaded.
+class RawRows:
+    """Rows after reading and checking, before a model is loaded.
 
     Attributes:
         task: Task rows.
         groups: Group of each task row.
         pool: References, each with a category.
         probes: Held-out safe responses.
-        from_words: Positions of the references whose category was read off the words of their prompt.
-        sources: Where each role came from.
+        from_words: Positions of the references whose category was inferred from words of their prompt.
+        sources: Sources by role.
     """
 
     task: Dataset
@@ -66,9 +66,9 @@ class DiagnosticRows:
         task: Task rows.
         groups: Group of each tokenized task row.
         pool: References.
-        contrast: What is subtracted from their gradients for scoring; None for nothing.
+        contrast: Contrast of each reference, for scoring; None without contrasts.
         categories: Category of each tokenized reference.
-        from_words: How many of these were read off the words of a prompt.
+        from_words: Number of categories that were inferred from words of a prompt.
         probes: Held-out safe responses.
     """
 
@@ -81,13 +81,13 @@ class DiagnosticRows:
     probes: PreparedRows
 
 
-def read_rows(settings: DiagnosticSettings) -> GivenRows:
-    """Read all rows, and refuse those that would make the diagnostic mean nothing.
+def read_rows(settings: DiagnosticSettings) -> RawRows:
+    """Read and check all rows.
 
     Raises:
         ConfigError: A source is missing.
-        DataError: Rows cannot be read, there is one group only, a group is smaller than a batch, or prompts stand in
-            two roles.
+        DataError: Rows cannot be read, there is only one group, a group has fewer rows than two batches, or a prompt
+            is in two roles.
     """
     data, options = settings.run.data, settings.options
     task = _read(mapped_sources(data.task_data, data.columns), "task_data")
@@ -102,56 +102,56 @@ def read_rows(settings: DiagnosticSettings) -> GivenRows:
     for role, others in (("task_data", rows), ("reference_data", references)):
         if shared := check_overlap(others, probes, allow=True):
             raise DataError(
-                f"{shared} of {len(probes)} probes have a prompt that also stands in {role}, so they are not held "
-                "out: take other rows as probe_data"
+                f"{shared} of {len(probes)} probes share their prompt with {role}, so that they are not held out: "
+                "use other rows as probe_data"
             )
     sources = {
-        role: [one for _, one in found] for role, found in (("task", task), ("reference", pool), ("probe", probe))
+        role: [part for _, part in parts] for role, parts in (("task", task), ("reference", pool), ("probe", probe))
     }
-    return GivenRows(rows, groups, references, probes, from_words, sources)
+    return RawRows(rows, groups, references, probes, from_words, sources)
 
 
-def tokenize_rows(given: GivenRows, tokenizer: PreTrainedTokenizerBase, config: DualSelectConfig) -> DiagnosticRows:
-    """Tokenize all rows as a training run would.
+def tokenize_rows(raw: RawRows, tokenizer: PreTrainedTokenizerBase, config: DualSelectConfig) -> DiagnosticRows:
+    """Tokenize all rows as in training.
 
     Raises:
-        DataError: No row of a role is left, a group has fewer rows left than two batches, or a reference has no
+        DataError: A role has no usable rows, a group has fewer usable rows than two batches, or a reference has no
             contrast.
     """
     task, pool, probes = (
         prepare_rows(rows, tokenizer, config, name=name)
-        for name, rows in (("task", given.task), ("reference", given.pool), ("probe", given.probes))
+        for name, rows in (("task", raw.task), ("reference", raw.pool), ("probe", raw.probes))
     )
     contrast = contrast_rows(pool, tokenizer, config)
     if contrast is not None and len(contrast) < len(pool.tokens):
-        raise DataError("references have no usable contrast response: raise max_length, or write reference_contrast: "
+        raise DataError("references have no usable contrast response: raise max_length, or set reference_contrast: "
                         "none")  # fmt: skip
-    groups = [given.groups[row] for row in task.indices]
+    groups = [raw.groups[row] for row in task.indices]
     usable = Counter(groups)
     size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     _refuse_small(
-        {name: usable[name] for name in given.groups},
+        {name: usable[name] for name in raw.groups},
         size,
         f"usable rows (with a response within max_length {config.max_length})",
     )
-    left = pool.indices
-    categories, from_words = [given.pool["category"][row] for row in left], len(given.from_words.intersection(left))
+    categories = [raw.pool["category"][row] for row in pool.indices]
+    from_words = len(raw.from_words.intersection(pool.indices))
     return DiagnosticRows(task, groups, pool, contrast, categories, from_words, probes)
 
 
 def task_batches(groups: Sequence[str], *, size: int, per_group: int, seed: int) -> list[TaskBatch]:
-    """Batches of each group, the groups taking turns; no row is in two.
+    """Disjoint batches of each group, alternating between groups.
 
     Args:
         groups: Group of each row.
-        size: Rows of a batch.
-        per_group: Batches of each group; fewer where its rows do not suffice.
-        seed: Of the order of the rows.
+        size: Rows per batch.
+        per_group: Batches per group; fewer if the group is too small.
+        seed: Seed of the row order.
     """
     batches = []
     for group in sorted(set(groups)):
         rows = [position for position, name in enumerate(groups) if name == group]
-        random.Random(f"{seed}/{group}").shuffle(rows)  # noqa: S311 - no secret
+        random.Random(f"{seed}/{group}").shuffle(rows)  # noqa: S311 - sampling, not security
         count = min(per_group, len(rows) // size)
         if count < per_group:
             logger.warning("group %s has %d rows: %d batches instead of %d", group, len(rows), count, per_group)
@@ -161,29 +161,29 @@ def task_batches(groups: Sequence[str], *, size: int, per_group: int, seed: int)
 
 def _read(sources: Sequence[str], role: str) -> list[tuple[str, SourceRows]]:
     if not sources:
-        read_sources(sources, role)  # says what is missing
-    found = [(name, read_sources([place], role)) for name, place in map(named_source, sources)]
-    for _, one in found:
+        read_sources(sources, role)  # raises the error
+    parts = [(name, read_sources([source], role)) for name, source in map(named_source, sources)]
+    for _, one in parts:
         for line in one.told:
             logger.info("%s: %s", role, line)
-    return found
+    return parts
 
 
 def _groups(task: list[tuple[str, SourceRows]], by: str, size: int) -> list[str]:
     if by == "source":
-        groups = [name for name, found in task for _ in range(len(found.dataset))]
+        groups = [name for name, part in task for _ in range(len(part.dataset))]
     else:
-        groups = [label for _, found in task for label in found.dataset[by]]
+        groups = [label for _, part in task for label in part.dataset[by]]
     if not all(groups):
         raise DataError(
-            f"{groups.count('')} of {len(groups)} task rows have no {by}: give them one, or write group_by: source "
-            "and one NAME=SOURCE for each group"
+            f"{groups.count('')} of {len(groups)} task rows have no {by}: add it, or set group_by: source and use "
+            "one NAME=SOURCE per group"
         )
     counts = Counter(groups)
     if len(counts) < 2:
         raise ConfigError(
-            f"all task rows are of one group, {by} {groups[0]!r}: a diagnostic compares two groups or more. Add rows "
-            "of another, or group them by something else: group_by: kind, category or source"
+            f"all task rows are in one group, {by} {groups[0]!r}: a diagnostic compares two or more groups. Add rows "
+            "of another group, or change group_by to kind, category or source"
         )
     _refuse_small(counts, size, "rows")
     return groups
@@ -192,25 +192,23 @@ def _groups(task: list[tuple[str, SourceRows]], by: str, size: int) -> list[str]
 def _refuse_small(counts: Mapping[str, int], size: int, what: str) -> None:
     if small := [f"{name} ({count})" for name, count in sorted(counts.items()) if count < 2 * size]:
         raise DataError(
-            f"groups with fewer {what} than two batches of {size}: {', '.join(small)}. Give them more rows, leave "
-            "them out, or lower per_device_train_batch_size"
+            f"groups with fewer {what} than two batches of {size}: {', '.join(small)}. Add rows, remove these "
+            "groups, or lower per_device_train_batch_size"
         )
 
 
 def _with_categories(pool: Dataset) -> tuple[Dataset, frozenset[int]]:
-    """The pool with a category for each reference, and the positions of those that were read off the prompts."""
+    """Fill in missing categories from prompts; returns the pool and the positions of the inferred categories."""
     without = [position for position, category in enumerate(pool["category"]) if not category]
     topics = [topic_of(pool[position]["prompt"]) for position in without]
     if topics:
         logger.warning(
-            "%d of %d references have no category: %d of them got one by words of their prompts, the rest are `%s`; "
-            "give them categories of your own for a sharper map",
+            "%d of %d references have no category: %d were inferred from words of their prompts, the rest are `%s`; "
+            "add your own categories for a more precise map",
             len(topics), len(pool), len(topics) - topics.count(OTHER), OTHER,
         )  # fmt: skip
-    read_off = iter(topics)
-    categories = [category or next(read_off) for category in pool["category"]]
+    inferred = iter(topics)
+    categories = [category or next(inferred) for category in pool["category"]]
     if len(set(categories)) < 2:
-        raise DataError(
-            f"all references are of one category ({categories[0]}): give the rows of the pool a column category"
-        )
+        raise DataError(f"all references have the same category ({categories[0]}): add a column category to the pool")
     return pool.remove_columns("category").add_column("category", categories), frozenset(without)

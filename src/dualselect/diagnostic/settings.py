@@ -1,4 +1,4 @@
-"""The settings of a diagnostic: those of `dualselect train`, and what is measured on them."""
+"""The settings of a diagnostic: those of `dualselect train`, plus its own options."""
 
 import logging
 import re
@@ -15,17 +15,17 @@ from dualselect.models.foreign_code import check_trust
 from dualselect.runs.config_file import COMMAND_LINE, RECORD_KEY, check_keys, read_mapping
 from dualselect.runs.settings import RunSettings, setting_types, settings_to_write
 from dualselect.training.config import DualSelectConfig
-from dualselect.training.ignored_settings import OF_PLAIN_STEPS, NotFollowed, tell_not_followed
+from dualselect.training.ignored_settings import IGNORED_BY_PLAIN_STEPS, IgnoredSettings, warn_ignored
 
 
 logger = logging.getLogger(__name__)
 
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
 CORRECTIONS = ("none", "add", "project", "project_add")
-_ONLY_SHOWN = {"disable_tqdm", "log_level", "report_to", "run_name", "gradient_checkpointing"}
-"""Settings of a run that change nothing that is measured, beside all of logging, saving and evaluating."""
-_NOT_FOLLOWED: NotFollowed = {
-    **OF_PLAIN_STEPS,
+_NO_EFFECT = {"disable_tqdm", "log_level", "report_to", "run_name", "gradient_checkpointing"}
+"""Settings without effect on the results, apart from those of logging, saving and evaluation."""
+_IGNORED: IgnoredSettings = {
+    **IGNORED_BY_PLAIN_STEPS,
     "task_token_budget": (
         lambda config: config.task_token_budget not in (DualSelectConfig.task_token_budget, "1", "1.0"),
         "an update learns from all rows of its batch",
@@ -33,48 +33,48 @@ _NOT_FOLLOWED: NotFollowed = {
     "task_top_k": (lambda config: config.task_top_k is not None, "an update learns from all rows of its batch"),
     "reference_gradient": (
         lambda config: config.reference_gradient != "frozen",
-        "directions stay those of where the updates begin",
+        "reference directions are computed once, at the initial state",
     ),
     "gradient_checkpointing": (
         lambda config: config.gradient_checkpointing,
-        "nothing is recomputed; for less memory lower per_device_train_batch_size and reference_batch_size",
+        "it is off; to save memory, lower per_device_train_batch_size and reference_batch_size",
     ),
 }
 
 
 @dataclass(frozen=True)
 class DiagnosticOptions:
-    """What is measured, beside the settings of the run that it is measured on."""
+    """Options of a diagnostic, apart from the settings of the run."""
 
     probe_data: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Held-out safe responses, in the same forms as reference_data, with prompts that stand in neither "
-            "the task data nor the pool. `builtin:refusal[504:518]` is one built-in refusal of each category."
+            "help": "Held-out safe responses, in the same formats as reference_data, whose prompts are not in the "
+            "task data or the pool. `builtin:refusal[504:518]` is one built-in refusal per category."
         },
     )
     group_by: str = field(
         default="kind",
         metadata={
-            "help": "What makes a task group: the rows' `kind`, their `category`, or the `source`: each of task_data "
-            "is a group then, and NAME=SOURCE names it.",
+            "help": "Groups task rows by `kind`, by `category`, or by `source`. With `source`, each entry of "
+            "task_data is a group, and NAME=SOURCE names it.",
             "choices": ("kind", "category", "source"),
         },
     )
     batches: int = field(
         default=4,
         metadata={
-            "help": "Task batches of each group. To tell whether the choice follows the group takes 4 with two "
-            "groups, 3 with three, 2 with more."
+            "help": "Task batches per group. The test of whether selection follows the group needs 4 with two groups, "
+            "3 with three, 2 with more."
         },
     )
     period: int = field(
-        default=3, metadata={"help": "Task batches between two draws of periodic_random; fewer than all batches."}
+        default=3, metadata={"help": "Task batches between two selections of periodic_random; fewer than all."}
     )
-    updates: int = field(default=2, metadata={"help": "Corrected updates of each batch before the probes are read."})
+    updates: int = field(default=2, metadata={"help": "Corrected updates per batch before the probes are evaluated."})
     strategies: list[str] = field(
         default_factory=lambda: list(STRATEGIES),
-        metadata={"help": "Ways to pick references whose updates are probed.", "choices": STRATEGIES},
+        metadata={"help": "Selection strategies whose updates are probed.", "choices": STRATEGIES},
     )
     corrections: list[str] = field(
         default_factory=lambda: list(CORRECTIONS),
@@ -83,8 +83,8 @@ class DiagnosticOptions:
     sketch: int = field(
         default=0,
         metadata={
-            "help": "Numbers that a gradient is hashed to (count-sketch) for the cosines, such as 8192, which saves "
-            "time with many batches and no memory; their error is measured and told. 0: exact cosines."
+            "help": "Dimensions of a count-sketch of the gradients for the cosines, such as 8192. Saves time with "
+            "many batches, but no memory; the error is measured and reported. 0: exact cosines."
         },
     )
 
@@ -94,7 +94,7 @@ class DiagnosticOptions:
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be {low} or more")
         if "dualselect" not in self.strategies:
-            raise ConfigError("strategies leaves out dualselect, which the others are compared with: add it")
+            raise ConfigError("strategies must include dualselect, which the others are compared with")
 
 
 OPTIONS: dict[str, Field] = {one.name: one for one in fields(DiagnosticOptions)}
@@ -102,39 +102,39 @@ OPTIONS: dict[str, Field] = {one.name: one for one in fields(DiagnosticOptions)}
 
 @dataclass(frozen=True)
 class DiagnosticSettings:
-    """A diagnostic.
+    """Settings of a diagnostic.
 
     Attributes:
-        options: What is measured.
-        run: Model, data and method, as of a training run; `output_dir` is where the diagnostic is kept.
-        written: What decides the result as plain values: all options, and the settings of the run as resolved.
+        options: Options of the diagnostic.
+        run: Model, data and method, as in training; `output_dir` is the folder of the diagnostic.
+        resolved: Everything that determines the result as plain values: options and resolved settings of the run.
     """
 
     options: DiagnosticOptions
     run: RunSettings
-    written: dict[str, Any]
+    resolved: dict[str, Any]
 
     @property
     def folder(self) -> Path:
-        """Where everything is kept."""
+        """Output folder."""
         return Path(self.run.training.output_dir or ".").absolute()
 
     @property
     def rows_per_batch(self) -> int:
-        """Rows of a task batch: those of an optimizer step."""
+        """Rows of a task batch, as in an optimizer step."""
         training = self.run.training
         return training.per_device_train_batch_size * training.gradient_accumulation_steps
 
 
 def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> DiagnosticSettings:
-    """The settings of a diagnostic from a YAML file and the command line.
+    """Read the settings of a diagnostic from a YAML file and the command line.
 
     Args:
-        config: The file; None for none.
-        given: Settings by name, which win over the file.
+        config: The file; None without one.
+        given: Settings by name, which override the file.
 
     Raises:
-        ConfigError: A name is no setting, or a value cannot be used; the message says what to write.
+        ConfigError: A name is not a setting, or a value cannot be used.
     """
     where = str(config) if config else COMMAND_LINE
     file = read_mapping(Path(config)) if config else {}
@@ -142,46 +142,46 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
         check_trust(file, where, trusted=TRUST in given)
     content = {**file, **given}
     check_keys(content, [*OPTIONS, *setting_types()], where)
-    own = {name: _typed(name, value, where) for name, value in content.items() if name in OPTIONS}
+    option_values = {name: _typed(name, value, where) for name, value in content.items() if name in OPTIONS}
     of_run = {name: value for name, value in content.items() if name not in OPTIONS}
     folder = of_run.pop("output_dir", None)
     if not folder:
-        raise ConfigError("output_dir is missing: write --output_dir with the folder of the diagnostic")
+        raise ConfigError("output_dir is missing: set --output_dir to the folder of the diagnostic")
     for name in ("resume", "overwrite"):
         if str(of_run.pop(name, False)).lower() != "false":
             raise ConfigError(
-                f"{where}: {name} is of dualselect train; here the same command goes on where it stopped, and a "
-                "diagnostic begins anew when its folder was removed: leave it out"
+                f"{where}: {name} is a setting of dualselect train; a diagnostic resumes by the same command, and "
+                "restarts after its folder was removed: omit {name}"
             )
     for name in ("eval_data", "eval_strategy", "eval_steps"):
         if name in of_run:
             logger.warning("%s: %s is not followed by a diagnostic: it has probe_data", name, of_run.pop(name))
-    options = DiagnosticOptions(**own)
+    options = DiagnosticOptions(**option_values)
     if not options.probe_data:
         raise ConfigError(
-            "probe_data is missing: write --probe_data with safe responses that are in neither the task data nor the "
-            "pool, such as builtin:refusal[504:518]"
+            "probe_data is missing: set --probe_data to safe responses that are not in the task data or the pool, "
+            "such as builtin:refusal[504:518]"
         )
-    # where there is a GPU, gradient checkpointing would be on
+    # gradient checkpointing would be on by default with a GPU
     of_run = {"gradient_checkpointing": False, **of_run}
     run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
-    tell_not_followed(run.training, _NOT_FOLLOWED, "a diagnostic")
+    warn_ignored(run.training, _IGNORED, "a diagnostic")
     if run.training.correction == "none":
-        raise ConfigError("correction is none: the strategies are compared by their corrections; leave it out")
-    decisive = {
+        raise ConfigError("correction is none, but strategies are compared by their corrections: omit it")
+    relevant = {
         name: value
         for name, value in settings_to_write(run).items()
-        if name not in _ONLY_SHOWN and not name.startswith(("logging_", "save_", "eval_"))
+        if name not in _NO_EFFECT and not name.startswith(("logging_", "save_", "eval_"))
     }
-    return DiagnosticSettings(options, run, asdict(options) | decisive)
+    return DiagnosticSettings(options, run, asdict(options) | relevant)
 
 
 def named_source(source: str) -> tuple[str, str]:
-    """Name and place of a source written as NAME=SOURCE; one without a name is its own name."""
-    found = re.fullmatch(r"(?P<name>[\w .+-]+)=(?P<place>.+)", source)
-    if found is None or Path(source).exists():
+    """Split NAME=SOURCE; a source without a name is its own name."""
+    match = re.fullmatch(r"(?P<name>[\w .+-]+)=(?P<source>.+)", source)
+    if match is None or Path(source).exists():
         return source, source
-    return found["name"], found["place"]
+    return match["name"], match["source"]
 
 
 def _typed(name: str, value: Any, where: str) -> Any:
@@ -189,10 +189,10 @@ def _typed(name: str, value: Any, where: str) -> Any:
     choices = option.metadata.get("choices")
     if option.type is int:
         if not re.fullmatch(r"-?\d+", str(value)):
-            raise ConfigError(f"{where}: {name} is {value!r}; write an integer")
+            raise ConfigError(f"{where}: {name} is {value!r}; use an integer")
         return int(value)
     values = value if isinstance(value, list) else [value]
     for one in values:
         if not isinstance(one, str) or (choices and one not in choices):
-            raise ConfigError(f"{where}: {name} is {one!r}; write {'one of ' + ', '.join(choices or ['a text'])}")
+            raise ConfigError(f"{where}: {name} is {one!r}; use {'one of ' + ', '.join(choices or ['a text'])}")
     return values if option.type is not str else values[0]

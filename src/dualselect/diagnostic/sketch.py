@@ -1,7 +1,7 @@
 """Count-sketch of a gradient (Charikar, Chen and Farach-Colton 2002).
 
-Each number is added to a random bucket with a random sign, so that dot products are kept on average, with a standard
-deviation of about |a| |b| / sqrt(D).
+Each coordinate is added to a random bucket with a random sign. Dot products are preserved in expectation, with a
+standard deviation of about |a| |b| / sqrt(D).
 
 Shapes: P trainable parameters, D buckets, B gradients.
 """
@@ -13,13 +13,13 @@ from dualselect.gradients.layout import NORM_FLOOR
 
 
 class CountSketch:
-    """A seeded linear map from P numbers to D.
+    """A seeded linear map from P to D dimensions.
 
     Args:
         size: P.
         buckets: D.
-        seed: Of buckets and signs.
-        device: Where gradients are.
+        seed: Seed of buckets and signs.
+        device: Device of the gradients.
     """
 
     def __init__(self, size: int, buckets: int, *, seed: int, device: torch.device) -> None:
@@ -35,7 +35,7 @@ class CountSketch:
 
 
 def cosine_table(gradients: Tensor, directions: Tensor) -> Tensor:
-    """Cosine of each gradient to each direction, or of their sketches.
+    """Cosines of gradients to directions, or of their sketches.
 
     Args:
         gradients: Shape (B, P).

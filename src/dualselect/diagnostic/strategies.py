@@ -1,4 +1,4 @@
-"""Four ways to pick K of N references for each of M task batches: pure functions of numbers."""
+"""Four strategies that select K of N references for each of M task batches: pure functions of numbers."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -19,15 +19,15 @@ def dualselect(
     conflict_weight: float,
     temperature: float | None,
 ) -> list[Choice]:
-    """The highest-scored references of each batch: badly preserved, and in conflict with its direction.
+    """Highest-scored references of each batch: badly preserved and in conflict with its direction.
 
     Args:
         preservation_losses: Shape (N,).
-        cosines: Of each reference to each batch's direction, shape (M, N).
+        cosines: Cosine of each reference to each batch's direction, shape (M, N).
         count: K.
         loss_weight: mu_r.
         conflict_weight: nu.
-        temperature: Of soft weights; None for equal ones.
+        temperature: Temperature of soft weights; None for equal weights.
     """
     return [
         choose_highest(
@@ -40,7 +40,7 @@ def dualselect(
 
 
 def periodic_random(references: int, count: int, batches: int, *, period: int, seed: int) -> list[Choice]:
-    """A random K-subset, drawn anew every `period` batches."""
+    """A random K-subset, redrawn every `period` batches."""
     random = np.random.default_rng([seed, 1])
     drawn = [
         _equal(random.choice(references, count, replace=False).tolist(), references)
@@ -50,11 +50,11 @@ def periodic_random(references: int, count: int, batches: int, *, period: int, s
 
 
 def uniform(categories: Sequence[str], count: int, batches: int, *, seed: int) -> list[Choice]:
-    """K references for each batch, a random one of each category in turn."""
+    """K random references for each batch, one category after the other."""
     random = np.random.default_rng([seed, 2])
     members = _members(categories)
     choices = []
-    for shares in turns(categories, count, batches, seed=seed):
+    for shares in category_shares(categories, count, batches, seed=seed):
         kept = [
             int(row)
             for rows, share in zip(members, shares, strict=True)
@@ -64,19 +64,19 @@ def uniform(categories: Sequence[str], count: int, batches: int, *, seed: int) -
     return choices
 
 
-def turns(categories: Sequence[str], count: int, batches: int, *, seed: int) -> list[list[int]]:
-    """How many references `uniform` takes of each category for each batch.
+def category_shares(categories: Sequence[str], count: int, batches: int, *, seed: int) -> list[list[int]]:
+    """Number of references per category that `uniform` selects for each batch.
 
-    Categories take turns in a random order, another one for each batch; one that has no reference left is passed over.
+    Categories alternate in a random order, redrawn for each batch; exhausted categories are skipped.
 
     Args:
         categories: Category of each reference.
         count: K, at most the number of references.
         batches: M.
-        seed: Of the orders.
+        seed: Seed of the orders.
 
     Returns:
-        For each batch the shares of the categories in alphabetical order.
+        For each batch the counts of the categories, in alphabetical order.
     """
     random = np.random.default_rng([seed, 6])
     sizes = [len(rows) for rows in _members(categories)]
@@ -91,7 +91,7 @@ def turns(categories: Sequence[str], count: int, batches: int, *, seed: int) -> 
 
 
 def _members(categories: Sequence[str]) -> list[list[int]]:
-    """Positions of each category's references, the categories in alphabetical order."""
+    """Positions of the references by category, in alphabetical order."""
     return [[row for row, category in enumerate(categories) if category == name] for name in sorted(set(categories))]
 
 

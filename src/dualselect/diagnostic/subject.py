@@ -1,7 +1,7 @@
-"""The model under study: loaded with its adapter, its gradients, and the optimizer steps that move it.
+"""The model under study: loading, gradients, and optimizer steps.
 
-A step is that of training, of all rows of a batch: clip to `max_grad_norm`, then AdamW, at a constant learning rate,
-without dropout and without gradient checkpointing.
+A step uses all rows of a batch: clip to `max_grad_norm`, then AdamW at a constant learning rate, without dropout and
+without gradient checkpointing.
 
 Shapes: B examples, P trainable parameters; weights and gradients are flat float32 vectors.
 """
@@ -30,14 +30,14 @@ from dualselect.training.references import start_model_of
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a model stands on its way.
+class ModelState:
+    """Trainable parameters and optimizer state.
 
     Attributes:
         weights: Trainable parameters, shape (P,).
         first_moment: AdamW's running mean of gradients, shape (P,).
         second_moment: AdamW's running mean of their squares, shape (P,).
-        steps: Optimizer steps done.
+        steps: Number of optimizer steps.
     """
 
     weights: Tensor
@@ -50,7 +50,7 @@ class Subject:
     """A model with its adapter, in evaluation mode.
 
     Args:
-        model: The model, with the fused head that scores responses and with its adapter.
+        model: The model with its adapter and a fused LM head.
         tokenizer: Its tokenizer.
         config: Settings.
     """
@@ -64,7 +64,7 @@ class Subject:
 
     @classmethod
     def of(cls, settings: RunSettings) -> "Subject":
-        """Load the model of a run and give it a fresh adapter, on the GPU where there is one.
+        """Load the model of a run with a new adapter, on the GPU if there is one.
 
         Raises:
             ModelError: The model cannot be loaded.
@@ -76,59 +76,59 @@ class Subject:
 
     @classmethod
     def adapted(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: RunSettings) -> "Subject":
-        """Give a model its adapter."""
+        """Add a new adapter to a model."""
         add_fused_lm_head(model)
-        set_seed(settings.training.seed)  # the adapter is drawn
-        own = get_peft_model(model, get_peft_config(settings.model))
+        set_seed(settings.training.seed)  # for the initialization of the adapter
+        adapted = get_peft_model(model, get_peft_config(settings.model))
         if settings.training.bf16:
-            autocast_forward(own)
-        return cls(own, tokenizer, settings.training)
+            autocast_forward(adapted)
+        return cls(adapted, tokenizer, settings.training)
 
     def batch(self, rows: Dataset, positions: Sequence[int]) -> Mapping[str, Any]:
-        """A padded batch of some rows, on the model's device."""
-        found = rows[list(positions)]
-        picked = [
+        """A padded batch of rows, on the model's device."""
+        selected = rows[list(positions)]
+        examples = [
             {"input_ids": tokens, "labels": labels}
-            for tokens, labels in zip(found["input_ids"], found["labels"], strict=True)
+            for tokens, labels in zip(selected["input_ids"], selected["labels"], strict=True)
         ]
-        return {name: value.to(self.layout.device) for name, value in self._collate(picked).items()}
+        return {name: value.to(self.layout.device) for name, value in self._collate(examples).items()}
 
     def gradients(self, rows: Dataset, positions: Sequence[int]) -> PerExampleGradients:
-        """Loss and gradient of each of some rows."""
+        """Per-example losses and gradients of rows."""
         return self._engine(self.model, self.batch(rows, positions), response_cross_entropy, self.layout)
 
     def losses(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
-        """Loss of each of some rows, shape (B,), by a forward pass only."""
+        """Per-example losses without gradients, shape (B,)."""
         with torch.no_grad():
             return response_cross_entropy(self.model, self.batch(rows, positions)).float()
 
     def divergences(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
-        """KL(start || now) of each of some rows, in nats, shape (B,)."""
+        """Per-example KL(start || current) in nats, shape (B,)."""
         return response_kl(self.model, self.start_model, self.batch(rows, positions))
 
     def mean_gradient(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
-        """Gradient of the mean loss of some rows, shape (P,)."""
+        """Gradient of the mean loss of rows, shape (P,)."""
         total = self.layout.zeros()
         for part in parts_of(positions, self.config.per_device_train_batch_size):
             total += self.gradients(rows, part).gradients.sum(0)
         return total / len(positions)
 
-    def place(self) -> Place:
-        """Where the model stands now, with no optimizer step behind it."""
+    def state(self) -> ModelState:
+        """The current parameters with a fresh optimizer state."""
         weights = torch.cat([one.detach().float().flatten() for one in self.layout.parameters(self.model).values()])
-        return Place(weights, torch.zeros_like(weights), torch.zeros_like(weights), 0)
+        return ModelState(weights, torch.zeros_like(weights), torch.zeros_like(weights), 0)
 
-    def move_to(self, place: Place) -> None:
-        """Give the trainable parameters the values of a place."""
+    def load(self, state: ModelState) -> None:
+        """Set the trainable parameters from a state."""
         parameters = self.layout.parameters(self.model)
         with torch.no_grad():
-            for name, piece in self.layout.pieces(place.weights):
+            for name, piece in self.layout.pieces(state.weights):
                 parameters[name].copy_(piece)
 
-    def step(self, place: Place, gradient: Tensor) -> Place:
-        """The place after one optimizer step from another; the model is moved there."""
+    def step(self, state: ModelState, gradient: Tensor) -> ModelState:
+        """Take one optimizer step from a state; returns the new state and loads it into the model."""
         args = self.config
-        weights = nn.Parameter(place.weights.clone())
+        weights = nn.Parameter(state.weights.clone())
         optimizer = torch.optim.AdamW(
             [weights],
             lr=args.learning_rate,
@@ -136,24 +136,24 @@ class Subject:
             eps=args.adam_epsilon,
             weight_decay=args.weight_decay,
         )
-        if place.steps:
-            state = {
-                "step": torch.tensor(float(place.steps)),
-                "exp_avg": place.first_moment.clone(),
-                "exp_avg_sq": place.second_moment.clone(),
+        if state.steps:
+            optimizer_state = {
+                "step": torch.tensor(float(state.steps)),
+                "exp_avg": state.first_moment.clone(),
+                "exp_avg_sq": state.second_moment.clone(),
             }
-            optimizer.load_state_dict({**copy.deepcopy(optimizer.state_dict()), "state": {0: state}})
+            optimizer.load_state_dict({**copy.deepcopy(optimizer.state_dict()), "state": {0: optimizer_state}})
         weights.grad = gradient.clone()
         if args.max_grad_norm is not None and args.max_grad_norm > 0:  # as transformers does
             nn.utils.clip_grad_norm_([weights], args.max_grad_norm)
         optimizer.step()
-        state = optimizer.state[weights]
-        moved = Place(weights.detach(), state["exp_avg"], state["exp_avg_sq"], place.steps + 1)
-        self.move_to(moved)
-        return moved
+        moments = optimizer.state[weights]
+        new_state = ModelState(weights.detach(), moments["exp_avg"], moments["exp_avg_sq"], state.steps + 1)
+        self.load(new_state)
+        return new_state
 
 
 def parts_of(positions: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Stretches of at most `size` positions."""
+    """Consecutive parts of at most `size` positions."""
     for start in range(0, len(positions), size):
         yield list(positions[start : start + size])

@@ -1,4 +1,4 @@
-"""Safety categories of references that have none, from words of their prompts: coarse, and told as such."""
+"""Coarse safety categories, inferred from words of prompts, for references without a category."""
 
 import re
 from collections.abc import Sequence
@@ -6,8 +6,9 @@ from typing import Any
 
 
 OTHER = "other"
-# A word and the endings it may have. Words that ordinary prompts hold as well (address, mean, method, track, transfer)
-# are left out: a reference without a category is better than one in a wrong one.
+# Words with their endings. Words of ordinary prompts (address, mean, method, track, transfer) are excluded: no
+# category
+# is better than a wrong one.
 _WORDS = {
     "weapons": "gun/s handgun/s shotgun/s rifle/s pistol/s bomb/s/ing/er/ers explosive/s grenade/s ammo ammunition "
     "weapon/s firearm/s silencer/s",
@@ -35,7 +36,7 @@ _WORDS = {
 
 
 def _forms(words: str) -> list[str]:
-    """`kill/s/ing` to kill, kills, killing."""
+    """Expand `kill/s/ing` to kill, kills, killing."""
     parted = [word.split("/") for word in words.split()]
     return [stem + ending for stem, *endings in parted for ending in ("", *endings)]
 
@@ -47,7 +48,7 @@ _PATTERNS = {
 
 
 def topic_of(prompt: Sequence[dict[str, Any]]) -> str:
-    """The category whose words stand most often in the user's turns, the first of equals, or `other`.
+    """The category whose words occur most often in the user messages (the first of equals), or `other`.
 
     Args:
         prompt: The turns before the response.

@@ -1,4 +1,4 @@
-"""The win rates of one evaluation against another: a judge compares their responses to the same prompts."""
+"""Win rates of one evaluation against another, by a pairwise judge of their responses."""
 
 import json
 import logging
@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Compared:
-    """The responses of two models to the prompts of a suite, and what the judge said of them.
+    """Responses of two models to the prompts of a suite, with the judge's preferences.
 
     Attributes:
         pairs: First the candidate's response, then the baseline's.
-        preferences: Of each pair, in both orders.
-        left_out: Prompts that not both have answered.
-        purpose: Of the suite.
+        preferences: Preference for each pair, judged in both orders.
+        left_out: Number of prompts without two responses.
+        purpose: Purpose of the suite.
     """
 
     pairs: Sequence[Pair]
@@ -46,17 +46,17 @@ def win_rates(
     """The rows `win_rate` and `win_rate_length_controlled` of each suite.
 
     Args:
-        compared: Of `preferences`.
-        judge: Who preferred.
-        average: Suites whose mean win rate is one more row, named after them; the paper's Safety Avg.
+        compared: Result of `preferences`.
+        judge: The judge.
+        average: Suites whose mean win rate is an additional row; the paper's Safety Avg.
 
     Raises:
         DataError: A suite to average is not among them.
     """
     if missing := sorted(set(average) - set(compared)):
         raise DataError(
-            f"no average over {', '.join(missing)}: both evaluations have responses in {', '.join(compared)}; name "
-            "these"
+            f"cannot average over {', '.join(missing)}: both evaluations have responses in "
+            f"{', '.join(compared)}; choose from these"
         )
     rows = []
     for suite, one in compared.items():
@@ -72,7 +72,7 @@ def win_rates(
 
 
 def preference_records(compared: Mapping[str, Compared], judge: PairwiseJudge) -> list[PreferenceRecord]:
-    """What was said of each pair, to be kept."""
+    """Preferences as records of an evaluation file."""
     return [
         PreferenceRecord(suite, pair.id, judge.name, verdict.value, verdict.reason, whole_characters(verdict.raw))
         for suite, one in compared.items()
@@ -83,21 +83,21 @@ def preference_records(compared: Mapping[str, Compared], judge: PairwiseJudge) -
 def preferences(
     candidate: Evaluation, baseline: Evaluation, judge: PairwiseJudge, store: Store, *, progress: bool = True
 ) -> dict[str, Compared]:
-    """What a judge says of each two responses to the same prompt, by suite.
+    """Judge the responses of two models to the same prompts, by suite.
 
-    Preferences are kept in the store as they come, so that a call that was cut off goes on where it stopped. The judge
-    is asked in both orders, and never twice about the same two responses, whichever model gave which.
+    Each preference is stored at once, so that an interrupted call resumes. The judge sees both orders, and never
+    judges the same two responses twice, regardless of which model gave which.
 
     Args:
-        candidate: Whose win rate it will be.
-        baseline: Against whom; against itself it has 50.
-        judge: Asked about each prompt.
-        store: Keeps what was said; unscored preferences are asked for again by the next call.
-        progress: Whether there are bars.
+        candidate: The evaluation whose win rate is computed.
+        baseline: The evaluation that it is compared with.
+        judge: The judge.
+        store: Stores preferences; unscored ones are requested again by the next call.
+        progress: Whether to show progress bars.
 
     Raises:
         DataError: The two have no response to a prompt in common.
-        JudgeError: The judge cannot be asked at all; what it said before is kept.
+        JudgeError: The judge fails permanently; earlier preferences are stored.
     """
     purposes = {row.suite: row.purpose for row in candidate.summary}
     return {
@@ -107,7 +107,7 @@ def preferences(
 
 
 def _pairs(candidate: Evaluation, baseline: Evaluation) -> dict[str, tuple[list[Pair], int]]:
-    """Pairs of each suite in which something was generated, and of how many prompts there is no pair."""
+    """Pairs of responses by suite, and the number of prompts without a pair."""
     ours, theirs = _by_prompt(candidate), _by_prompt(baseline)
     suites = {}
     for suite in dict.fromkeys(suite for suite, _, _ in ours):
@@ -131,7 +131,7 @@ def _by_prompt(evaluation: Evaluation) -> dict[tuple[str, str, str], ResponseRec
 def _preferences(
     suite: str, pairs: Sequence[Pair], judge: PairwiseJudge, store: Store, progress: bool
 ) -> list[Verdict]:
-    # the two responses in the order of their texts, so that swapping the models asks for nothing new
+    # sort the two responses, so that swapping the models needs no new calls
     sorted_pairs = [
         Pair(pair.id, pair.prompt, min(pair.first, pair.second), max(pair.first, pair.second)) for pair in pairs
     ]
@@ -148,34 +148,32 @@ def _preferences(
             else:
                 store.add({names[position]: {"value": verdict.value, "raw": verdict.raw}})
             bar.update()
-    silent = Verdict(None, "the judge gave no verdict")
-    found = [Verdict(**store[key]) if key in store else unscored.get(key, silent) for key in keys]
+    no_verdict = Verdict(None, "the judge gave no verdict")
+    verdicts = [Verdict(**store[key]) if key in store else unscored.get(key, no_verdict) for key in keys]
     for reason in dict.fromkeys(verdict.reason for verdict in unscored.values()):
         logger.warning("%s: unscored, %s", title, reason)
     return [
         verdict
         if verdict.value is None or pair.first <= pair.second
         else Verdict(1.0 - verdict.value, "", verdict.raw)
-        for verdict, pair in zip(found, pairs, strict=True)
+        for verdict, pair in zip(verdicts, pairs, strict=True)
     ]
 
 
-def _row(
-    suite: str, judge: PairwiseJudge, metric: str, found: WinRate, left_out: int, purpose: str = ""
-) -> SummaryRow:
-    if found.reason:
-        logger.warning("%s: no %s: %s", suite, metric, found.reason)
+def _row(suite: str, judge: PairwiseJudge, metric: str, rate: WinRate, left_out: int, purpose: str = "") -> SummaryRow:
+    if rate.reason:
+        logger.warning("%s: no %s: %s", suite, metric, rate.reason)
     return SummaryRow(
         suite=suite,
         judge=judge.name,
         metric=metric,
         category="",
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        count=found.count,
-        unscored=found.unscored + left_out,
-        interval=found.interval,
+        value=rate.value,
+        low=rate.low,
+        high=rate.high,
+        count=rate.count,
+        unscored=rate.unscored + left_out,
+        interval=rate.interval,
         higher_is_better=True,
         purpose=purpose,
     )

@@ -1,4 +1,4 @@
-"""Two evaluations on the same prompts, paired prompt by prompt."""
+"""Paired differences of two evaluations on the same prompts."""
 
 import json
 import logging
@@ -14,20 +14,20 @@ from dualselect.evaluation.results import Evaluation, SummaryRow
 logger = logging.getLogger(__name__)
 
 Name = tuple[str, str, str, str]
-"""Suite, judge, metric and category of a row."""
+"""(suite, judge, metric, category) of a row."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much one evaluation is above another, on the prompts that both have scored.
+    """Difference of two evaluations on the prompts that both scored.
 
     Attributes:
-        row: The row of the first evaluation that is compared.
+        row: The compared row of the first evaluation.
         value: Mean of first minus second.
-        low: Lower end of its 95% interval, see `paired_difference`; None where there is none.
+        low: Lower end of its 95% interval, see `paired_difference`; None without an interval.
         high: Upper end.
-        count: Prompts that both have scored.
-        left_out: Prompts of either that the other has not, or that one of the two could not score.
+        count: Number of prompts that both scored.
+        left_out: Number of prompts that are missing in one evaluation or unscored in one.
     """
 
     row: SummaryRow
@@ -41,9 +41,8 @@ class Difference:
 def differences(first: Evaluation, second: Evaluation) -> list[Difference]:
     """Compare two evaluations, row by row of their tables.
 
-    Rows are compared when both have the same suite, judge with the same wording, metric and category, and prompts
-    when they have the same id and the same text. Rows that are not compared, and settings of generation that differ,
-    are warned of. Win rates are left aside: they are against a model of their own.
+    Rows match by suite, judge, judge wording, metric and category; prompts match by id and text. Unmatched rows and
+    different generation settings are warned of. Win rates are excluded, because they have their own baseline.
 
     Raises:
         DataError: No row of the two can be compared.
@@ -52,7 +51,7 @@ def differences(first: Evaluation, second: Evaluation) -> list[Difference]:
     rows, others = _rows(first), _rows(second)
     wordings = [{judge.name: judge.prompt_hash for judge in evaluation.judges} for evaluation in (first, second)]
     same = _same_prompts(first, second)
-    found: list[Difference] = []
+    results: list[Difference] = []
     missing: dict[Name, str] = {}
     for name in dict.fromkeys([*rows, *others]):
         row, other = rows.get(name), others.get(name)
@@ -73,14 +72,14 @@ def differences(first: Evaluation, second: Evaluation) -> list[Difference]:
             continue
         mean = paired_difference([one or 0.0 for one, _ in pairs], [two or 0.0 for _, two in pairs])
         left_out = len(ours.keys() | theirs.keys()) - len(pairs)
-        found.append(Difference(row, mean.value, mean.low, mean.high, len(pairs), left_out))
+        results.append(Difference(row, mean.value, mean.low, mean.high, len(pairs), left_out))
     _warn_of_missing(missing)
-    if not found:
+    if not results:
         raise DataError(
-            "the two evaluations have no prompt in common that the same judge scored: evaluate both models with the "
+            "the two evaluations share no prompt that the same judge scored: evaluate both models with the "
             "same --suite and --judge"
         )
-    return found
+    return results
 
 
 def _rows(evaluation: Evaluation) -> dict[Name, SummaryRow]:
@@ -94,25 +93,25 @@ def _rows(evaluation: Evaluation) -> dict[Name, SummaryRow]:
 
 def _warn_of_settings(first: Evaluation, second: Evaluation) -> None:
     ours, theirs = first.generation, second.generation
-    apart = [
+    different = [
         f"{name} {ours.get(name, 'unset')} and {theirs.get(name, 'unset')}"
         for name in dict.fromkeys([*ours, *theirs])
-        if name != "batch_size" and ours.get(name) != theirs.get(name)  # batches only decide how fast
+        if name != "batch_size" and ours.get(name) != theirs.get(name)  # the batch size only affects speed
     ]
-    if apart:
-        logger.warning("generated with other settings, which may be what differs: %s", ", ".join(apart))
+    if different:
+        logger.warning("generation settings differ, which may explain differences: %s", ", ".join(different))
 
 
 def _warn_of_missing(missing: Mapping[Name, str]) -> None:
-    """One line for each reason; of categories only where their whole is not among the missing."""
+    """One line per reason; a category is listed only if its overall row is not missing."""
     for reason in dict.fromkeys(missing.values()):
-        told = [
+        rows = [
             f"{metric} of {', '.join(filter(None, (suite, category, judge and f'judge {judge}')))}"
             for (suite, judge, metric, category), why in missing.items()
             if why == reason and (not category or (suite, judge, metric, "") not in missing)
         ]
-        if told:
-            logger.warning("not compared, %s: %s", reason, "; ".join(told))
+        if rows:
+            logger.warning("not compared, %s: %s", reason, "; ".join(rows))
 
 
 def _same_prompts(first: Evaluation, second: Evaluation) -> set[tuple[str, str]]:

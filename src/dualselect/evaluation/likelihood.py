@@ -1,4 +1,4 @@
-"""What a model thinks of given responses: their log-likelihood, and how far its predictions moved from a start model.
+"""Log-likelihoods of given responses, and KL divergence from a start model.
 
 Shapes: B rows, T tokens, S supervised tokens of a batch, V vocabulary.
 """
@@ -19,21 +19,23 @@ from dualselect.gradients.losses import kl_per_token
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A response whose likelihood is asked for; neither text may be blank."""
+class ScoredResponse:
+    """A response to score; neither text may be blank."""
 
     prompt: Turns
     response: str
 
 
-def token_rows(asked: Sequence[Asked], tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat) -> Dataset:
-    """Prompts and responses as tokens, supervised on the responses; one row for each, in order."""
+def token_rows(
+    responses: Sequence[ScoredResponse], tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat
+) -> Dataset:
+    """Tokenize prompts and responses, supervised on the responses; one row each, in order."""
     columns = {
-        "prompt": [one.prompt for one in asked],
-        "completion": [[{"role": "assistant", "content": one.response}] for one in asked],
+        "prompt": [one.prompt for one in responses],
+        "completion": [[{"role": "assistant", "content": one.response}] for one in responses],
     }
-    read = batch_tokenizer(tokenizer, max_length=None, prompt_format=prompt_format, name="responses")
-    tokens = read(columns, range(len(asked)))
+    tokenize = batch_tokenizer(tokenizer, max_length=None, prompt_format=prompt_format, name="responses")
+    tokens = tokenize(columns, range(len(responses)))
     return Dataset.from_dict({name: tokens[name] for name in ("input_ids", "labels")})
 
 
@@ -44,19 +46,19 @@ def log_likelihoods(
 
     Args:
         model: A causal language model in evaluation mode.
-        rows: Of `token_rows`.
-        batch_size: Rows of a forward pass.
-        done: Numbers of rows that need none; a batch of these only is left out, batches do not depend on them.
+        rows: Result of `token_rows`.
+        batch_size: Rows per forward pass.
+        done: Numbers of rows to skip. Batches do not depend on it; a batch is skipped if all its rows are done.
 
     Yields:
-        For each batch, by number of the row: the sum over its response's tokens, in nats, and their number.
+        For each batch, by row number: the sum over the response tokens in nats, and the number of tokens.
     """
 
-    def of_batch(batch: Mapping[str, Tensor]) -> Tensor:
+    def per_token(batch: Mapping[str, Tensor]) -> Tensor:
         targets = batch["labels"][:, 1:]
         return _log_probabilities(model, batch).gather(1, targets[targets != IGNORED_LABEL][:, None])[:, 0]
 
-    for numbers, values in _batches(rows, batch_size, done, model, of_batch):
+    for numbers, values in _batches(rows, batch_size, done, model, per_token):
         yield {number: [float(value.sum()), len(value)] for number, value in zip(numbers, values, strict=True)}
 
 
@@ -69,27 +71,27 @@ def divergences(
     start: Callable[[], Any] = nullcontext,
     done: Collection[int] = (),
 ) -> Iterator[dict[int, float]]:
-    """Mean KL(start || now) of each response over the positions that predict its tokens.
+    """Mean KL(start || current) of each response over its tokens.
 
     Args:
-        model: The model as it is now, in evaluation mode.
-        start_model: The start model; may be the same, then `start` makes it what it was.
-        rows: Of `token_rows`.
-        batch_size: Rows of a forward pass. Two tensors of (S, V) are held at a time.
-        start: Makes the context under which `start_model` is the start model, such as its adapter off.
-        done: As for `log_likelihoods`.
+        model: The current model, in evaluation mode.
+        start_model: The start model; may be the same object, see `start`.
+        rows: Result of `token_rows`.
+        batch_size: Rows per forward pass, which holds two tensors of shape (S, V).
+        start: Context manager that turns `start_model` into the start model, e.g. by disabling its adapter.
+        done: See `log_likelihoods`.
 
     Yields:
-        For each batch the divergence in nats, 0 or more, by number of the row.
+        For each batch the divergence in nats, 0 or more, by row number.
     """
 
-    def of_batch(batch: Mapping[str, Tensor]) -> Tensor:
-        now = _log_probabilities(model, batch)
+    def per_token(batch: Mapping[str, Tensor]) -> Tensor:
+        current = _log_probabilities(model, batch)
         with start():
-            before = _log_probabilities(start_model, batch)
-        return kl_per_token(now, before)
+            start_log_probs = _log_probabilities(start_model, batch)
+        return kl_per_token(current, start_log_probs)
 
-    for numbers, values in _batches(rows, batch_size, done, model, of_batch):
+    for numbers, values in _batches(rows, batch_size, done, model, per_token):
         yield {number: max(0.0, float(value.mean())) for number, value in zip(numbers, values, strict=True)}
 
 
@@ -100,7 +102,7 @@ def _batches(
     model: nn.Module,
     per_token: Callable[[Mapping[str, Tensor]], Tensor],
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
-    """Numbers of the rows of each batch, and for each row a value of each of its supervised tokens."""
+    """Row numbers of each batch, and the values of each row's supervised tokens."""
     inputs, labels = rows["input_ids"], rows["labels"]
     device = next(model.parameters()).device
     by_length = sorted(range(len(rows)), key=lambda number: len(inputs[number]))
@@ -126,7 +128,7 @@ def _padded(rows: Sequence[list[int]], value: int) -> Tensor:
 def _log_probabilities(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """Log-probabilities at the positions that predict a supervised token, shape (S, V), float32."""
     supervised = batch["labels"][:, 1:] != IGNORED_LABEL
-    first = int(supervised.any(0).nonzero()[0])  # before it no row has a response: the head need not run there
+    first = int(supervised.any(0).nonzero()[0])  # skip the head before the first response token
     logits = model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],

@@ -15,7 +15,7 @@ from dualselect.errors import ModelError
 from dualselect.evaluation.degenerate import is_empty, is_repetitive
 from dualselect.evaluation.exact_match import MATCHERS
 from dualselect.evaluation.generation import Response
-from dualselect.evaluation.likelihood import Asked, divergences, log_likelihoods, token_rows
+from dualselect.evaluation.likelihood import ScoredResponse, divergences, log_likelihoods, token_rows
 from dualselect.evaluation.metrics import says_something
 from dualselect.evaluation.responder import LocalResponder, Responder
 from dualselect.evaluation.results import ResponseRecord, VerdictRecord, whole_characters
@@ -165,7 +165,7 @@ class Measuring:
             for prompt, text in asked
         ]
 
-        def batches(texts: list[Asked], done: set[int]) -> Iterator[Mapping[int, Any]]:
+        def batches(texts: list[ScoredResponse], done: set[int]) -> Iterator[Mapping[int, Any]]:
             rows = token_rows(texts, model.tokenizer, model.prompt_format)
             return log_likelihoods(model.model, rows, batch_size=self.batch_size, done=done)
 
@@ -178,7 +178,7 @@ class Measuring:
         parts = (model.record.fingerprint, start.fingerprint, model.prompt_format)
         keys = [key_of("divergence", *parts, prompt.sha256, text) for prompt, text in safe]
 
-        def batches(texts: list[Asked], done: set[int]) -> Iterator[Mapping[int, Any]]:
+        def batches(texts: list[ScoredResponse], done: set[int]) -> Iterator[Mapping[int, Any]]:
             rows = token_rows(texts, model.tokenizer, model.prompt_format)
             return divergences(
                 model.model, start.model, rows, batch_size=self.batch_size, start=start.context, done=done
@@ -192,11 +192,11 @@ class Measuring:
         self,
         keys: Sequence[str],
         asked: Sequence[tuple[Prompt, str]],
-        batches: Callable[[list[Asked], set[int]], Iterator[Mapping[int, Any]]],
+        batches: Callable[[list[ScoredResponse], set[int]], Iterator[Mapping[int, Any]]],
         what: str,
     ) -> list[Any]:
         """Values of given responses, those that are not known found in batches of all of them."""
-        texts = {key: Asked(prompt.messages, text) for key, (prompt, text) in zip(keys, asked, strict=True)}
+        texts = {key: ScoredResponse(prompt.messages, text) for key, (prompt, text) in zip(keys, asked, strict=True)}
         done = {number for number, key in enumerate(texts) if key in self.store}
         if len(done) < len(texts):
             self._keep(list(texts), batches(list(texts.values()), done), what)

@@ -1,4 +1,4 @@
-"""From verdicts and measures to the numbers of the table, each with its interval and what could not be scored."""
+"""Aggregate verdicts and measures into metrics with intervals and counts of unscored prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from dualselect.evaluation.suite import Purpose, Suite
 
 @dataclass(frozen=True)
 class Metric:
-    """How a number is made of values of single prompts.
+    """How a metric is computed from values of single prompts.
 
     Attributes:
-        measure: Name in the measures of a response, or what a judge measures.
-        is_rate: Whether it is a share of prompts; else it is a mean.
-        higher_is_better: None where neither is.
-        at_least: From which value on a prompt counts, for rates.
+        measure: Name of a measure of a response, or the measure of a judge.
+        is_rate: Whether it is a share of prompts, else a mean.
+        higher_is_better: None if neither direction is better.
+        at_least: Threshold from which a prompt counts, for rates.
     """
 
     measure: str
@@ -54,20 +54,20 @@ JUDGED: dict[tuple[str, Purpose], dict[str, Metric]] = {
     ("reward", "harmless"): {"reward": Metric("reward", False, True)},
     ("reward", "chat"): {"reward": Metric("reward", False, True)},
 }
-"""What a judge's measure says of the prompts of a purpose; what is not here says nothing of them."""
+"""Metrics by (measure of a judge, purpose of a suite); other combinations have none."""
 
 
 def says_something(measure: str, purpose: Purpose) -> bool:
-    """Whether a judge of this measure has something to say of prompts with this purpose."""
+    """Whether there is a metric for a judge's measure on prompts of a purpose."""
     return (measure, purpose) in JUDGED
 
 
 def summarize(suite: Suite, judges: Sequence[JudgeRecord], responses: Sequence[ResponseRecord]) -> list[SummaryRow]:
-    """The numbers of a suite, over all its prompts and, where there are several categories, by category.
+    """Metrics of a suite, over all prompts and, if there are several categories, by category.
 
     Args:
         suite: The suite.
-        judges: Who judged.
+        judges: The judges.
         responses: Its responses.
     """
     named = [
@@ -88,13 +88,13 @@ def summarize(suite: Suite, judges: Sequence[JudgeRecord], responses: Sequence[R
 
 
 def values_of(evaluation: Evaluation, row: SummaryRow) -> dict[str, float | None]:
-    """The value of each prompt behind a row of the table, by id; None is unscored.
+    """The values of a summary row by prompt id; None if unscored.
 
-    The row's value is the mean of those that are not None.
+    The row's value is the mean of the others.
 
     Args:
         evaluation: The evaluation.
-        row: One of its summary.
+        row: A row of its summary.
     """
     measures = {judge.name: judge.measure for judge in evaluation.judges}
     if row.judge:
@@ -109,7 +109,7 @@ def values_of(evaluation: Evaluation, row: SummaryRow) -> dict[str, float | None
 
 
 def _values(responses: Sequence[ResponseRecord], judge: str, metric: Metric) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for response in responses:
         if judge and judge in response.verdicts:
             value = response.verdicts[judge].value
@@ -117,8 +117,8 @@ def _values(responses: Sequence[ResponseRecord], judge: str, metric: Metric) -> 
             value = response.measures[metric.measure]
         else:
             continue
-        found[response.id] = float(value >= metric.at_least) if metric.is_rate and value is not None else value
-    return found
+        values[response.id] = float(value >= metric.at_least) if metric.is_rate and value is not None else value
+    return values
 
 
 def _row(
@@ -145,9 +145,9 @@ def _row(
 
 def _interval(scored: Sequence[float], metric: Metric) -> tuple[float | None, float | None]:
     if metric.is_rate:
-        found = rate(round(sum(scored)), len(scored))
-        return found.low, found.high
-    if len(set(scored)) == 1:  # a bootstrap would claim to be certain
+        share = rate(round(sum(scored)), len(scored))
+        return share.low, share.high
+    if len(set(scored)) == 1:  # a bootstrap interval would have no width
         return None, None
-    around = mean(scored)
-    return around.low, around.high
+    average = mean(scored)
+    return average.low, average.high

@@ -1,4 +1,4 @@
-"""Evaluations as text for a terminal."""
+"""Print evaluations in a terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,8 +13,8 @@ SHOWN_CHARACTERS = 400
 
 
 def summary_table(rows: Sequence[SummaryRow]) -> str:
-    """The numbers over all categories: value, 95% interval, prompts scored and unscored."""
-    cells = [("suite", "metric", "judge", "value", "of", "unscored")]
+    """Metrics over all categories: value, 95% interval, numbers of scored and unscored prompts."""
+    cells = [("suite", "metric", "judge", "value", "n", "unscored")]
     cells += [
         (row.suite, row.metric, row.judge, _value(row), f"{row.count:,}", f"{row.unscored:,}" if row.unscored else "")
         for row in rows
@@ -23,24 +23,24 @@ def summary_table(rows: Sequence[SummaryRow]) -> str:
     return aligned(cells)
 
 
-def agreement_table(found: Mapping[tuple[str, str, str], Agreement]) -> str:
-    """How far judges agree, by suite."""
-    cells = [("suite", "judge", "judge", "agree", "Cohen's kappa", "of", "unscored")]
-    for (suite, first, second), one in found.items():
+def agreement_table(agreements: Mapping[tuple[str, str, str], Agreement]) -> str:
+    """Agreement of judges, by suite."""
+    cells = [("suite", "judge", "judge", "agreement", "Cohen's kappa", "n", "unscored")]
+    for (suite, first, second), one in agreements.items():
         share = "" if one.observed is None else f"{100 * one.observed:.0f}%"
-        kappa = f"none: {one.reason}" if one.kappa is None else f"{one.kappa:.2f}"
+        kappa = f"undefined: {one.reason}" if one.kappa is None else f"{one.kappa:.2f}"
         unscored = "{}, {}".format(*one.unscored) if any(one.unscored) else ""
         cells.append((suite, first, second, share, kappa, f"{one.count:,}", unscored))
     return aligned(cells)
 
 
-def difference_table(found: Sequence[Difference]) -> str:
-    """Differences over all categories, paired, with their 95% interval; marked where there is one without zero."""
-    cells = [("suite", "metric", "judge", "difference", "of", "left out", "")]
-    for one in found:
+def difference_table(differences: Sequence[Difference]) -> str:
+    """Paired differences over all categories with 95% intervals; marked if the interval excludes zero."""
+    cells = [("suite", "metric", "judge", "difference", "n", "left out", "")]
+    for one in differences:
         if one.row.category:
             continue
-        apart = one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
+        excludes_zero = one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
         better = (one.value > 0) == one.row.higher_is_better
         direction = "differs" if one.row.higher_is_better is None else "better" if better else "worse"
         left_out = f"{one.left_out:,}" if one.left_out else ""
@@ -53,14 +53,14 @@ def difference_table(found: Sequence[Difference]) -> str:
                 value,
                 f"{one.count:,}",
                 left_out,
-                direction if apart else "",
+                direction if excludes_zero else "",
             )
         )
     return aligned(cells)
 
 
 def sample_text(evaluation: Evaluation, count: int) -> str:
-    """The first responses of each suite, with what was found about them."""
+    """The first responses of each suite with their verdicts and measures."""
     lines: list[str] = []
     for suite in dict.fromkeys(response.suite for response in evaluation.responses):
         lines.append(f"{one_line(suite)}:")
@@ -70,8 +70,8 @@ def sample_text(evaluation: Evaluation, count: int) -> str:
 
 
 def _sample(response: ResponseRecord) -> list[str]:
-    found = {judge: verdict.value for judge, verdict in response.verdicts.items()} | dict(response.measures)
-    facts = ", ".join(f"{name} {'unscored' if value is None else f'{value:g}'}" for name, value in found.items())
+    values = {judge: verdict.value for judge, verdict in response.verdicts.items()} | dict(response.measures)
+    facts = ", ".join(f"{name} {'unscored' if value is None else f'{value:g}'}" for name, value in values.items())
     return [
         f"  {one_line(response.id)} {one_line(response.category)}",
         f"    > {_shown(response.prompt[-1]['content'])}",

@@ -1,4 +1,4 @@
-"""Preferences that the order of the two responses cannot sway."""
+"""Pairwise preferences without order bias."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,14 +10,14 @@ IDENTICAL = "identical responses: a tie without asking"
 
 
 class BothOrders:
-    """A pairwise judge asked in both orders.
+    """A pairwise judge that sees each pair in both orders.
 
     With p(x, y) the judge's preference for x when it is shown first, the value of (x, y) is
-    (p(x, y) + 1 - p(y, x)) / 2, so that swapping the responses mirrors it exactly. Identical responses are ties and
-    are not sent. A pair is unscored when one of its orders is.
+    (p(x, y) + 1 - p(y, x)) / 2, so that swapping the responses mirrors it exactly. Identical responses are ties
+    without a call. A pair is unscored if one of its orders is.
 
     Args:
-        judge: Asked twice for each pair.
+        judge: Called twice for each pair.
     """
 
     def __init__(self, judge: PairwiseJudge) -> None:
@@ -27,26 +27,26 @@ class BothOrders:
 
     def preferences(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
         """See `PairwiseJudge.preferences`."""
-        asked = [position for position, pair in enumerate(pairs) if pair.first != pair.second]
-        for position in sorted(set(range(len(pairs))) - set(asked)):
+        different = [position for position, pair in enumerate(pairs) if pair.first != pair.second]
+        for position in sorted(set(range(len(pairs))) - set(different)):
             yield position, Verdict(0.5, "", IDENTICAL)
-        # the two orders of a pair are neighbours, so that a stopped judge leaves few pairs half asked
+        # both orders of a pair are adjacent, so that an interrupted judge leaves few pairs incomplete
         both = [
             pair
-            for position in asked
+            for position in different
             for pair in (
                 pairs[position],
                 replace(pairs[position], first=pairs[position].second, second=pairs[position].first),
             )
         ]
-        half: dict[int, Verdict] = {}
+        first_order: dict[int, Verdict] = {}
         for number, verdict in self._judge.preferences(both):
-            if number ^ 1 not in half:
-                half[number] = verdict
+            if number ^ 1 not in first_order:
+                first_order[number] = verdict
                 continue
-            other = half.pop(number ^ 1)
+            other = first_order.pop(number ^ 1)
             given, swapped = (other, verdict) if number % 2 else (verdict, other)
-            yield asked[number // 2], _combined(given, swapped)
+            yield different[number // 2], _combined(given, swapped)
 
 
 def _combined(given: Verdict, swapped: Verdict) -> Verdict:
@@ -58,6 +58,6 @@ def _combined(given: Verdict, swapped: Verdict) -> Verdict:
 
 
 def mirrored_share(difference: float) -> float:
-    """(1 + difference) / 2, rounded so that share(-d) is 1 - share(d) to the last bit; `difference` in [-1, 1]."""
+    """(1 + difference) / 2, rounded so that share(-d) equals 1 - share(d) bit for bit; `difference` in [-1, 1]."""
     larger = 0.5 + abs(difference) / 2
     return larger if difference >= 0 else 1.0 - larger

@@ -13,18 +13,17 @@ from dualselect.models.foreign_code import comes_with_code
 
 
 UNSAFE_LABELS = frozenset({"unsafe", "harmful", "toxic", "jailbreak", "injection"})
-"""Labels, in small letters, that mean an unsafe response without being named in the spec."""
+"""Lower-case labels that mean an unsafe response by default."""
 
 
 class ClassifierJudge:
-    """Reads prompt and response with any transformers sequence classifier.
+    """Scores prompt and response with any transformers sequence classifier.
 
-    One output is a reward: its number, higher is better. Several are labels: the probability that the response is
-    unsafe, over all labels that mean so. Labels that exclude each other are added up (softmax); of those that do not
-    (`problem_type` multi_label_classification) the likeliest counts (sigmoid). The text is the conversation in the
-    tokenizer's chat template, or, without one, prompt and response with an empty line between; what is a special token
-    of the classifier is broken up where it stands in a text. A text longer than the model reads is unscored, and so is
-    a conversation that the template refuses.
+    A single output is a reward (higher is better). Several outputs are labels, and the value is the probability that
+    the response is unsafe: the sum over unsafe labels if labels are exclusive (softmax), else the maximum (sigmoid,
+    `problem_type` multi_label_classification). The text is the conversation in the tokenizer's chat template, or,
+    without one, prompt and response separated by an empty line. Special tokens of the classifier within texts are
+    broken up. Texts longer than the model's context, and conversations that the template refuses, are unscored.
 
     Args:
         spec: "classifier:MODEL", a folder or hub name with safetensors, or "classifier:MODEL#LABEL,LABEL" with the
@@ -32,7 +31,7 @@ class ClassifierJudge:
         settings: Batch size, device.
 
     Raises:
-        JudgeError: The model cannot be loaded, is no sequence classifier, or does not tell which labels are unsafe.
+        JudgeError: The model cannot be loaded, is not a sequence classifier, or has no known unsafe label.
     """
 
     def __init__(self, spec: str, settings: JudgeSettings) -> None:
@@ -50,7 +49,7 @@ class ClassifierJudge:
         self.measure = "reward" if config.num_labels == 1 else "unsafe"
         self._unsafe = [] if config.num_labels == 1 else _unsafe_labels(name, config.id2label, labels)
         self._exclusive = config.problem_type != "multi_label_classification"
-        # without a padding token of its own a model cannot tell where the texts of a batch end
+        # without a padding token a model cannot find the end of padded texts
         self._batch_size = settings.batch_size if config.pad_token_id is not None else 1
         self._tokenizer.padding_side = "right"
         special = (str(token) for token in self._tokenizer.added_tokens_decoder.values() if token.special)
@@ -64,7 +63,7 @@ class ClassifierJudge:
         )
 
     def verdicts(self, items: Sequence[Judged]) -> Iterator[tuple[int, Verdict]]:
-        """See `Judge.verdicts`; neighbours of like length are read together."""
+        """See `Judge.verdicts`; texts of similar length are batched."""
         tokens: dict[int, list[int]] = {}
         for position, item in enumerate(items):
             try:

@@ -1,4 +1,4 @@
-"""One question to an OpenAI-compatible server, asked until it is answered or hopeless."""
+"""Requests to an OpenAI-compatible server, with retries."""
 
 import json
 import os
@@ -20,7 +20,7 @@ LONGEST_RETRY_AFTER_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply's text, or the problem for which there is none or it cannot be used, and whether that may pass."""
+    """The text of a reply, or a problem and whether it is temporary."""
 
     text: str
     problem: str = ""
@@ -29,7 +29,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why an attempt failed, whether another may succeed, and how long the server asks to wait before it."""
+    """Why an attempt failed, whether a retry may succeed, and the requested waiting time."""
 
     problem: str
     passing: bool = True
@@ -41,13 +41,13 @@ class Endpoint:
     """A model behind an OpenAI-compatible server; used from several threads at once.
 
     Args:
-        settings: How patient to be.
-        base_url: Address of the server; None is OpenAI itself.
-        model: Name of the model there.
+        settings: Timeouts and retries.
+        base_url: Address of the server; None for OpenAI itself.
+        model: Name of the model at the server.
         request: Further fields of each request.
 
     Raises:
-        JudgeError: The openai package is missing, or OpenAI itself is asked without a key.
+        JudgeError: The openai package is missing, or there is no key for OpenAI itself.
     """
 
     def __init__(self, settings: JudgeSettings, base_url: str | None, model: str, request: Mapping[str, Any]) -> None:
@@ -71,11 +71,11 @@ class Endpoint:
         self._answered = False
 
     def ask(self, messages: Turns, unwanted: threading.Event) -> Reply:
-        """Send the messages; what may pass is tried again after growing waits, or after those the server asks for.
+        """Send the messages; temporary failures are retried with backoff or after the time that the server requests.
 
         Args:
             messages: The conversation that the model continues.
-            unwanted: Ends the waiting.
+            unwanted: Stops waiting when set.
 
         Raises:
             JudgeError: No request can succeed: nothing listens there, or the key, the account or the model is refused.
@@ -137,15 +137,15 @@ def _reply(body: str) -> Reply | _Failure:
         return _Failure(f"the server's reply is no chat completion: {body[:200]!r}")
     if not isinstance(text, str) or not text.strip():
         return Reply("", f"the judge model said nothing (finish_reason {end!r})")
-    text = text.encode("utf-8", "replace").decode()  # JSON may hold half a character, and no file does
+    text = text.encode("utf-8", "replace").decode()  # JSON may contain lone surrogates, files must not
     if end == "length":
-        # the last words that look like a verdict may be a quotation, its own verdict not yet written
+        # a verdict in a truncated reply may be a quotation
         return Reply(text, "the reply was cut off at the token limit; raise max_tokens in the request settings")
     return Reply(text)
 
 
 def _retry_after(header: str | None) -> float:
-    """Seconds that a Retry-After header asks to wait: a number, or a date; 0 without or with an unreadable one."""
+    """Seconds to wait by a Retry-After header (a number or a date); 0 without a valid one."""
     try:
         return max(0.0, float(header or 0))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whether a text is in another language than English: by its letters, then by its most frequent small words."""
+"""Detect texts in other languages than English, by letters and then by frequent words."""
 
 import json
 import re
@@ -9,19 +9,19 @@ WORDS_READ = 80
 FOREIGN_LETTERS = 0.3
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 FREQUENT_WORDS: dict[str, str] = json.loads(Path(__file__).with_name("frequent_words.json").read_text("utf-8"))
-"""The most frequent words of each language, with blanks between."""
+"""The most frequent words of each language, separated by blanks."""
 DECIDING = (WORDS_READ, FOREIGN_LETTERS, _WORD.pattern, FREQUENT_WORDS)
-"""Everything that decides what is taken for another language, for hashes."""
+"""Everything that determines the detection, for hashes."""
 _ENGLISH = frozenset(FREQUENT_WORDS["English"].split())
-# a word that English has too speaks for English only
+# words that are also English count for English only
 _OTHERS = {name: frozenset(words.split()) - _ENGLISH for name, words in FREQUENT_WORDS.items() if name != "English"}
 
 
 def other_language(text: str) -> str:
-    """Why a text is taken for another language than English; empty when nothing speaks for one.
+    """Why a text is classified as another language than English; empty if it is not.
 
-    Numbers, code and names speak for no language. A text with many letters other than A to Z is in another language,
-    and so is one in which more of the first words are frequent in another language than in English.
+    A text is in another language if it has many letters other than A to Z, or if more of its first words are frequent
+    in another language than in English. Numbers, code and names count for no language.
 
     Args:
         text: The text.

@@ -1,4 +1,4 @@
-"""From the name of a judge to the judge: built in, or registered by another package."""
+"""Load a judge by name, built in or registered by another package."""
 
 from importlib.metadata import EntryPoint, entry_points
 
@@ -11,18 +11,18 @@ BUILT_IN = ("refusal", "openai:PRESET or openai:FILE", "classifier:MODEL or clas
 
 
 def load_judge(spec: str, settings: JudgeSettings) -> Judge | PairwiseJudge:
-    """The judge of a name.
+    """Load a judge by name.
 
-    Another package registers a judge with an entry point of the group "dualselect.judges", whose value is called with
-    the whole spec, such as "mine:strict", and the settings, and returns a `Judge` or a `PairwiseJudge`.
+    Other packages register judges as entry points of the group "dualselect.judges". The entry point is called with the
+    full spec, such as "mine:strict", and the settings, and returns a `Judge` or a `PairwiseJudge`.
 
     Args:
         spec: "refusal", "openai:PRESET", "openai:FILE", "classifier:MODEL", "classifier:MODEL#LABEL,LABEL", or
             "NAME" or "NAME:ARGUMENT" of another package's judge.
-        settings: Where to run and how patient to be.
+        settings: Server, timeouts and retries.
 
     Raises:
-        JudgeError: The name is not known, the judge cannot be set up, or what a package registered is no judge.
+        JudgeError: The name is unknown, the judge cannot be set up, or a registered object is not a judge.
     """
     kind, _, argument = spec.partition(":")
     if kind == "refusal" and not argument:

@@ -1,4 +1,4 @@
-"""Judges that ask a model behind an OpenAI-compatible server: a score of one response, or a preference of two."""
+"""LLM judges over an OpenAI-compatible server: scores of responses, or preferences between two."""
 
 import os
 import threading
@@ -11,11 +11,11 @@ from dualselect.judges.protocol import Judged, JudgeSettings, Pair, Verdict, has
 from dualselect.judges.wording import Wording, load_wording
 
 
-class _Asking:
-    """A wording, and the model that is asked with it.
+class _ServerJudge:
+    """A wording and the model that it is sent to.
 
-    The address does not enter `prompt_hash`: a server restarted on another port goes on where it stopped. The model's
-    name does, so give another name to another model.
+    `prompt_hash` does not include the address, so that a server on another port can resume. It includes the model
+    name, so use different names for different models.
     """
 
     def __init__(self, name: str, wording: Wording, settings: JudgeSettings) -> None:
@@ -45,26 +45,26 @@ class _Asking:
         return self._wording.verdict(item, reply.text)
 
 
-class OpenAIJudge(_Asking):
-    """Scores each response by asking a model; see `Wording` for what it is asked and how its verdict is read."""
+class OpenAIJudge(_ServerJudge):
+    """Scores responses with an LLM; see `Wording` for the prompt and the format of verdicts."""
 
     def verdicts(self, items: Sequence[Judged]) -> Iterator[tuple[int, Verdict]]:
         """See `Judge.verdicts`.
 
         Raises:
-            JudgeError: No request can succeed. What was under way is yielded before.
+            JudgeError: No request can succeed. Pending results are yielded first.
         """
         return as_they_come(self._verdict, items, self._workers)
 
 
-class OpenAIPairwiseJudge(_Asking):
-    """Prefers one of two responses by asking a model."""
+class OpenAIPairwiseJudge(_ServerJudge):
+    """Compares two responses with an LLM."""
 
     def preferences(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
         """See `PairwiseJudge.preferences`.
 
         Raises:
-            JudgeError: No request can succeed. What was under way is yielded before.
+            JudgeError: No request can succeed. Pending results are yielded first.
         """
         return as_they_come(self._verdict, pairs, self._workers)
 

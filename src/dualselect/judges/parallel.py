@@ -1,4 +1,4 @@
-"""Work in a few threads whose results come out as they arrive."""
+"""Map over items in threads and yield results as they complete."""
 
 import queue
 import threading
@@ -14,18 +14,17 @@ Result = TypeVar("Result")
 def as_they_come(
     work: Callable[[Item, threading.Event], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    """Do the work on every item in a few threads.
+    """Call `work` on every item in threads.
 
-    After an error nothing new is begun; what is under way is finished and yielded, then the error is raised. The
-    threads do not outlive the program.
+    After an error no new item is started; pending results are yielded, then the error is raised. Threads are daemons.
 
     Args:
-        work: Called with an item and an event that is set once its result is no longer wanted.
-        items: What to work on, begun in this order.
-        workers: How many at once, 1 or more.
+        work: Called with an item and an event that is set if the result is no longer needed.
+        items: The items, started in this order.
+        workers: Number of threads, 1 or more.
 
     Yields:
-        Position of an item and its result, as they come.
+        Position of an item and its result, in order of completion.
     """
     waiting = deque(enumerate(items))
     done: queue.Queue[tuple[int, Result] | Exception | None] = queue.Queue()
@@ -39,7 +38,7 @@ def as_they_come(
                 except IndexError:
                     break
                 done.put((position, work(item, unwanted)))
-        except Exception as error:  # raised again by the reader
+        except Exception as error:  # re-raised by the consumer
             failed.set()
             done.put(error)
         finally:

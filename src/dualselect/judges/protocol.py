@@ -1,4 +1,4 @@
-"""What a judge is: prompts and responses in, verdicts out."""
+"""The interface of judges: prompts and responses in, verdicts out."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ class Judged:
     Attributes:
         id: Name of the row.
         prompt: The turns before the response.
-        response: The text under judgement.
+        response: The response to judge.
     """
 
     id: str
@@ -37,14 +37,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says of one item: a value, or unscored with a reason; never a silent default.
+    """The verdict of a judge on one item: a value, or unscored with a reason; never a default.
 
     Attributes:
-        value: What the judge measures; None is unscored.
+        value: Value of the judge's measure; None if unscored.
         reason: Why it is unscored; empty for a value.
-        raw: The judge's own words, such as its whole reply.
-        passing: Whether what left it unscored may pass, such as a server that did not answer, so that asking again
-            is worthwhile.
+        raw: Raw output of the judge, such as its full reply.
+        passing: Whether the failure is temporary, such as a server that did not answer, so that a retry may succeed.
     """
 
     value: float | None
@@ -58,12 +57,12 @@ class Judge(Protocol):
     """Scores one response at a time.
 
     Attributes:
-        name: As the user wrote it, such as "openai:rubric".
+        name: Its spec, such as "openai:rubric".
         measure: What a value means: "refusal" (1 refused, 0 not), "harmfulness" (1 to 5), "unsafe" (0 to 1, 1 is a
             harmful compliance), "reward" (any number, higher is better).
-        prompt_hash: Hash of everything that shapes a verdict: wording, model, settings; see `hash_of`.
+        prompt_hash: Hash of everything that determines a verdict: wording, model, settings; see `hash_of`.
 
-    A judge may also have a `note`, such as "weak: ...", which stands under the table of its numbers.
+    A judge may also have a `note`, such as "weak: ...", which is printed below the table.
     """
 
     name: str
@@ -74,15 +73,15 @@ class Judge(Protocol):
         """Judge each item once.
 
         Yields:
-            Position in `items` and verdict, as they come, in any order. Whoever stores them as they come can ask again
-            for the missing and the unscored ones only.
+            Position in `items` and verdict, in any order. A caller that stores them at once can later request only the
+            missing and unscored ones.
         """
         ...
 
 
 @runtime_checkable
 class PairwiseJudge(Protocol):
-    """Prefers one of two responses; the attributes are those of `Judge`, without a measure."""
+    """Compares two responses; attributes as for `Judge`, without a measure."""
 
     name: str
     prompt_hash: str
@@ -91,27 +90,27 @@ class PairwiseJudge(Protocol):
         """Judge each pair once, in the order given: 1 the first is better, 0 the second, 0.5 a tie.
 
         Yields:
-            Position in `pairs` and verdict, as they come, in any order.
+            Position in `pairs` and verdict, in any order.
         """
         ...
 
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """Where judges run and how patient to be.
+    """Server, device, timeouts and retries of judges.
 
     Attributes:
-        base_url: OpenAI-compatible endpoint, such as "http://127.0.0.1:8000/v1"; None is OPENAI_BASE_URL from the
+        base_url: OpenAI-compatible endpoint, such as "http://127.0.0.1:8000/v1"; None means OPENAI_BASE_URL from the
             environment, else OpenAI itself.
         model: The judge model's name at the endpoint.
-        request: Fields of each request beside model and messages, such as {"max_completion_tokens": 2000}; they
-            replace the default, temperature 0 and 512 tokens.
-        concurrency: Requests in flight at once.
-        timeout_seconds: Longest wait for one reply.
-        retries: How often a failed request is sent again.
-        backoff_seconds: Wait before the first retry; each further wait is twice as long, up to a minute.
-        batch_size: Texts a local classifier reads at once.
-        device: Where it runs, such as "cuda:0"; None is the GPU when there is one.
+        request: Fields of each request besides model and messages, such as {"max_completion_tokens": 2000}; they
+            replace the default (temperature 0, 512 tokens).
+        concurrency: Number of concurrent requests.
+        timeout_seconds: Timeout of one request.
+        retries: Number of retries of a failed request.
+        backoff_seconds: Wait before the first retry; doubles with each retry, up to a minute.
+        batch_size: Batch size of a local classifier.
+        device: Device of a local classifier, such as "cuda:0"; None means the GPU if there is one.
     """
 
     base_url: str | None = None
@@ -129,7 +128,7 @@ def hash_of(**parts: Any) -> str:
     """The first 16 hexadecimal digits of the sha256 of the parts as canonical JSON.
 
     Args:
-        parts: Everything that shapes a judge's verdicts, as values that JSON can hold.
+        parts: Everything that determines a judge's verdicts, as JSON values.
     """
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""How a judge model is asked, and how its verdict is read: a preset or a file of the user's."""
+"""Prompts of judge models and the format of their verdicts: presets, or a user's file."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ CODE_CHARACTERS = 8
 _KINDS: dict[str, type] = {"measure": str, "pattern": str, "template": str}
 _KINDS |= {"values": dict, "request": dict, "model": str, "base_url": str}
 _PLACEHOLDER = re.compile(r"\{(code|prompt|response|first|second)\}")
-# what servers may read as the end of a turn or of a conversation, in the families' own spelling
+# control tokens of chat templates, by model family
 _CONTROL = re.compile(
     r"<(?=[|\uff5c]|/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|BEGIN|END)\b|<SYS>|</SYS>)|\[(?=/?INST\]|/?AVAILABLE_)"
 )
@@ -29,19 +29,19 @@ _CONTROL = re.compile(
 
 @dataclass(frozen=True)
 class Wording:
-    r"""A question to a judge model, and the form of its verdict.
+    r"""The prompt of a judge model and the format of its verdict.
 
     Attributes:
         measure: What a verdict measures, a key of `RANGES`; "preference" compares two responses.
-        pattern: Regular expression of a verdict with a group `verdict`; `^` and `$` are ends of lines, letter case
-            does not matter, and of several matches the last counts.
-        template: The question, with {prompt} and {response}, or {first} and {second} for a preference. {code}, here
-            and in the pattern, is a code of each question that no text under judgement contains. Empty: the
-            conversation itself is sent, as classifiers with a chat template of their own expect.
-        values: Verdict as written to its value; empty for a verdict that is a number.
-        model: Name of the judge model, in place of the settings'.
-        base_url: Endpoint, in place of the settings'.
-        request: Request fields, in place of the settings'.
+        pattern: Regular expression of a verdict with a group `verdict`, case-insensitive; `^` and `$` match at lines,
+            and the last match counts.
+        template: The prompt, with {prompt} and {response}, or {first} and {second} for a preference. {code}, here and
+            in the pattern, is a code per item that does not occur in the judged texts. Empty: the conversation itself
+            is sent, as classifiers with their own chat template expect.
+        values: Maps verdicts to values; empty for numeric verdicts.
+        model: Name of the judge model; overrides the settings.
+        base_url: Endpoint; overrides the settings.
+        request: Request fields; overrides the settings.
     """
 
     measure: str
@@ -53,7 +53,7 @@ class Wording:
     request: Mapping[str, Any] | None = None
 
     def messages(self, item: Judged | Pair) -> Turns:
-        """What is sent to the judge model."""
+        """The messages for the judge model."""
         if not self.template:
             assert isinstance(item, Judged)
             turns = [turn for turn in item.prompt if turn["role"] != "system"]
@@ -61,7 +61,7 @@ class Wording:
             return [{"role": turn["role"], "content": without_control_tokens(turn["content"])} for turn in turns]
         texts = {name: without_control_tokens(text) for name, text in _texts(item).items()}
         texts["code"] = code_of(item)
-        # one pass: a text that itself says {response} stays as it is
+        # a single pass, so that placeholders within texts are not replaced
         question = _PLACEHOLDER.sub(lambda found: texts[found[1]], self.template)
         return [{"role": "user", "content": question}]
 
@@ -87,7 +87,7 @@ class Wording:
 
 
 def code_of(item: Judged | Pair) -> str:
-    """A few hexadecimal digits that depend on the texts and stand in none of them, so that no text can forge them."""
+    """Hexadecimal digits that depend on the texts and do not occur in them, so that texts cannot forge them."""
     text = "\0".join(_texts(item).values())
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     while digest[:CODE_CHARACTERS] in text.lower():
@@ -96,7 +96,7 @@ def code_of(item: Judged | Pair) -> str:
 
 
 def without_control_tokens(text: str) -> str:
-    """The text with a blank inside everything that a chat template would read as its own mark."""
+    """Insert a blank into every control token of chat templates."""
     return _CONTROL.sub(lambda found: found[0] + " ", text)
 
 

@@ -1,4 +1,4 @@
-"""Ways to fine-tune, one interface: what each needs, and the few places where it differs from plain fine-tuning."""
+"""Fine-tuning methods behind one interface: their requirements, and hooks where they differ from plain fine-tuning."""
 
 from dualselect.methods.a_gem import AGem
 from dualselect.methods.constrained_sft import ConstrainedSft

@@ -1,4 +1,4 @@
-"""A-GEM: the update may not raise the loss on a memory batch, to first order."""
+"""A-GEM: to first order, the update does not raise the loss on a memory batch."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,13 +13,12 @@ from dualselect.selection import project_conflict
 
 @dataclass(frozen=True)
 class AGem(Method):
-    """Project the update on what does not oppose the gradient of safe responses (Chaudhry et al., ICLR 2019).
+    """Remove the component of the update that opposes the gradient of safe responses (Chaudhry et al., ICLR 2019).
 
         g <- g - min(0, <g, m>) / |m|^2 * m,    m: gradient of the mean cross-entropy of a batch of the pool
 
     Attributes:
-        memory_size: Rows of the pool drawn at each step. The authors draw as many as the task batch has; the default
-            is 8, whatever that is.
+        memory_size: Pool rows sampled per step. The authors use the size of the task batch; the default is 8.
     """
 
     paper: ClassVar[str] = "A-GEM, Chaudhry et al., ICLR 2019"

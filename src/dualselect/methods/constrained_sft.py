@@ -1,4 +1,4 @@
-"""Constrained fine-tuning: tokens that already rose above the start model, the first ones above all, pull less."""
+"""Constrained fine-tuning: tokens more probable than under the start model get less weight, early tokens least."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from dualselect.methods.method import Method, Need, Run, Update, check_range
 LEAST_WEIGHT = 1e-3
 """The authors' lower bound of a token's weight."""
 EARLY_TOKENS = 5
-"""Response tokens held tighter than the rest: the first, and the second to the fifth."""
+"""Number of response tokens with a larger beta."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class ConstrainedSft(Method):
         loss_t = -2 / beta_t * log sigmoid(beta_t * (log p(y_t) - log p_start(y_t)))
 
     Its gradient is that of the cross-entropy times w_t = 2 * (1 - sigmoid(beta_t * (log p - log p_start))), 1 at the
-    start and near 0 once a token has become likelier than it was. One departure: weighted losses are averaged over
-    the tokens of an example, then over examples, as every method does here, not over all tokens of the batch.
+    start and close to 0 once a token is more probable than at the start. One departure: weighted losses are averaged
+    over the tokens of an example and then over examples, as in all methods here, not over all tokens of the batch.
 
     Attributes:
         first_beta: beta of the first response token (authors: 5 * 0.1).
-        early_beta: beta of the second to the fifth (authors: 20 * 0.1).
-        later_beta: beta of all others (authors: 0.1).
+        early_beta: beta of tokens two to five (authors: 20 * 0.1).
+        later_beta: beta of all later tokens (authors: 0.1).
     """
 
     paper: ClassVar[str] = "Constrained SFT, Qi et al., ICLR 2025 (shallow safety alignment)"
@@ -46,10 +46,10 @@ class ConstrainedSft(Method):
             check_range(self, name, low=0, above=True)
 
     def betas(self, supervised: Tensor) -> Tensor:
-        """The beta of each token, by its place among the supervised ones of its row, shape (B, T)."""
-        place = supervised.cumsum(1)
+        """The beta of each token by its position in the response, shape (B, T)."""
+        position = supervised.cumsum(1)
         later = torch.full(supervised.shape, self.later_beta, device=supervised.device)
-        return later.masked_fill(place <= EARLY_TOKENS, self.early_beta).masked_fill(place <= 1, self.first_beta)
+        return later.masked_fill(position <= EARLY_TOKENS, self.early_beta).masked_fill(position <= 1, self.first_beta)
 
     def update(self, run: Run) -> Update:
         """The hooks of one run."""
@@ -65,7 +65,7 @@ class _ConstrainedUpdate(Update):
         supervised = inputs["labels"][:, 1:] != IGNORED_LABEL
         with torch.no_grad(), self.run.start_model():
             start = score_responses(model, inputs).log_probs[0].float()
-        now = score_responses(model, inputs).log_probs[0].float()
+        current = score_responses(model, inputs).log_probs[0].float()
         betas = self._betas(supervised)[supervised]
-        weights = (2.0 * torch.sigmoid(-betas * (now.detach() - start))).clamp(min=LEAST_WEIGHT)
-        return mean_per_example(-weights * now, supervised)
+        weights = (2.0 * torch.sigmoid(-betas * (current.detach() - start))).clamp(min=LEAST_WEIGHT)
+        return mean_per_example(-weights * current, supervised)

@@ -1,4 +1,4 @@
-"""What a run costs: time, memory, and how many rows went through the model."""
+"""Cost of a run: time, memory, and number of rows through the model."""
 
 import resource
 import sys
@@ -17,10 +17,10 @@ COST_FILE = "cost.json"
 
 
 class CostMeter(TrainerCallback):  # type: ignore[misc]
-    """Measures a training and writes `cost.json` at its end.
+    """Measures training and writes `cost.json` at the end.
 
-    `rows_forward_backward` counts the examples of every forward pass with gradients, `rows_forward` those of every
-    one without, references and memory batches included.
+    `rows_forward_backward` counts the examples of forward passes with gradients, `rows_forward` those of passes
+    without, including references and memory batches.
 
     Args:
         path: The file.
@@ -39,7 +39,7 @@ class CostMeter(TrainerCallback):  # type: ignore[misc]
         model: nn.Module | None = None,
         **_: Any,
     ) -> None:
-        """Start the clock and the count."""
+        """Start the timer and the counters."""
         self._path.unlink(missing_ok=True)
         if model is not None:
             self._hook = model.register_forward_pre_hook(self._count, with_kwargs=True)
@@ -74,7 +74,7 @@ def peak_memory_bytes() -> int:
     """Peak resident memory of this process."""
     status = Path("/proc/self/status")
     if status.exists():
-        # the kernel's ru_maxrss of a new process is at least that of the one which started it
+        # ru_maxrss of a child process starts at its parent's value
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024

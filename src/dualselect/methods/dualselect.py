@@ -1,4 +1,4 @@
-"""DualSelect itself, and its ablations: the same trainer under other settings."""
+"""DualSelect and its ablations, which are the same trainer with other settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from dualselect.training.references import ChooseReferences
 
 
 NEVER = 10**9
-"""Steps between refreshes that no run has."""
+"""More steps between refreshes than any run has."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class DualSelect(Method):
     """`DualSelectTrainer`; its settings are those of `dualselect train`.
 
     Attributes:
-        differences: Settings of the training that make an ablation; they win over those of the run.
-        random_references: Choose references by lot at each refresh, whatever their scores.
+        differences: Training settings that define an ablation; they override those of the run.
+        random_references: Select references at random at each refresh.
     """
 
     paper: ClassVar[str] = "Two to Tango, arXiv 2606.09866"
@@ -38,11 +38,11 @@ class DualSelect(Method):
 
     @property
     def setting_names(self) -> list[str]:
-        """None of its own: its settings are those of `dualselect train`, and an ablation is what it is."""
+        """Empty: its settings are those of `dualselect train`."""
         return []
 
     def facts(self) -> dict[str, Any]:
-        """What a run's config.yaml says of its method; `dualselect train` can repeat all but random references."""
+        """The method entry of config.yaml; `dualselect train` can repeat everything except random references."""
         facts = super().facts()
         return facts if self.random_references else facts | {"command": "dualselect train"}
 
@@ -59,7 +59,7 @@ class DualSelect(Method):
 
 
 def random_references(seed: int) -> ChooseReferences:
-    """A chooser that draws references at random, whatever their scores; the ablation of the choice."""
+    """A selection of random references, for the ablation."""
     generator = torch.Generator().manual_seed(seed)
 
     def choose(scores: Tensor, count: int) -> Choice:
@@ -72,24 +72,24 @@ def _variants() -> dict[str, DualSelect]:
     fixed_budget = {"task_token_budget": "0.9"}
     named: dict[str, dict[str, Any]] = {
         "dualselect": {},
-        # which references, and when
+        # reference selection and refresh
         "dualselect_fixed_references": {"reference_refresh": "steps", "reference_refresh_steps": NEVER},
         "dualselect_no_contrast": {"reference_contrast": "none", **fixed_budget},
         "dualselect_contrast": {"reference_contrast": "compliance"},
         "dualselect_excess": {"preservation_loss": "excess"},
         "dualselect_ce": {"preservation_loss": "ce"},
         "dualselect_kl": {"preservation_loss": "kl"},
-        # which half of the method does it
+        # filter or correction alone
         "dualselect_filter_only": {"correction": "none"},
         "dualselect_correction_only": {"task_token_budget": "1.0"},
-        # which term of the scores does it; a budget of `auto` reads cosines, so the loss alone needs a fixed one
+        # one term of the scores alone; `auto` uses cosines, so loss_only needs a fixed budget
         "dualselect_cosine_only": {"task_loss_weight": 0.0, "reference_loss_weight": 0.0},
         "dualselect_loss_only": {"conflict_weight": 0.0, **fixed_budget},
-        # how much is kept
+        # token budgets
         "dualselect_budget_auto": {"task_token_budget": "auto", "reference_contrast": "compliance"},
         "dualselect_budget_0.9": fixed_budget,
         "dualselect_budget_0.75": {"task_token_budget": "0.75"},
-        # the dial
+        # strength of the correction
         **{f"dualselect_rho_{rho:g}": {"rho": rho} for rho in (0.0, 0.2, 0.5, 1.0, 2.0)},
     }
     variants = {name: DualSelect(name, differences) for name, differences in named.items()}

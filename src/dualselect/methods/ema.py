@@ -1,4 +1,4 @@
-"""Weight averaging: the adapter at the end is the running mean of the adapters on the way."""
+"""Weight averaging: the final adapter is the moving average over training."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,13 +10,13 @@ from dualselect.methods.method import Method, Run, Update, check_range, set_weig
 class Ema(Method):
     """An exponential moving average of the adapter over the optimizer steps (arXiv 2508.12531).
 
-        average <- decay * average + (1 - decay) * weights,    from the start's weights
+        average <- decay * average + (1 - decay) * weights,    starting at the initial weights
 
-    The training itself is plain; the average is what is saved. It starts at the start model, so that with few steps
-    or a large decay it stays near that.
+    Training itself is plain; the average is saved. It starts at the initial weights, so that it stays close to them
+    with few steps or a large decay.
 
     Attributes:
-        decay: In [0, 1). The paper's value was not seen; at 0.95 the average spans about 20 steps.
+        decay: In [0, 1). The paper's value is not known to us; at 0.95 the average spans about 20 steps.
     """
 
     paper: ClassVar[str] = "arXiv 2508.12531"

@@ -1,4 +1,4 @@
-"""One run by any method, into a run directory."""
+"""Run any method and write a run directory."""
 
 import functools
 from collections.abc import Mapping
@@ -22,22 +22,22 @@ from dualselect.runs.train import BuildTrainer, train_run
 
 
 def fine_tune(method: Method, settings: Mapping[str, Any], folder: str | Path) -> Path:
-    """Fine-tune by a method and leave a run directory, as `dualselect train` does, with `cost.json` beside.
+    """Fine-tune with a method and write a run directory like `dualselect train`, plus `cost.json`.
 
-    A folder with an `adapter/` is finished and left as it is; a run that was cut off there is begun anew.
+    A finished run (a folder with `adapter/`) is left unchanged; an interrupted run restarts.
 
     Args:
         method: The method, with its settings.
-        settings: Settings of `dualselect train` by name: the data, the model, the training.
+        settings: Settings of `dualselect train` by name.
         folder: The run directory.
 
     Returns:
-        The adapter's folder.
+        Path of the adapter.
 
     Raises:
-        DualSelectError: Settings, data or model cannot be used; the message says what to change.
+        DualSelectError: Settings, data or model cannot be used.
         OSError: The run directory cannot be written.
-        KeyboardInterrupt: A signal ended the run.
+        KeyboardInterrupt: A signal stopped the run.
     """
     directory = RunDirectory(folder)
     if directory.adapter.exists():
@@ -46,7 +46,7 @@ def fine_tune(method: Method, settings: Mapping[str, Any], folder: str | Path) -
     summary = train_run(
         resolved,
         method=method,
-        build_trainer=builder_of(method),
+        build_trainer=trainer_builder(method),
         callbacks=[CostMeter(directory.path / COST_FILE)],
     )
     if summary.interrupted_by is not None:
@@ -54,23 +54,23 @@ def fine_tune(method: Method, settings: Mapping[str, Any], folder: str | Path) -
     return directory.adapter
 
 
-def builder_of(method: Method) -> BuildTrainer:
-    """What builds the trainer of a method: `DualSelectTrainer` for DualSelect, `MethodTrainer` for every other."""
+def trainer_builder(method: Method) -> BuildTrainer:
+    """The function that builds a method's trainer: `DualSelectTrainer` for DualSelect, else `MethodTrainer`."""
     return method.build_trainer if isinstance(method, DualSelect) else functools.partial(MethodTrainer.of, method)
 
 
 def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> RunSettings:
-    """The settings of a run by a method, checked.
+    """Resolve and check the settings of a run of a method.
 
-    Checkpoints are turned off: what a method remembers is not in them, and a run that was cut off starts anew.
+    Checkpoints are off, because they do not contain the state of a method; interrupted runs restart.
 
     Args:
-        method: The method; the differences of an ablation win over `settings`.
+        method: The method; the differences of an ablation override `settings`.
         settings: Settings of `dualselect train` by name.
         folder: The run directory.
 
     Raises:
-        ConfigError: A name is no setting, or a value cannot be used or would not be followed by every method.
+        ConfigError: A name is not a setting, or a value cannot be used or is not supported by every method.
     """
     differences = method.differences if isinstance(method, DualSelect) else {}
     fixed = {"output_dir": str(folder), "save_strategy": "no", "overwrite": True}
@@ -87,7 +87,7 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
         raise
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(
-            f"{method.name}: these settings were refused by transformers or TRL: {error}; change the one named"
+            f"{method.name}: transformers or TRL refused the settings: {error}; change the setting that it names"
         ) from error
     if data.eval_data or training.eval_strategy != IntervalStrategy.NO:
         raise ConfigError(
@@ -97,7 +97,7 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
     template = training.chat_template_path
     if template is not None and not is_template_file(template):
         raise ConfigError(
-            f"{method.name}: chat_template_path {template} is no file that ends in .jinja or .j2: the tokenizer of "
-            "another model may bring tokens that not every method would train; write its template into such a file"
+            f"{method.name}: chat_template_path {template} is not a .jinja or .j2 file: the tokenizer of another "
+            "model may add tokens that not all methods train; save its template as such a file"
         )
     return RunSettings(data, training, model)

@@ -1,4 +1,4 @@
-"""Lisa: turns of alignment and of the task, each held near where the other one ended."""
+"""Lisa: alternate between alignment and task steps, with a proximal term to the weights at the last switch."""
 
 import math
 from collections.abc import Iterator
@@ -19,17 +19,16 @@ class Lisa(Method):
 
         loss + proximal_weight / 2 * |weights - weights at the last switch|^2
 
-    in a state of `alignment_steps` on the pool, then one of `task_steps` on the task, and so on; a run starts with
-    alignment, and an epoch that ends within a state does not end the state. Two departures from the authors' code,
-    which counts micro-batches and throws away the task rows that were drawn while it aligned: states are counted in
-    optimizer steps, and no task row is lost; the alignment comes on top. With `max_steps` the run is no longer for it:
-    alignment steps count among them, and the task has the others.
+    States of `alignment_steps` on the pool and of `task_steps` on the task alternate, starting with alignment; the end
+    of an epoch does not end a state. Two departures from the authors' code, which counts micro-batches and discards
+    the task rows sampled during alignment: states are counted in optimizer steps, and no task row is lost, so that
+    alignment steps are extra. With `max_steps`, alignment steps count towards it.
 
     Attributes:
         alignment_steps: Optimizer steps of an alignment state (paper: 100).
         task_steps: Optimizer steps of a task state (paper: 900).
-        proximal_weight: Strength of the pull to the last switch (paper: rho, 1).
-        proximal_start: Share of the run without that pull (authors' code: the first tenth).
+        proximal_weight: Weight of the proximal term (paper: rho, 1).
+        proximal_start: Share of the run without the proximal term (authors' code: the first tenth).
     """
 
     paper: ClassVar[str] = "Lisa, Huang et al., NeurIPS 2024, arXiv 2405.18641"
@@ -47,17 +46,17 @@ class Lisa(Method):
         check_range(self, "proximal_start", low=0, high=1)
 
     def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
-        """Task rows, then pool rows; `order` says when which."""
+        """Task rows, then pool rows; `order` interleaves them."""
         assert pool is not None
         return joined([task, pool])
 
     def order(
         self, task_rows: int, rows: int, rows_per_step: int, epochs: float, generator: torch.Generator
     ) -> list[int]:
-        """States in turn, until every task row was seen once an epoch."""
+        """Alternating states until every task row was used once per epoch."""
         shuffled = [torch.randperm(task_rows, generator=generator) for _ in range(math.ceil(epochs))]
         task = torch.cat(shuffled)[: round(epochs * task_rows)].tolist()
-        pool = _again_and_again(task_rows, rows, generator)
+        pool = _reshuffled_forever(task_rows, rows, generator)
         ordered: list[int] = []
         for start in range(0, len(task), self.task_steps * rows_per_step):
             ordered += [next(pool) for _ in range(self.alignment_steps * rows_per_step)]
@@ -65,17 +64,17 @@ class Lisa(Method):
         return ordered
 
     def switches(self) -> Iterator[bool]:
-        """For each optimizer step, in order and without end, whether a new state starts with it."""
+        """Whether a new state starts, for each optimizer step, endlessly."""
         while True:
             for state in (self.alignment_steps, self.task_steps):
-                yield from (place == 0 for place in range(state))
+                yield from (step == 0 for step in range(state))
 
     def update(self, run: Run) -> Update:
         """The hooks of one run."""
         return _LisaUpdate(run, self)
 
 
-def _again_and_again(start: int, stop: int, generator: torch.Generator) -> Iterator[int]:
+def _reshuffled_forever(start: int, stop: int, generator: torch.Generator) -> Iterator[int]:
     while True:
         yield from (start + torch.randperm(stop - start, generator=generator)).tolist()
 

@@ -1,4 +1,4 @@
-"""The ceiling: plain fine-tuning without the risky rows, which only their labels can tell."""
+"""Oracle: plain fine-tuning without the rows labeled risky, an upper bound for filters."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from dualselect.methods.method import Method, Need
 
 @dataclass(frozen=True)
 class Oracle(Method):
-    """Remove the rows whose `kind` says that they are risky, then fine-tune plainly. No user has such labels.
+    """Remove the rows labeled risky by their `kind`, then fine-tune plainly. Real data have no such labels.
 
     Attributes:
         risky_kind: The kind of the rows to remove.
     """
 
-    paper: ClassVar[str] = "a ceiling, not a method"
+    paper: ClassVar[str] = "upper bound, not a method"
     needs: ClassVar[frozenset[Need]] = frozenset({"risk_labels"})
     name: str = "oracle"
     risky_kind: str = "risky"
@@ -31,9 +31,9 @@ class Oracle(Method):
         """
         kinds = Counter(task["kind"])
         if not 0 < kinds[self.risky_kind] < len(task):
-            told = ", ".join(f"{count} of kind {kind or '(none)'}" for kind, count in kinds.items())
+            counts = ", ".join(f"{count} of kind {kind or '(none)'}" for kind, count in kinds.items())
             raise DataError(
-                f"{self.name} removes the task rows of kind {self.risky_kind!r}, and the rows are {told}: give the "
-                "risky ones that kind, set risky_kind, or leave this method out"
+                f"{self.name} removes the task rows of kind {self.risky_kind!r}, but the rows are {counts}: label the "
+                "risky rows with that kind, set risky_kind, or remove this method"
             )
-        return task.select([place for place, kind in enumerate(task["kind"]) if kind != self.risky_kind])
+        return task.select([index for index, kind in enumerate(task["kind"]) if kind != self.risky_kind])

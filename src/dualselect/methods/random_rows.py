@@ -1,4 +1,4 @@
-"""Random selection: what a filter must beat that drops as much."""
+"""Random selection, the baseline for filters that drop as much."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,13 +13,13 @@ from dualselect.selection import choose_by_tokens
 
 @dataclass(frozen=True)
 class RandomRows(Method):
-    """Drop whole task rows at random, before training, until a share of the supervised tokens is left.
+    """Drop task rows at random before training, until a share of the supervised tokens is left.
 
-    The random baseline of SEAL (ICLR 2025) keeps 80% of the rows; here the share is one of tokens, as DualSelect's
-    budget is, and its default is DualSelect's.
+    The random baseline of SEAL (ICLR 2025) keeps 80% of the rows; here the share is in tokens, with the default of
+    DualSelect's budget.
 
     Attributes:
-        token_share: Share of the supervised tokens that is kept, in (0, 1]; the row that crosses it is kept.
+        token_share: Kept share of the supervised tokens, in (0, 1]; the row that crosses it is kept.
     """
 
     paper: ClassVar[str] = "random selection (baseline of SEAL, ICLR 2025, and arXiv 2606.09866)"
@@ -30,7 +30,7 @@ class RandomRows(Method):
         check_range(self, "token_share", low=0, high=1, above=True)
 
     def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
-        """A random part of the task rows, in their order."""
+        """A random subset of the task rows, in their order."""
         tokens = torch.tensor([sum(label != IGNORED_LABEL for label in labels) for labels in task["labels"]])
         ranks = torch.rand(len(task), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return task.select(choose_by_tokens(ranks, tokens, self.token_share).kept)

@@ -16,7 +16,7 @@ class SafeMix(Method):
     """Add the reference pool to the task rows and fine-tune plainly (Bianchi et al., ICLR 2024).
 
     Attributes:
-        pool_rows: How many rows of the pool, drawn at random; None adds all of them, as SEAL's baseline does.
+        pool_rows: Number of randomly sampled pool rows; None adds all, as in SEAL's baseline.
     """
 
     paper: ClassVar[str] = "SafeInstr, Bianchi et al., ICLR 2024"
@@ -26,12 +26,10 @@ class SafeMix(Method):
 
     def __post_init__(self) -> None:
         if self.pool_rows is not None and (type(self.pool_rows) is not int or self.pool_rows < 1):
-            raise ConfigError(
-                f"{self.name}: pool_rows is {self.pool_rows!r}; write 1 or more, or leave it out for all"
-            )
+            raise ConfigError(f"{self.name}: pool_rows is {self.pool_rows!r}; use 1 or more, or omit it for all")
 
     def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
         """Task rows, then pool rows; the trainer shuffles them."""
         assert pool is not None
-        drawn = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()
-        return joined([task, pool.select(sorted(drawn[: self.pool_rows]))])
+        sampled = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()
+        return joined([task, pool.select(sorted(sampled[: self.pool_rows]))])

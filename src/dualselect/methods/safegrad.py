@@ -1,4 +1,4 @@
-"""SafeGrad: the update may not move the model away from what it said to harmful prompts at the start."""
+"""SafeGrad: the update does not move the model away from the start model on safe responses, to first order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from dualselect.selection import project_conflict
 
 @dataclass(frozen=True)
 class SafeGrad(Method):
-    """Projection against the gradient of a divergence from the start model, which is then added (arXiv 2508.07172).
+    """Project against the gradient of the divergence from the start model, and add that gradient (arXiv 2508.07172).
 
-        a = gradient of the mean KL(start || now) on the response tokens of a batch of the pool
+        a = gradient of the mean KL(start || current) on the response tokens of a batch of the pool
         g <- g - min(0, <g, a>) / |a|^2 * a + alignment_weight * a
 
-    The paper's code is not public: the direction of the KL and the weight are this project's reading. At the first
-    step a is 0 and nothing is corrected.
+    The paper's code is not public; the direction of the KL and the weight are this project's interpretation. At the
+    first step a is 0, so that there is no correction.
 
     Attributes:
         alignment_weight: Strength of the added alignment gradient (paper: lambda), 0 or more.
-        memory_size: Rows of the pool drawn at each step.
+        memory_size: Pool rows sampled per step.
     """
 
     paper: ClassVar[str] = "SafeGrad, arXiv 2508.07172"
@@ -50,22 +50,22 @@ class _SafeGradUpdate(Update):
         self._memory, self._weight = Memory(run, method.memory_size), method.alignment_weight
 
     def gradient(self, gradient: Tensor, step: int, steps: int) -> Tensor:
-        if step == 0:  # the model is the start model: what is left of the gradient is rounding, and has a direction
+        if step == 0:  # the model equals the start model: the gradient is rounding noise
             return gradient
         alignment = self._memory.gradient(self._divergences)
         return project_conflict(gradient, alignment) + self._weight * alignment
 
     def _divergences(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
-        """Mean KL(start || now) of each example over the positions that predict its response, shape (B,)."""
+        """Mean KL(start || current) of each example over its response tokens, shape (B,)."""
         supervised = inputs["labels"][:, 1:] != IGNORED_LABEL
         with torch.no_grad(), self.run.start_model():
             start = self._log_probabilities(model, inputs, supervised)
-        now = self._log_probabilities(model, inputs, supervised)
-        return mean_per_example(kl_per_token(now, start), supervised)
+        current = self._log_probabilities(model, inputs, supervised)
+        return mean_per_example(kl_per_token(current, start), supervised)
 
     @staticmethod
     def _log_probabilities(model: nn.Module, inputs: Mapping[str, Any], supervised: Tensor) -> Tensor:
-        """Of the whole vocabulary, at the supervised positions only, shape (positions, V)."""
+        """Log-probabilities at the supervised positions, shape (positions, V)."""
         without_labels = {name: value for name, value in inputs.items() if name != "labels"}
         with only_positions(model, supervised):
             log_probabilities: Tensor = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)

@@ -1,4 +1,4 @@
-"""Plain fine-tuning: what every other method is compared with."""
+"""Plain fine-tuning, the baseline of all other methods."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,13 +15,13 @@ from dualselect.training.references import without_dropout
 
 
 VALIDATION_LOSS = "validation_loss"
-"""What the loss on held-out task rows is called in metrics.jsonl."""
-HELD_OUT_FOR_CHOOSING = 0.1
+"""Name of the loss on held-out task rows in metrics.jsonl."""
+HELD_OUT_FOR_TUNING = 0.1
 
 
 @dataclass(frozen=True)
 class Sft(Method):
-    """Supervised fine-tuning on all task rows, nothing else."""
+    """Plain supervised fine-tuning on all task rows."""
 
     paper: ClassVar[str] = "plain supervised fine-tuning"
     name: str = "sft"
@@ -29,15 +29,15 @@ class Sft(Method):
 
 @dataclass(frozen=True)
 class SftTuned(Method):
-    """The honest control: plain fine-tuning whose learning rate and epochs were chosen on held-out task rows.
+    """Plain fine-tuning with hyperparameters tuned on held-out task rows, as a fair control.
 
-    Much of the harm of fine-tuning goes away with sound hyper-parameters (arXiv 2508.12531). `dualselect compare`
-    chooses among the settings of its `tune` block, in runs that hold out a tenth of the task rows, and tells how many
-    runs that took; the run that is compared is `sft` with what was chosen, on all rows, unless `held_out` is set.
+    Well-chosen hyperparameters avoid much of the harm of fine-tuning (arXiv 2508.12531). `dualselect compare` tunes
+    over the `tune` block, in runs that hold out a tenth of the task rows, and reports the number of runs. The compared
+    run is `sft` with the chosen settings on all rows, unless `held_out` is set.
 
     Attributes:
-        held_out: Share of the task rows, drawn by lot, that are not trained on and whose mean loss is logged as
-            `validation_loss` at the end; in [0, 0.9]. It holds for the run that is compared too.
+        held_out: Share of randomly held-out task rows, in [0, 0.9]. Their mean loss is logged as `validation_loss` at
+            the end. It also applies to the compared run.
     """
 
     paper: ClassVar[str] = "arXiv 2508.12531 (tuned hyper-parameters as a control)"
@@ -49,8 +49,8 @@ class SftTuned(Method):
         check_range(self, "held_out", low=0, high=0.9)
 
     def candidate(self) -> "SftTuned":
-        """With rows held out, if none were."""
-        return self if self.held_out else replace(self, held_out=HELD_OUT_FOR_CHOOSING)
+        """Hold out rows, if none are."""
+        return self if self.held_out else replace(self, held_out=HELD_OUT_FOR_TUNING)
 
     def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
         """The task rows that are not held out.
@@ -63,15 +63,15 @@ class SftTuned(Method):
         held = set(self.held_out_rows(len(task), seed))
         if not 0 < len(held) < len(task):
             raise DataError(
-                f"{self.name} holds out {self.held_out:g} of {len(task)} task rows, which leaves none on one side: "
-                "give more rows, or leave out the tune block"
+                f"{self.name} holds out {self.held_out:g} of {len(task)} task rows, which leaves one side empty: "
+                "add rows, or remove the tune block"
             )
-        return task.select([place for place in range(len(task)) if place not in held])
+        return task.select([index for index in range(len(task)) if index not in held])
 
     def held_out_rows(self, rows: int, seed: int) -> list[int]:
-        """Positions of the rows that are held out."""
-        drawn = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).tolist()
-        return sorted(drawn[: round(self.held_out * rows)])
+        """Positions of the held-out rows."""
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).tolist()
+        return sorted(order[: round(self.held_out * rows)])
 
     def update(self, run: Run) -> Update:
         """The hooks of one run."""
@@ -86,7 +86,7 @@ class _HeldOut(Update):
     def finish(self) -> None:
         with without_dropout(self.run.model), torch.no_grad():
             losses = torch.cat(list(self._losses()))
-        self.run.tell({VALIDATION_LOSS: losses.mean().item()})
+        self.run.log({VALIDATION_LOSS: losses.mean().item()})
 
     def _losses(self) -> Iterator[Tensor]:
         for start in range(0, len(self._rows), self.run.rows_per_step):

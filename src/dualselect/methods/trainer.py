@@ -1,7 +1,7 @@
 """`MethodTrainer`: TRL's SFT trainer with the hooks of a method.
 
-The loss is the mean over the examples of an optimizer step of each one's mean over its tokens, as in
-`DualSelectTrainer`, so that methods differ in nothing but what they are about; TRL's own weighs every token the same.
+The loss is averaged over the tokens of an example and then over the examples of an optimizer step, as in
+`DualSelectTrainer`, so that methods differ only by their own idea. TRL averages over all tokens.
 """
 
 import copy
@@ -41,16 +41,16 @@ class MethodTrainer(OutputTrainer):
     """Fine-tune by a method.
 
     Args:
-        model: The model before any adapter.
-        args: The settings of the training.
+        model: The model without an adapter.
+        args: Training settings.
         method: The method.
         task: Tokenized task rows: `input_ids`, `labels`, `id`, `kind`.
-        pool: Tokenized safe responses in the same form; None without.
-        **sft: Everything else of `SFTTrainer`: `processing_class`, `peft_config`, ...
+        pool: Tokenized safe responses in the same form; None without a pool.
+        **sft: Further arguments of `SFTTrainer`: `processing_class`, `peft_config`, ...
 
     Raises:
-        ConfigError: The method needs what is not there, or `max_steps` ends before its first step on the task.
-        DataError: The method finds no rows that it can use.
+        ConfigError: A requirement of the method is missing, or `max_steps` ends before its first step on the task.
+        DataError: The method cannot use the rows.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class MethodTrainer(OutputTrainer):
     ) -> None:
         if method.needs_pool and not pool:
             raise ConfigError(
-                f"{method.name} needs a pool of safe responses: name one with reference_data, or leave the method out"
+                f"{method.name} needs a pool of safe responses: set reference_data, or remove the method"
             )
         check_hardware(args)
         check_packages(args)
@@ -73,7 +73,7 @@ class MethodTrainer(OutputTrainer):
         rows = method.rows(task, pool, args.seed).select_columns(TOKENS)
         self._row_counts = {"task data": len(task)} | ({} if pool is None else {"reference data": len(pool)})
         self._order = _order(method, args, len(task), len(rows))
-        if self._order is not None:  # it holds all epochs, and positions in the rows as they are here
+        if self._order is not None:  # the order covers all epochs and refers to positions in `rows`
             args = copy.copy(args)
             args.num_train_epochs, args.shuffle_dataset = 1, False
         super().__init__(model, args, train_dataset=rows, **sft)
@@ -85,7 +85,7 @@ class MethodTrainer(OutputTrainer):
                 task=task.select_columns(TOKENS),
                 pool=None if pool is None else pool.select_columns(TOKENS),
                 batch=self._batch,
-                tell=self.log,
+                log=self.log,
                 start_model=start_model_of(self.model),
                 rows_per_step=_rows_per_step(args),
                 seed=args.seed,
@@ -103,11 +103,11 @@ class MethodTrainer(OutputTrainer):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
     ) -> "MethodTrainer":
-        """The trainer of a run from its settings and rows, tokenized as `DualSelectTrainer` would."""
+        """Create the trainer of a run, with rows tokenized as in `DualSelectTrainer`."""
         training = settings.training
         tokenized = {
             role: tokenize(
-                found.dataset,
+                source.dataset,
                 tokenizer,
                 max_length=training.max_length,
                 prompt_format=training.prompt_format,
@@ -116,7 +116,7 @@ class MethodTrainer(OutputTrainer):
                 name=role,
                 num_proc=training.dataset_num_proc,
             ).dataset
-            for role, found in rows.items()
+            for role, source in rows.items()
         }
         return cls(
             model,
@@ -138,7 +138,7 @@ class MethodTrainer(OutputTrainer):
         return self._row_counts
 
     def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train as `SFTTrainer` does, and leave the method's final weights in the model."""
+        """Train as `SFTTrainer`, then apply the final weights of the method."""
         result = super().train(*arguments, **options)
         self.update.finish()
         return result
@@ -146,10 +146,10 @@ class MethodTrainer(OutputTrainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """One micro-batch; on the last of an optimizer step, the method's gradient into `.grad`.
+        """Process a micro-batch; after the last one of an optimizer step, set `.grad` to the method's gradient.
 
         Returns:
-            The mean loss of the step's examples on the last micro-batch; 0 before.
+            The mean loss over the step's examples after the last micro-batch, else 0.
         """
         model.train()
         if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers
@@ -157,14 +157,14 @@ class MethodTrainer(OutputTrainer):
         inputs = self._prepare_inputs(inputs)
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
             losses = self.update.losses(model, inputs)
-        # summed and divided at the end of the step, so that the mean does not depend on how the step was split
+        # divided at the end of the step, so that the mean does not depend on the batch split
         losses.sum().backward()
         self._losses.append(losses.detach())
         if not self.accelerator.sync_gradients:
             return torch.zeros((), device=self.args.device)
-        found, self._losses = torch.cat(self._losses), []
-        gradient = gradient_of(self._layout, model) / len(found)
-        loss = found.mean()
+        step_losses, self._losses = torch.cat(self._losses), []
+        gradient = gradient_of(self._layout, model) / len(step_losses)
+        loss = step_losses.mean()
         if not torch.isfinite(loss + gradient.norm()):
             raise GradientError(
                 f"{self._method.name}: the loss or its gradient is not finite before step "
@@ -182,7 +182,7 @@ class MethodTrainer(OutputTrainer):
 
 
 def gradient_of(layout: GradientLayout, model: nn.Module) -> Tensor:
-    """The `.grad` of the trainable parameters as one vector, shape (P,); 0 where there is none."""
+    """The `.grad` of the trainable parameters as a flat vector, shape (P,); missing gradients are 0."""
     return torch.cat(
         [
             (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).detach().float().flatten()
@@ -196,17 +196,17 @@ def _rows_per_step(args: Any) -> int:
 
 
 def _order(method: Method, args: Any, task_rows: int, rows: int) -> list[int] | None:
-    """The method's order of a whole run, the same one each time; None where it has none."""
-    of_step = _rows_per_step(args)
-    # enough of them for max_steps, even if all were on the task
-    epochs = args.max_steps * of_step / task_rows if args.max_steps > 0 else args.num_train_epochs
-    order = method.order(task_rows, rows, of_step, epochs, torch.Generator().manual_seed(args.seed * 1_000_003))
+    """The method's row order of the whole run, deterministic; None if it has none."""
+    rows_per_step = _rows_per_step(args)
+    # enough epochs for max_steps, even if all steps were on the task
+    epochs = args.max_steps * rows_per_step / task_rows if args.max_steps > 0 else args.num_train_epochs
+    order = method.order(task_rows, rows, rows_per_step, epochs, torch.Generator().manual_seed(args.seed * 1_000_003))
     if order and args.max_steps > 0:
-        order = order[: args.max_steps * of_step]
+        order = order[: args.max_steps * rows_per_step]
         if min(order) >= task_rows:
             raise ConfigError(
                 f"{method.name}: max_steps {args.max_steps} ends before the first step on the task: raise max_steps, "
-                "or shorten what comes before it (alignment_steps)"
+                "or lower alignment_steps"
             )
     return order
 

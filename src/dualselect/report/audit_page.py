@@ -1,4 +1,4 @@
-"""The page of an audit: which rows conflict with which safe behavior, ranked, with the pictures."""
+"""The page of an audit: verdict, figures, and the ranked rows."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dualselect.auditing.counting import BIN_WIDTH
-from dualselect.auditing.finishing import REFERENCES, ROWS, read_lines
+from dualselect.auditing.aggregates import BIN_WIDTH
+from dualselect.auditing.output_files import REFERENCES, ROWS, read_lines
 from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.summary import SUMMARY, AuditSummary
@@ -22,7 +22,7 @@ from dualselect.report.texts import as_text
 
 
 SHOWN_ROWS = 10_000
-"""Rows of the table, at most: those that rank highest."""
+"""Most rows of the table, those of the highest ranks."""
 CONFLICTS_SHOWN = 3
 
 
@@ -46,7 +46,7 @@ def write_audit_page(folder: Path, output: Path, *, quiet: bool = False) -> Path
         DataError: The folder holds no finished audit.
     """
     summary = AuditSummary.read(folder / SUMMARY)
-    audited = tqdm(
+    lines = tqdm(
         read_lines(folder / ROWS),
         total=summary.data["drawn"],
         desc="Reading the audit",
@@ -54,11 +54,11 @@ def write_audit_page(folder: Path, output: Path, *, quiet: bool = False) -> Path
         leave=False,
         disable=quiet,
     )
-    lines = sorted(_highest(audited), key=lambda line: line["rank"])
-    texts, missing = _texts(summary, {line["row"]: line["id"] for line in lines}, quiet=quiet)
+    top_lines = sorted(_highest(lines), key=lambda line: line["rank"])
+    texts, missing = _texts(summary, {line["row"]: line["id"] for line in top_lines}, quiet=quiet)
     references = list(read_lines(folder / REFERENCES))
-    tables = [_row_table(summary, lines, texts), _reference_table(references)]
-    kinds = {kind: found for kind, found in summary.kinds.items() if found["scored"]}
+    tables = [_row_table(summary, top_lines, texts), _reference_table(references)]
+    kinds = {kind: entry for kind, entry in summary.kinds.items() if entry["scored"]}
     page = (
         page_environment()
         .get_template("audit.html.j2")
@@ -87,13 +87,13 @@ def _highest(lines: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
 
 
 def _texts(summary: AuditSummary, wanted: dict[int, str], *, quiet: bool) -> tuple[dict[int, list[str]], str]:
-    """Prompt and response of rows by number, read again from the data; and why there are none."""
+    """Prompt and response by row number, read again from the data, and why there are none."""
     try:
         if not summary.data["sources"]:
-            raise DualSelectError("the rows were a data set in memory, which a page cannot read again")
+            raise DualSelectError("the rows were passed in memory and cannot be read again")
         if hubs := [source for source in summary.data["sources"] if Source.of(source).is_hub_name]:
-            raise DualSelectError(f"{', '.join(hubs)} is on a hub, which a page does not ask")
-        found: dict[int, list[str]] = {}
+            raise DualSelectError(f"{', '.join(hubs)} is on a hub, and reports do not access the network")
+        texts_by_row: dict[int, list[str]] = {}
         last = max(wanted, default=-1)
         for row in tqdm(
             islice(TaskRows(summary.data["sources"]), last + 1),
@@ -107,8 +107,8 @@ def _texts(summary: AuditSummary, wanted: dict[int, str], *, quiet: bool) -> tup
                 if row.id != wanted[row.number]:
                     raise DualSelectError(f"{', '.join(summary.data['sources'])} changed since the audit")
                 texts = (row.conversation["prompt"], row.conversation["completion"])
-                found[row.number] = [cut(as_text(text)) for text in texts]
-        return found, ""
+                texts_by_row[row.number] = [cut(as_text(text)) for text in texts]
+        return texts_by_row, ""
     except (DualSelectError, OSError) as error:
         return {}, str(error)
 
@@ -122,13 +122,13 @@ def _row_table(summary: AuditSummary, lines: list[dict[str, Any]], texts: dict[i
             Column("Kind", rank=2, width=90, filters=True),
             Column("Category", rank=3, filters=True),
             Column("In conflict", rank=1, width=110, filters=True),
-            Column("Conflicts most with", rank=2, width=150),
+            Column("Strongest conflicts", rank=2, width=150),
             Column("Prompt", "text", rank=5, width=170),
             Column("Score", "number", rank=2, width=90),
             Column("Cosine", "number", rank=1, width=90),
             Column("Loss", "number", rank=4, width=85),
             Column("Smallest budget that keeps it", "number", rank=6, width=130, filters=True),
-            Column("Known to be risky", rank=7, width=100, filters=True),
+            Column("Labeled risky", rank=7, width=100, filters=True),
         ],
         ["Prompt", "Response"],
         ["Conflicts with", "", "Cosine"],
@@ -138,17 +138,17 @@ def _row_table(summary: AuditSummary, lines: list[dict[str, Any]], texts: dict[i
         table.rows.append(
             {
                 "cells": [
-                    line["id"], line["rank"], line["kind"], line["category"], _said(line["conflict"]),
+                    line["id"], line["rank"], line["kind"], line["category"], _yes_no(line["conflict"]),
                     ", ".join(categories[:CONFLICTS_SHOWN]), 0, _short(line["score"]), _short(line["cosine"]),
                     _short(line["loss"]), min((float(it) for it, kept in line["kept"].items() if kept), default=None),
-                    _said(line["risky"]) if "risky" in line else None,
+                    _yes_no(line["risky"]) if "risky" in line else None,
                 ],
                 "texts": texts.get(line["row"], []),
                 "secret": line["conflict"] or line["kind"] not in HARMLESS_KINDS,
                 "history": [
                     *(["category", it["category"], _short(it["cosine"])] for it in line["conflict_categories"]),
                     *(["reference", it["id"], _short(it["cosine"])] for it in line["conflict_references"]),
-                    *([] if line["conflict_references"] else [["reference", "none that it was compared with", ""]]),
+                    *([] if line["conflict_references"] else [["reference", "none of the compared references", ""]]),
                 ],
             }
         )  # fmt: skip
@@ -172,11 +172,11 @@ def _reference_table(references: list[dict[str, Any]]) -> Table:
         ],
         ["Prompt", "Response"],
     )
-    for it in table.first(sorted(references, key=lambda it: it["rank"])):
+    for it in table.limited(sorted(references, key=lambda it: it["rank"])):
         numbers = [_short(it[name]) for name in ("score", "preservation_loss", "cosine")]
         table.rows.append(
             {
-                "cells": [it["id"], it["rank"], it["category"], _said(it["selected"]), 0, 1, *numbers],
+                "cells": [it["id"], it["rank"], it["category"], _yes_no(it["selected"]), 0, 1, *numbers],
                 "texts": [cut(as_text(it["prompt"])), cut(as_text(it["completion"]))],
                 "secret": True,
                 "history": [],
@@ -187,8 +187,8 @@ def _reference_table(references: list[dict[str, Any]]) -> Table:
 
 def _cosines(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
     counts = {
-        kind: {int(place) * BIN_WIDTH - 1: count for place, count in found["histogram"].items()}
-        for kind, found in kinds.items()
+        kind: {int(bin_) * BIN_WIDTH - 1: count for bin_, count in entry["histogram"].items()}
+        for kind, entry in kinds.items()
     }
     if not counts:
         return None
@@ -197,23 +197,23 @@ def _cosines(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
 
 
 def _categories(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
-    names = sorted({name for found in kinds.values() for name in found["categories"]})
+    names = sorted({name for entry in kinds.values() for name in entry["categories"]})
     if names in ([], [NO_CATEGORY]):
-        return None  # the table by kind says as much
+        return None  # the table by kind shows the same
     columns = {"all rows": summary.all, **kinds} if len(kinds) > 1 else kinds
-    shares = [[found["categories"][name]["value"] for found in columns.values()] for name in names]
+    shares = [[entry["categories"][name]["value"] for entry in columns.values()] for name in names]
     return figures.heat_map(names, list(columns), shares, label="rows in conflict, %")
 
 
 def _kept(kinds: dict[str, Any]) -> Any:
     curves = {
-        kind: sorted((100 * float(budget), 100 * share["value"]) for budget, share in found["kept"].items())
-        for kind, found in kinds.items()
+        kind: sorted((100 * float(budget), 100 * share["value"]) for budget, share in entry["kept"].items())
+        for kind, entry in kinds.items()
     }
     return figures.lines(curves, across="token budget, %", up="rows kept, %") if curves else None
 
 
-def _said(value: bool) -> str:
+def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
 
 

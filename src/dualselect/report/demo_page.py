@@ -12,25 +12,25 @@ from dualselect.training.selection_log import SelectionLog
 
 
 HARMFUL = "refusal"
-"""The measure whose prompts are harmful; its texts stay hidden until they are asked for."""
+"""The measure with harmful prompts; its texts are hidden until clicked."""
 
 
 def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[str, str]) -> Path:
-    """Write `report.html` into a finished demonstration.
+    """Write `report.html` of a finished demonstration.
 
     Args:
         folder: The demonstration: `evaluation/*.json`, `plain/metrics.jsonl`, `dualselect/*.jsonl`.
-        models: What the models are called, by name of their evaluation.
-        measures: What the measures are called.
+        models: Display names of the models, by evaluation name.
+        measures: Display names of the measures.
 
     Returns:
-        The page.
+        Path of the page.
     """
     evaluations = {name: json.loads((folder / "evaluation" / f"{name}.json").read_text("utf-8")) for name in models}
     log = SelectionLog(folder / "dualselect").read()
     steps = [line for line in log if line["event"] == "step"]
     threshold = next((line["conflict_threshold"] for line in log if line["event"] == "refresh"), None)
-    rates = {name: [found["measures"][kind] for kind in measures] for name, found in evaluations.items()}
+    rates = {name: [it["measures"][kind] for kind in measures] for name, it in evaluations.items()}
     page = (
         page_environment()
         .get_template("demo.html.j2")
@@ -41,7 +41,7 @@ def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[s
             losses=figures.lines(
                 {models[name]: _losses(folder / name) for name in models if name != "start"},
                 across="optimizer step",
-                up="loss of the examples learned",
+                up="loss of the kept rows",
             ),
             cosines=figures.histogram(
                 _cosines(steps), across="cosine of a row's gradient to the reference direction", line_at=threshold
@@ -62,21 +62,21 @@ def _losses(folder: Path) -> list[tuple[float, float]]:
 
 
 def _cosines(steps: list[dict[str, Any]]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = defaultdict(list)
+    cosines: dict[str, list[float]] = defaultdict(list)
     for line in steps:
         for kind, cosine in zip(line["kinds"], line["cosines"], strict=True):
-            found[kind].append(cosine)
-    return dict(found)
+            cosines[kind].append(cosine)
+    return dict(cosines)
 
 
 def _dropped(steps: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
-    seen: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for line in steps:
         for kind, kept in zip(line["kinds"], line["kept"], strict=True):
-            seen[kind] += 1
+            total[kind] += 1
             dropped[kind] += not kept
-    return [(kind, dropped[kind], seen[kind]) for kind in sorted(seen)]
+    return [(kind, dropped[kind], total[kind]) for kind in sorted(total)]
 
 
 def _rows(evaluations: Mapping[str, Any], models: Mapping[str, str]) -> list[dict[str, Any]]:

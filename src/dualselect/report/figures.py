@@ -1,6 +1,6 @@
-"""The figures of a page, as SVG text that is drawn on light and dark alike.
+"""The figures of a page, as SVG text that works on light and dark backgrounds.
 
-Legends are HTML above the drawing: they wrap on a phone, and however long a name is, it covers nothing.
+Legends are HTML above the drawing, so that they wrap on small screens and long names cover nothing.
 """
 
 import io
@@ -17,34 +17,34 @@ from dualselect.report.headline import Cell
 from dualselect.system.visible import visible
 
 
-# Okabe-Ito: told apart by color-blind readers too; marks and dashes tell apart what has the same color
+# Okabe-Ito, safe for color-blind readers; marks and dashes distinguish series of the same color
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
 DASHES = {"-": "━", "--": "╍", ":": "┈"}
 GRAY = "#808080"
 MOST_POINTS = 150
-"""Of a curve; longer ones are shown as means of neighbors."""
+"""Most points of a curve; longer ones are averaged over neighbors."""
 MOST_BINS = 24
-"""Of a counted histogram; neighbors are joined where there are more."""
+"""Most bins of a counted histogram; neighbors are merged if there are more."""
 
 
 def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup:
-    """Rates as bars with their intervals.
+    """Bar chart of rates with intervals.
 
     Args:
-        groups: Labels along the axis.
-        series: For each name one rate per group: `successes`, `count`, `low`, `high`.
+        groups: Group labels.
+        series: One rate per group for each name: `successes`, `count`, `low`, `high`.
     """
     figure, axes = _figure(7.2, 3.0)
     width = 0.8 / len(series)
-    for place, rates in enumerate(series.values()):
-        at = [group + (place - (len(series) - 1) / 2) * width for group in range(len(groups))]
+    for index, rates in enumerate(series.values()):
+        at = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
         values = [100 * rate["successes"] / rate["count"] for rate in rates]
         errors = [
             [max(0.0, value - 100 * rate["low"]) for value, rate in zip(values, rates, strict=True)],
             [max(0.0, 100 * rate["high"] - value) for value, rate in zip(values, rates, strict=True)],
         ]
-        axes.bar(at, values, width * 0.92, color=_color(place), yerr=errors, ecolor=GRAY, capsize=2)
+        axes.bar(at, values, width * 0.92, color=_color(index), yerr=errors, ecolor=GRAY, capsize=2)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylim(0, 105)
     axes.set_ylabel("% of prompts")
@@ -58,19 +58,19 @@ def lines(
     up: str,
     steps: Sequence[tuple[float, float]] = (),
 ) -> Markup:
-    """Curves of (x, y) points by name.
+    """Line chart of named series.
 
     Args:
-        series: The points, in order of x.
-        across: Label of x.
-        up: Label of y.
-        steps: Points of a dashed gray stair, such as a threshold that changes now and then.
+        series: (x, y) points by name, in order of x.
+        across: Label of the x axis.
+        up: Label of the y axis.
+        steps: Points of a dashed gray step line, such as a threshold that changes at refreshes.
     """
     figure, axes = _figure(5.4, 3.0)
     dashes = list(DASHES)
-    for place, points in enumerate(series.values()):
+    for index, points in enumerate(series.values()):
         shown = _thinned(points)
-        style = {"color": _color(place), "linestyle": dashes[place // len(COLORS) % len(dashes)]}
+        style = {"color": _color(index), "linestyle": dashes[index // len(COLORS) % len(dashes)]}
         axes.plot([x for x, _ in shown], [y for _, y in shown], marker="." if len(shown) == 1 else None, **style)
     if steps:
         end = max((points[-1][0] for points in series.values() if points), default=steps[-1][0])
@@ -79,18 +79,18 @@ def lines(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, steps=[1, 2, 5, 10]))
     axes.set_xlabel(_label(across, 60))
     axes.set_ylabel(_label(up, 40))
-    glyphs = [DASHES[dashes[place // len(COLORS) % len(dashes)]] for place in range(len(series))]
+    glyphs = [DASHES[dashes[index // len(COLORS) % len(dashes)]] for index in range(len(series))]
     return _legend(series, *glyphs) + _svg(figure)
 
 
 def histogram(values: Mapping[str, Sequence[float]], *, across: str, line_at: float | None) -> Markup:
-    """Densities of values by name, and a vertical line."""
+    """Density histograms of named values, with a vertical line."""
     figure, axes = _figure(5.4, 3.0)
-    everything = [value for some in values.values() for value in some]
-    span = (min(everything), max(everything)) if everything else (-1.0, 1.0)
+    pooled = [value for series in values.values() for value in series]
+    span = (min(pooled), max(pooled)) if pooled else (-1.0, 1.0)
     names = sorted(values)
-    for place, name in enumerate(names):
-        axes.hist(values[name], bins=20, range=span, histtype="step", linewidth=1.6, density=True, color=_color(place))
+    for index, name in enumerate(names):
+        axes.hist(values[name], bins=20, range=span, histtype="step", linewidth=1.6, density=True, color=_color(index))
     if line_at is not None:
         axes.axvline(line_at, color=GRAY, linestyle="--")
     axes.set_xlabel(_label(across, 60))
@@ -101,43 +101,43 @@ def histogram(values: Mapping[str, Sequence[float]], *, across: str, line_at: fl
 def counted_histogram(
     counts: Mapping[str, Mapping[float, int]], width: float, *, across: str, line_at: float | None
 ) -> Markup:
-    """Densities of values that were counted in bins, by name, and a vertical line.
+    """Density histograms of named values that are already binned, with a vertical line.
 
     Args:
-        counts: For each name the number of values in each bin, by the bin's lower end.
-        width: Of a bin.
-        across: Label of the values.
-        line_at: Where the line stands.
+        counts: For each name the count of each bin, by the bin's lower edge.
+        width: Bin width.
+        across: Label of the x axis.
+        line_at: Position of the line; None for no line.
     """
     figure, axes = _figure(5.4, 3.0)
-    occupied = sorted({low for some in counts.values() for low in some})
+    occupied = sorted({low for bins in counts.values() for low in bins})
     first, last = (occupied[0], occupied[-1] + width) if occupied else (-1.0, 1.0)
     bins = max(1, round((last - first) / width))
-    joined = -(-bins // MOST_BINS)
-    edges = [first + place * width * joined for place in range(-(-bins // joined) + 1)]
+    merged = -(-bins // MOST_BINS)
+    edges = [first + index * width * merged for index in range(-(-bins // merged) + 1)]
     names = sorted(counts)
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         heights, total = [0.0] * (len(edges) - 1), sum(counts[name].values())
         for low, count in counts[name].items():
-            heights[round((low - first) / width) // joined] += count / (total * width * joined)
-        style = list(DASHES)[place // len(COLORS) % len(DASHES)]
-        axes.stairs(heights, edges, linewidth=1.6, color=_color(place), linestyle=style)
+            heights[round((low - first) / width) // merged] += count / (total * width * merged)
+        style = list(DASHES)[index // len(COLORS) % len(DASHES)]
+        axes.stairs(heights, edges, linewidth=1.6, color=_color(index), linestyle=style)
     if line_at is not None:
         axes.axvline(line_at, color=GRAY, linestyle="--")
     axes.set_xlabel(_label(across, 60))
     axes.set_ylabel("density")
-    glyphs = [list(DASHES.values())[place // len(COLORS) % len(DASHES)] for place in range(len(names))]
+    glyphs = [list(DASHES.values())[index // len(COLORS) % len(DASHES)] for index in range(len(names))]
     return _legend(names, *(glyphs or ["━"])) + _svg(figure)
 
 
 def heat_map(down: Sequence[str], across: Sequence[str], values: Sequence[Sequence[float]], *, label: str) -> Markup:
-    """Shares as a map in percent, each written into its field.
+    """Annotated heat map of shares, in percent.
 
     Args:
-        down: Names of the rows.
-        across: Names of the columns.
-        values: For each row a share in [0, 1] for each column.
-        label: What the shares are.
+        down: Row labels.
+        across: Column labels.
+        values: Shares in [0, 1] by row and column.
+        label: Label of the color bar.
     """
     figure = _blank(2.6 + 0.75 * len(across), 1.3 + 0.28 * len(down))
     axes = figure.subplots()
@@ -145,7 +145,7 @@ def heat_map(down: Sequence[str], across: Sequence[str], values: Sequence[Sequen
     image = axes.imshow(percents, aspect="auto", cmap="cividis", vmin=0, vmax=100, interpolation="none")
     for row, shares in enumerate(percents):
         for column, share in enumerate(shares):
-            # the map is dark below its middle, whatever the color scheme of the page
+            # the color map is dark in its lower half, in both color schemes of the page
             color = "#ffffff" if share < 50 else "#000001"
             axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=color, fontsize=8)
     axes.set_yticks(range(len(down)), [_label(name) for name in down])
@@ -155,21 +155,21 @@ def heat_map(down: Sequence[str], across: Sequence[str], values: Sequence[Sequen
 
 
 def intervals(rows: Mapping[str, Mapping[str, Cell]], names: Sequence[str], *, across: str) -> Markup:
-    """Values with their intervals as dots, one row per category and one dot in it per name.
+    """Dot plot of values with intervals: one row per category, one dot per name.
 
     Args:
-        rows: For each category the cell of each name; a name without one has no dot there.
-        names: Who is compared.
-        across: Label of the values.
+        rows: For each category the cell of each name; missing cells have no dot.
+        names: Names of the compared models.
+        across: Label of the x axis.
     """
     figure, axes = _figure(5.4, 0.8 + len(rows) * (0.2 + 0.1 * len(names)))
-    shown = {name: place for place, name in enumerate(names)}
+    positions = {name: index for index, name in enumerate(names)}
     for height, cells in enumerate(reversed(list(rows.values()))):
         if height:
             axes.axhline(height - 0.5, color=GRAY, linewidth=0.4, alpha=0.5)
         for name, cell in cells.items():
-            at = height + ((len(names) - 1) / 2 - shown[name]) * 0.8 / max(len(names), 2)
-            _dot(axes, cell, at, shown[name])
+            at = height + ((len(names) - 1) / 2 - positions[name]) * 0.8 / max(len(names), 2)
+            _dot(axes, cell, at, positions[name])
     axes.set_yticks(range(len(rows)), [_label(category) for category in reversed(list(rows))])
     axes.set_ylim(-0.5, len(rows) - 0.5)
     axes.set_xlabel(_label(across, 60))
@@ -178,54 +178,54 @@ def intervals(rows: Mapping[str, Mapping[str, Cell]], names: Sequence[str], *, a
     return _legend(names, *_marks(len(names))) + _svg(figure)
 
 
-def _dot(axes: Any, cell: Cell, at: float, place: int) -> None:
+def _dot(axes: Any, cell: Cell, at: float, index: int) -> None:
     if cell.value is None:
         return
     if cell.low is not None and cell.high is not None:
-        axes.plot([cell.low, cell.high], [at, at], color=_color(place), linewidth=1, alpha=0.7)
-    axes.plot([cell.value], [at], color=_color(place), marker=list(MARKS)[place % len(MARKS)], markersize=5)
+        axes.plot([cell.low, cell.high], [at, at], color=_color(index), linewidth=1, alpha=0.7)
+    axes.plot([cell.value], [at], color=_color(index), marker=list(MARKS)[index % len(MARKS)], markersize=5)
 
 
 def trade_off(points: Mapping[str, tuple[Cell, Cell]], *, across: str, up: str) -> Markup:
-    """Two values of each name against each other, with their intervals.
+    """Scatter plot of two values per name, with intervals.
 
     Args:
-        points: For each name the cell across and the cell up.
-        across: What the first is.
-        up: What the second is.
+        points: For each name its x cell and y cell.
+        across: Label of the x axis.
+        up: Label of the y axis.
     """
     figure, axes = _figure(6.4, 4.0)
-    for place, (x, y) in enumerate(points.values()):
-        color = _color(place)
-        for cell, other, flat in ((x, y, True), (y, x, False)):
+    for index, (x, y) in enumerate(points.values()):
+        color = _color(index)
+        for cell, other, horizontal in ((x, y, True), (y, x, False)):
             if cell.low is not None and cell.high is not None:
-                ends, held = [cell.low, cell.high], [other.value, other.value]
-                axes.plot(*((ends, held) if flat else (held, ends)), color=color, linewidth=0.8, alpha=0.5)
-        axes.plot([x.value], [y.value], color=color, marker=list(MARKS)[place % len(MARKS)], markersize=8)
+                ends, fixed = [cell.low, cell.high], [other.value, other.value]
+                axes.plot(*((ends, fixed) if horizontal else (fixed, ends)), color=color, linewidth=0.8, alpha=0.5)
+        axes.plot([x.value], [y.value], color=color, marker=list(MARKS)[index % len(MARKS)], markersize=8)
     axes.set_xlabel(_label(across, 60))
     axes.set_ylabel(_label(up, 40))
     return _legend(points, *_marks(len(points))) + _svg(figure)
 
 
-def timeline(steps: Sequence[int], shares: Sequence[Mapping[str, float]], churn: Sequence[float | None]) -> Markup:
-    """What the refreshes chose: a map of categories, and under it how alike each choice is to the one before.
+def timeline(steps: Sequence[int], shares: Sequence[Mapping[str, float]], overlaps: Sequence[float | None]) -> Markup:
+    """Selected share of each category at each refresh, and the overlap of consecutive selections.
 
     Args:
         steps: The step of each refresh.
-        shares: For each refresh the share of each category's references that was kept.
-        churn: For each refresh the Jaccard index with the one before; None for the first.
+        shares: For each refresh the selected share of each category's references.
+        overlaps: For each refresh the Jaccard index with the previous one; None for the first.
     """
-    categories = sorted({category for some in shares for category in some})
+    categories = sorted({category for refresh in shares for category in refresh})
     height = 0.24 * len(categories)
     figure = _blank(7.2, height + 2.1)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[height + 0.1, 1.0])
-    table = [[some.get(category, 0.0) for some in shares] for category in categories]
+    table = [[refresh.get(category, 0.0) for refresh in shares] for category in categories]
     image = upper.imshow(table, aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="none")
     upper.set_yticks(range(len(categories)), [_label(category) for category in categories])
     upper.tick_params(bottom=False, labelbottom=False)
-    figure.colorbar(image, ax=upper, label="share chosen", aspect=max(6, height * 4))
-    known = [(place, value) for place, value in enumerate(churn) if value is not None]
-    lower.plot([place for place, _ in known], [value for _, value in known], color=COLORS[0], marker=".")
+    figure.colorbar(image, ax=upper, label="share selected", aspect=max(6, height * 4))
+    known = [(index, value) for index, value in enumerate(overlaps) if value is not None]
+    lower.plot([index for index, _ in known], [value for _, value in known], color=COLORS[0], marker=".")
     lower.set_ylim(-0.05, 1.05)
     lower.set_ylabel("Jaccard")
     lower.spines[["top", "right"]].set_visible(False)
@@ -241,28 +241,28 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
 
 
-def _color(place: int) -> str:
-    return COLORS[place % len(COLORS)]
+def _color(index: int) -> str:
+    return COLORS[index % len(COLORS)]
 
 
 def _marks(count: int) -> list[str]:
     glyphs = list(MARKS.values())
-    return [glyphs[place % len(glyphs)] for place in range(count)]
+    return [glyphs[index % len(glyphs)] for index in range(count)]
 
 
 def _label(text: str, most: int = 26) -> str:
-    """A text that leaves room for the drawing beside it."""
+    """Truncate a label, to leave room for the plot."""
     text = visible(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _legend(names: Sequence[str] | Mapping[str, Any], *glyphs: str) -> Markup:
-    """Names behind a colored glyph; the last glyph serves all that have none of their own."""
+    """Names with colored glyphs; the last glyph is reused for the remaining names."""
     entries = [
         Markup('<span><b style="color: {}" aria-hidden="true">{}</b> {}</span>').format(
-            _color(place), glyphs[min(place, len(glyphs) - 1)], visible(name)
+            _color(index), glyphs[min(index, len(glyphs) - 1)], visible(name)
         )
-        for place, name in enumerate(names)
+        for index, name in enumerate(names)
     ]
     return Markup('<p class="legend">') + Markup(" ").join(entries) + Markup("</p>")
 
@@ -275,8 +275,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def _blank(width: float, height: float) -> Figure:
-    # text as text, so that the page's own font and both color schemes apply; a $ in a name is a dollar; the same
-    # input gives the same bytes
+    # SVG text uses the page's font and color scheme; $ is no math; output is deterministic
     mpl.rcParams |= {"svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "dualselect"}
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -286,7 +285,7 @@ def _svg(figure: Figure) -> Markup:
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace("#000000", "currentColor")
-    # names of parts, the same in every figure, which a page may have once only
+    # ids repeat in every figure, but must be unique on a page
     svg = re.sub(r' id="[A-Za-z0-9]+_\d+"', "", svg)
-    # black is matplotlib's unwritten default for text: say it, so that it follows the page
-    return Markup(re.sub(r'<text (style="(?:(?!fill:)[^"])*)"', r'<text \1; fill: currentColor"', svg))  # noqa: S704 - drawn here
+    # matplotlib omits black, its default for text: state it, so that it follows the page's color scheme
+    return Markup(re.sub(r'<text (style="(?:(?!fill:)[^"])*)"', r'<text \1; fill: currentColor"', svg))  # noqa: S704 - generated here

@@ -1,4 +1,4 @@
-"""What a path given to `dualselect report` is, and what stands in it: the one place that knows."""
+"""Detect and read the paths given to `dualselect report`."""
 
 import json
 from collections import Counter
@@ -22,8 +22,8 @@ class Evaluation:
     """One evaluation file; see `dualselect.evaluation`.
 
     Attributes:
-        name: What the page calls it.
-        content: The file's.
+        name: Its name on the page.
+        content: Content of the file.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run directory holds; of a model that was only measured, its evaluation.
+    """Files of a run directory, or a single evaluation file.
 
     Attributes:
-        name: What the page calls the run, unlike any other on the page.
-        path: The folder, or the file of the evaluation.
-        selection: Lines of the selection log; none for a run without one.
-        metrics: What the trainer logged.
+        name: Its unique name on the page.
+        path: The run directory or evaluation file.
+        selection: Lines of the selection log; empty without one.
+        metrics: Lines of the metrics log.
         evaluations: Its evaluations.
         left_out: Files that are not shown, and why.
     """
@@ -53,12 +53,12 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class ComparisonFiles:
-    """What a comparison holds.
+    """Files of a comparison.
 
     Attributes:
-        name: What the page calls it.
+        name: Its name on the page.
         path: The folder.
-        content: Of comparison.json.
+        content: Content of comparison.json.
     """
 
     name: str
@@ -67,25 +67,25 @@ class ComparisonFiles:
 
 
 def kind_of(path: Path) -> Kind:
-    """Tell what a path is: a file is an evaluation, a folder is known by the files in it.
+    """Kind of a path: a file is an evaluation; a folder is recognized by its files.
 
     Raises:
-        DataError: It does not exist, or holds nothing that a page could show.
+        DataError: It does not exist, or holds nothing to show.
     """
     if path.is_file():
         return "evaluation"
     if not path.is_dir():
-        raise DataError(f"{path} does not exist: give the folder of a run or of a comparison")
+        raise DataError(f"{path} does not exist: pass the folder of a run or a comparison")
     if (path / COMPARISON).is_file():
         return "comparison"
     parts = (CONFIG_FILE, SELECTION_LOG, METRICS_LOG)
     if any((path / part).is_file() for part in parts) or any((path / EVALUATION).glob("*.json")):
         return "run"
     inside = sorted(part.parent for part in path.glob(f"*/{ADAPTER}"))
-    advice = f"; there are runs in it: {', '.join(map(str, inside[:4]))}" if inside else ""
+    advice = f"; it contains runs: {', '.join(map(str, inside[:4]))}" if inside else ""
     raise DataError(
-        f"{path} is neither a run nor a comparison nor an audit: it holds none of {', '.join(parts)}, "
-        f"{EVALUATION}/*.json, {COMPARISON}{advice}. Give the output_dir of dualselect train, evaluate, compare or "
+        f"{path} is no run, comparison or audit: it holds none of {', '.join(parts)}, "
+        f"{EVALUATION}/*.json, {COMPARISON}{advice}. Pass the output_dir of dualselect train, evaluate, compare or "
         "audit."
     )
 
@@ -94,21 +94,21 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[RunFiles], list[Comparison
     """Read all runs and comparisons of a page.
 
     Raises:
-        DataError: A path is given twice, is not known, or a file in it cannot be read.
+        DataError: A path is given twice or is not recognized, or a file cannot be read.
     """
-    whole = [path.resolve() for path in paths]
-    if twice := [str(path) for path, count in Counter(whole).items() if count > 1]:
-        raise DataError(f"{', '.join(twice)} is given more than once: name it once")
-    kinds = [kind_of(path) for path in whole]
-    names = _short_names(whole)
+    resolved = [path.resolve() for path in paths]
+    if repeated := [str(path) for path, count in Counter(resolved).items() if count > 1]:
+        raise DataError(f"{', '.join(repeated)} is given more than once: pass it once")
+    kinds = [kind_of(path) for path in resolved]
+    names = _short_names(resolved)
     runs = [
         _run(path, names[path]) if kind == "run" else _measured(path, names[path])
-        for path, kind in zip(whole, kinds, strict=True)
+        for path, kind in zip(resolved, kinds, strict=True)
         if kind != "comparison"
     ]
     comparisons = [
-        ComparisonFiles(names[path], path, _known(path / COMPARISON))
-        for path, kind in zip(whole, kinds, strict=True)
+        ComparisonFiles(names[path], path, _checked_content(path / COMPARISON))
+        for path, kind in zip(resolved, kinds, strict=True)
         if kind == "comparison"
     ]
     return runs, comparisons
@@ -120,7 +120,7 @@ def _run(path: Path, name: str) -> RunFiles:
     for file in files:
         try:
             label = name if len(files) == 1 else f"{name}: {file.stem}"
-            evaluations.append(Evaluation(label, _known(file)))
+            evaluations.append(Evaluation(label, _checked_content(file)))
         except DataError as error:
             left_out.append(str(error))
     selection = SelectionLog(path).read() if (path / SELECTION_LOG).is_file() else []
@@ -129,17 +129,19 @@ def _run(path: Path, name: str) -> RunFiles:
 
 def _measured(file: Path, name: str) -> RunFiles:
     name = name.removesuffix(file.suffix)
-    return RunFiles(name, file, [], [], [Evaluation(name, _known(file))])
+    return RunFiles(name, file, [], [], [Evaluation(name, _checked_content(file))])
 
 
-def _known(file: Path) -> dict[str, Any]:
+def _checked_content(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{file} is not valid JSON ({error}): make it again") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or found != FORMAT:
-        raise DataError(f"{file} has format {found!r}, this version reads {FORMAT}: make it again with this version")
+        raise DataError(f"{file} is not valid JSON ({error}): create it again") from error
+    file_format = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or file_format != FORMAT:
+        raise DataError(
+            f"{file} has format {file_format!r}, but this version reads {FORMAT}: create it again with this version"
+        )
     return content
 
 
@@ -151,7 +153,7 @@ def _json_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _short_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """The last parts of each path, as many as tell them all apart."""
+    """The shortest trailing parts of the paths that are unique."""
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-parts:]) for path in paths]
         if len(set(names)) == len(names):

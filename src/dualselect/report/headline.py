@@ -1,4 +1,4 @@
-"""The numbers of evaluations and comparisons: one cell per measure and model, in percent where it is a rate."""
+"""The main table: one cell per measure and model; rates are in percent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ ORDER = (
     "safety_average", "refusal_rate", "attack_success_rate", "harmfulness", "win_rate", "win_rate_length_controlled",
     "over_refusal_rate", "exact_match", "exact_match_flexible", "answer_probability", "preference_accuracy",
 )  # fmt: skip
-"""Metrics in the order of the table; all others come after these."""
+"""Metrics in table order; others follow."""
 LAST = ("empty_rate", "repetitive_rate", "truncated_rate")
 
 
 class Measure(NamedTuple):
-    """What is measured: a metric on the prompts of a suite by a judge (none for what needs none)."""
+    """A metric on a suite, by a judge if it needs one."""
 
     suite: str
     metric: str
@@ -29,7 +29,7 @@ class Measure(NamedTuple):
     @property
     def title(self) -> str:
         """The metric in words."""
-        return self.metric.replace("_", " ")
+        return self.metric.replace("over_refusal", "over-refusal").replace("kl_", "KL ").replace("_", " ")
 
     @property
     def under(self) -> str:
@@ -39,19 +39,19 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """A value with its interval, on the scale that is shown.
+    """A value with its interval, on the displayed scale.
 
     Attributes:
-        value: None when nothing could be scored.
+        value: None if no prompt could be scored.
         low: Lower end of the interval.
-        high: Upper end.
-        count: Prompts scored.
-        unscored: Prompts without a verdict.
+        high: Upper end of the interval.
+        count: Number of scored prompts.
+        unscored: Number of prompts without a verdict.
         percent: Whether the scale is percent.
-        higher_is_better: None where neither is.
-        difference: To the baseline of a comparison: value, low, high (None where its ends are not known); None where
-            there is none.
-        purpose: What the prompts are for; empty where nothing says it.
+        higher_is_better: None if neither direction is better.
+        difference: Difference to the baseline as (value, low, high), with None for unknown ends; None without a
+            baseline.
+        purpose: Purpose of the prompts; empty if unknown.
     """
 
     value: float | None
@@ -66,30 +66,30 @@ class Cell:
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> "Cell":
-        """From an entry of an evaluation's summary or a row of a comparison."""
+        """Create from an entry of an evaluation summary or a row of a comparison."""
         scale = 100 if entry["metric"] in RATES else 1
         value, low, high = _scaled(entry, scale)
-        apart = entry.get("difference")
+        difference = entry.get("difference")
         return cls(
             value, low, high, entry["count"], entry["unscored"], scale == 100, entry["higher_is_better"],
-            None if apart is None else _scaled(apart, scale), entry.get("purpose", ""),
+            None if difference is None else _scaled(difference, scale), entry.get("purpose", ""),
         )  # fmt: skip
 
     @property
     def text(self) -> str:
-        """The value."""
+        """The value as text."""
         return "unscored" if self.value is None else self._shown(self.value) + ("%" if self.percent else "")
 
     @property
     def interval(self) -> str:
-        """The interval, empty when there is none."""
+        """The interval as text; empty without one."""
         if self.low is None or self.high is None:
             return ""
         return f"[{self._shown(self.low)}, {self._shown(self.high)}]"
 
     @property
     def against(self) -> str:
-        """The difference to the baseline and its interval, empty when there is none."""
+        """The difference to the baseline and its interval as text; empty without one."""
         if self.difference is None:
             return ""
         shown = ((end, self._shown(end)) for end in self.difference if end is not None)
@@ -101,18 +101,20 @@ class Cell:
 
 
 def _scaled(entry: dict[str, Any], scale: float) -> tuple[Any, Any, Any]:
-    value, low, high = (None if (found := entry[name]) is None else found * scale for name in ("value", "low", "high"))
+    value, low, high = (
+        None if (number := entry[name]) is None else number * scale for name in ("value", "low", "high")
+    )
     return value, low, high
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table whose longer side runs down the page.
+    """A table with its longer side as rows.
 
     Attributes:
-        down: Headings of the rows, each with a line under it.
-        across: Headings of the columns, the same.
-        cells: By row and column; None where a model was not measured so.
+        down: Row headings, each with a subheading.
+        across: Column headings, each with a subheading.
+        cells: Cells by row and column; None if a model lacks the measure.
     """
 
     down: list[tuple[str, str]]
@@ -121,11 +123,11 @@ class Grid:
 
 
 Numbers = dict[str, dict[Measure, Cell]]
-"""By name of the model."""
+"""Cells by model name and measure."""
 
 
 def overall(evaluations: Sequence[Evaluation], category: str = "") -> Numbers:
-    """The summary of each evaluation for one category, all of them when it is empty."""
+    """The summary of each evaluation for one category; an empty category means all prompts."""
     return {
         evaluation.name: {
             Measure(entry["suite"], entry["metric"], entry["judge"] or ""): Cell.of(entry)
@@ -137,7 +139,7 @@ def overall(evaluations: Sequence[Evaluation], category: str = "") -> Numbers:
 
 
 def compared(content: dict[str, Any]) -> Numbers:
-    """The rows of a comparison, methods in its order."""
+    """The cells of a comparison, in its order of methods."""
     numbers: Numbers = {method["name"]: {} for method in content["methods"]}
     for row in content["rows"]:
         numbers[row["method"]][Measure(row["suite"], row["metric"], row["judge"])] = Cell.of(row)
@@ -145,25 +147,25 @@ def compared(content: dict[str, Any]) -> Numbers:
 
 
 def measures_of(numbers: Numbers) -> list[Measure]:
-    """All measures: safety first, then the task, costs, and what tells a broken model last."""
+    """All measures in table order: safety, task, costs, and last the signs of a broken model."""
     ranks = {metric: rank for rank, metric in enumerate(ORDER)} | dict.fromkeys(LAST, len(ORDER) + 1)
-    found = dict.fromkeys(measure for cells in numbers.values() for measure in cells)
-    return sorted(found, key=lambda measure: ranks.get(measure.metric, len(ORDER)))
+    measures = dict.fromkeys(measure for cells in numbers.values() for measure in cells)
+    return sorted(measures, key=lambda measure: ranks.get(measure.metric, len(ORDER)))
 
 
 def headline(numbers: Numbers) -> Grid:
-    """Models against measures."""
+    """The main table of models and measures."""
     measures, models = measures_of(numbers), list(numbers)
     directions = {
         measure: next(cells[measure].higher_is_better for cells in numbers.values() if measure in cells)
         for measure in measures
     }
-    of_measures = [(_with_direction(measure.title, directions[measure]), measure.under) for measure in measures]
+    measure_headings = [(_with_direction(measure.title, directions[measure]), measure.under) for measure in measures]
     cells = [[numbers[model].get(measure) for model in models] for measure in measures]
-    of_models = [(model, "") for model in models]
+    model_headings = [(model, "") for model in models]
     if len(measures) >= len(models):
-        return Grid(of_measures, of_models, cells)
-    return Grid(of_models, of_measures, [list(column) for column in zip(*cells, strict=True)])
+        return Grid(measure_headings, model_headings, cells)
+    return Grid(model_headings, measure_headings, [list(column) for column in zip(*cells, strict=True)])
 
 
 def _with_direction(title: str, higher_is_better: bool | None) -> str:
@@ -171,12 +173,12 @@ def _with_direction(title: str, higher_is_better: bool | None) -> str:
 
 
 def by_category(evaluations: Sequence[Evaluation], metric: str) -> dict[Measure, dict[str, dict[str, Cell]]]:
-    """For each suite and judge, for each category, the metric's cell of each model."""
-    found: dict[Measure, dict[str, dict[str, Cell]]] = {}
+    """The metric by suite and judge, category and model name."""
+    cells: dict[Measure, dict[str, dict[str, Cell]]] = {}
     for evaluation in evaluations:
         for entry in evaluation.content["summary"]:
             if entry["metric"] == metric and entry["category"]:
                 measure = Measure(entry["suite"], metric, entry["judge"] or "")
-                categories = found.setdefault(measure, {})
+                categories = cells.setdefault(measure, {})
                 categories.setdefault(entry["category"], {})[evaluation.name] = Cell.of(entry)
-    return found
+    return cells

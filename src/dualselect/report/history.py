@@ -1,4 +1,4 @@
-"""What the selection log tells: of each refresh, of each task row, of each reference."""
+"""The selection log by refresh, by task row and by reference."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,16 +12,16 @@ UNKNOWN_CATEGORY = "(no category)"
 WARMUP = "warm-up"
 
 
-class Offer(NamedTuple):
-    """One time that a task row came up.
+class Occurrence(NamedTuple):
+    """One occurrence of a task row in a batch.
 
     Attributes:
         step: Optimizer step, from 1.
-        kept: Whether it was learned; None in the warm-up, which learns everything.
+        kept: Whether the row was kept; None during warm-up, which has no selection.
         loss: Its loss.
-        cosine: Of its gradient to the reference direction; None in the warm-up.
-        score: Its task score; None in the warm-up.
-        why: What decided.
+        cosine: Cosine of its gradient to the reference direction; None during warm-up.
+        score: Its task score; None during warm-up.
+        reason: Why it was kept or dropped.
     """
 
     step: int
@@ -29,97 +29,104 @@ class Offer(NamedTuple):
     loss: float
     cosine: float | None
     score: float | None
-    why: str
+    reason: str
 
 
 @dataclass
 class TaskRow:
-    """A task row and every time that it came up."""
+    """A task row and all its occurrences."""
 
     id: str
     kind: str
     category: str
-    offers: list[Offer] = field(default_factory=list)
+    occurrences: list[Occurrence] = field(default_factory=list)
 
     @property
     def dropped(self) -> int:
-        """How often it was dropped."""
-        return sum(offer.kept is False for offer in self.offers)
+        """Number of occurrences that were dropped."""
+        return sum(it.kept is False for it in self.occurrences)
 
     @property
-    def last(self) -> Offer:
-        """The last time that it was up to the selection, otherwise the last of the warm-up."""
-        return next((offer for offer in reversed(self.offers) if offer.kept is not None), self.offers[-1])
+    def last(self) -> Occurrence:
+        """The last occurrence under selection, else the last one during warm-up."""
+        return next((it for it in reversed(self.occurrences) if it.kept is not None), self.occurrences[-1])
 
     @property
-    def fate(self) -> str:
+    def selection_status(self) -> str:
         """`always kept`, `sometimes dropped`, `always dropped`, or `warm-up only`."""
-        chosen = sum(offer.kept is not None for offer in self.offers)
-        if not chosen:
+        selections = sum(it.kept is not None for it in self.occurrences)
+        if not selections:
             return f"{WARMUP} only"
         if not self.dropped:
             return "always kept"
-        return "always dropped" if self.dropped == chosen else "sometimes dropped"
+        return "always dropped" if self.dropped == selections else "sometimes dropped"
 
 
 @dataclass(frozen=True)
 class RefreshChange:
-    """A choice of references beside the one before.
+    """A refresh of the selected references, compared with the previous one.
+
+    The three cosines are None if the log does not have them, as at the first refresh.
 
     Attributes:
-        step: The optimizer step that it was made for.
-        kept: Ids of the references kept.
+        step: The optimizer step of the refresh.
+        selected: Ids of the selected references.
         pool: Number of references in the pool.
-        shares: For each category the share of its references that was kept.
-        entering: Categories of which the choice before kept none, this one some; all of them at the first.
-        leaving: The reverse.
-        arrived: Number of references kept now and not before.
-        left: The reverse.
-        jaccard: Size of the intersection with the choice before over that of the union; None at the first.
-        conflict_threshold: Cosine under which a task row conflicts; None unless the budget is `auto`.
-        task_turned: Cosine of the task direction to that of the refresh before; None where the log has none.
-        reference_turned: Cosine of the reference direction in use until now to that of the references chosen now; None
-            where the log has none.
-        staleness: Cosine of the reference direction in use until now to that of the same references at the weights of
-            now, so that a changed choice is no part of it; None where the log has none.
+        shares: Selected share of each category's references.
+        categories_added: Categories with a selected reference now and none before.
+        categories_removed: Categories with a selected reference before and none now.
+        n_added: Number of references selected now and not before.
+        n_removed: Number of references selected before and not now.
+        jaccard: Jaccard index with the previous selection; None at the first refresh.
+        conflict_threshold: A task row with a lower cosine conflicts; None unless the budget is `auto`.
+        task_direction_cosine: Cosine of the task direction to that of the previous refresh.
+        reference_direction_cosine: Cosine of the previous reference direction to the new one.
+        same_references_cosine: Cosine of the previous reference direction to that of the same references recomputed
+            with current weights; isolates drift from re-selection.
     """
 
     step: int
-    kept: frozenset[str]
+    selected: frozenset[str]
     pool: int
     shares: dict[str, float]
-    entering: list[str]
-    leaving: list[str]
-    arrived: int
-    left: int
+    categories_added: list[str]
+    categories_removed: list[str]
+    n_added: int
+    n_removed: int
     jaccard: float | None
     conflict_threshold: float | None
-    task_turned: float | None
-    reference_turned: float | None
-    staleness: float | None
+    task_direction_cosine: float | None
+    reference_direction_cosine: float | None
+    same_references_cosine: float | None
+
+
+class ReferenceScore(NamedTuple):
+    """A reference at one refresh."""
+
+    step: int
+    selected: bool
+    preservation_loss: float
+    cosine: float
+    score: float
 
 
 @dataclass
 class Reference:
-    """A reference and what each refresh found.
-
-    Attributes:
-        found: Step, kept, preservation loss, cosine to the task direction, and score of each refresh.
-    """
+    """A reference and its scores at all refreshes."""
 
     id: str
     kind: str
     category: str
-    found: list[tuple[int, bool, float, float, float]] = field(default_factory=list)
+    scores: list[ReferenceScore] = field(default_factory=list)
 
     @property
-    def times_chosen(self) -> int:
-        """Number of refreshes that chose it."""
-        return sum(kept for _, kept, *_ in self.found)
+    def times_selected(self) -> int:
+        """Number of refreshes that selected it."""
+        return sum(it.selected for it in self.scores)
 
 
 def task_rows(log: Iterable[dict[str, Any]]) -> list[TaskRow]:
-    """Every task row that came up, in the order of first coming up."""
+    """All task rows of the log, in order of first occurrence."""
     rows: dict[str, TaskRow] = {}
     threshold = None
     for line in log:
@@ -132,114 +139,109 @@ def task_rows(log: Iterable[dict[str, Any]]) -> list[TaskRow]:
         kept = line.get("kept") or [None] * count
         cosines, scores = line.get("cosines") or [None] * count, line.get("scores") or [None] * count
         reasons = [WARMUP] * count if line["event"] == "warmup" else _reasons(line, threshold)
-        for place, name in enumerate(line["ids"]):
-            row = rows.setdefault(name, TaskRow(name, kinds[place], categories[place]))
-            row.offers.append(
-                Offer(line["step"], kept[place], line["losses"][place], cosines[place], scores[place], reasons[place])
+        for index, name in enumerate(line["ids"]):
+            row = rows.setdefault(name, TaskRow(name, kinds[index], categories[index]))
+            row.occurrences.append(
+                Occurrence(
+                    line["step"], kept[index], line["losses"][index], cosines[index], scores[index], reasons[index]
+                )
             )
     return list(rows.values())
 
 
 def _reasons(line: dict[str, Any], threshold: float | None) -> list[str]:
-    """What decided about each row of a step, told by the log alone."""
+    """Why each row of a step was kept or dropped."""
     count = len(line["ids"])
-    by_score = sorted(range(count), key=lambda place: line["scores"][place])
+    by_score = sorted(range(count), key=lambda index: line["scores"][index])
     if threshold is None:
-        rank = {place: number for number, place in enumerate(by_score, 1)}
-        return [f"score is number {rank[place]} of {count}, lowest first" for place in range(count)]
+        rank = {index: number for number, index in enumerate(by_score, 1)}
+        return [f"score rank {rank[index]} of {count}, lowest first" for index in range(count)]
     reasons = [
-        f"cosine {cosine:.3f} {'below' if cosine < threshold else 'not below'} {threshold:.3f}"
+        f"cosine {cosine:.3f} {'below' if cosine < threshold else 'not below'} threshold {threshold:.3f}"
         for cosine in line["cosines"]
     ]
     if all(cosine < threshold for cosine in line["cosines"]):
-        reasons[by_score[0]] += ", but all are: the lowest score stays"
+        reasons[by_score[0]] += ", but so are all rows: the lowest score is kept"
     return reasons
 
 
 def refresh_changes(log: Iterable[dict[str, Any]]) -> list[RefreshChange]:
-    """Every refresh, beside the one before it."""
+    """All refreshes, each compared with the previous one."""
     changes: list[RefreshChange] = []
-    before: dict[str, str] = {}
+    previous: dict[str, str] = {}
     for line in log:
         if line["event"] != "refresh":
             continue
         _, categories = _labels(line)
-        pool, chosen = Counter(categories), Counter[str]()
-        now: dict[str, str] = {}
+        pool, counts = Counter(categories), Counter[str]()
+        current: dict[str, str] = {}
         for name, category, kept in zip(line["ids"], categories, line["kept"], strict=True):
             if kept:
-                now[name] = category
-                chosen[category] += 1
-        earlier = set(before.values())
+                current[name] = category
+                counts[category] += 1
+        previous_categories = set(previous.values())
         changes.append(
             RefreshChange(
                 line["step"],
-                frozenset(now),
+                frozenset(current),
                 len(line["ids"]),
-                {category: chosen[category] / pool[category] for category in sorted(pool)},
-                sorted(set(chosen) - earlier),
-                sorted(earlier - set(chosen)),
-                len(now.keys() - before.keys()),
-                len(before.keys() - now.keys()),
-                jaccard(now, before) if changes else None,
+                {category: counts[category] / pool[category] for category in sorted(pool)},
+                sorted(set(counts) - previous_categories),
+                sorted(previous_categories - set(counts)),
+                len(current.keys() - previous.keys()),
+                len(previous.keys() - current.keys()),
+                jaccard(current, previous) if changes else None,
                 line.get("conflict_threshold"),
                 line.get("task_direction_cosine"),
                 line.get("reference_direction_cosine"),
                 line.get("same_references_cosine"),
             )
         )
-        before = now
+        previous = current
     return changes
 
 
 def task_drift(log: Iterable[dict[str, Any]]) -> list[tuple[int, float]]:
-    """At each step the cosine of the task direction since the last refresh to the one at the last refresh."""
+    """Cosine of the running task direction to that of the last refresh, as (step, cosine)."""
     name = "task_direction_cosine"
     return [(line["step"], line[name]) for line in log if line["event"] == "step" and line.get(name) is not None]
 
 
-def last_staleness(log: Iterable[dict[str, Any]]) -> float | None:
-    """`staleness` as of a refresh, but at the end of the run; None where the log has none."""
+def final_same_references_cosine(log: Iterable[dict[str, Any]]) -> float | None:
+    """`RefreshChange.same_references_cosine` at the end of the run; None if the log does not have it."""
     return next((line["same_references_cosine"] for line in log if line["event"] == "end"), None)
 
 
 def jaccard(first: Iterable[str], second: Iterable[str]) -> float:
-    """Size of the intersection over that of the union; 1 for two empty sets."""
+    """Jaccard index; 1 for two empty sets."""
     one, other = set(first), set(second)
     return len(one & other) / len(one | other) if one | other else 1.0
 
 
 def references(log: Iterable[dict[str, Any]]) -> list[Reference]:
-    """Every reference of the pool, in pool order."""
-    found: dict[str, Reference] = {}
+    """All references of the pool, in pool order."""
+    by_id: dict[str, Reference] = {}
     for line in log:
         if line["event"] != "refresh":
             continue
         kinds, categories = _labels(line)
-        for place, name in enumerate(line["ids"]):
-            reference = found.setdefault(name, Reference(name, kinds[place], categories[place]))
-            reference.found.append(
-                (
-                    line["step"],
-                    line["kept"][place],
-                    line["preservation_losses"][place],
-                    line["cosines"][place],
-                    line["scores"][place],
-                )
-            )
-    return list(found.values())
+        columns = zip(line["kept"], line["preservation_losses"], line["cosines"], line["scores"], strict=True)
+        for name, kind, category, scores in zip(line["ids"], kinds, categories, columns, strict=True):
+            reference = by_id.setdefault(name, Reference(name, kind, category))
+            reference.scores.append(ReferenceScore(line["step"], *scores))
+    return list(by_id.values())
 
 
 def cosines_by_kind(rows: Sequence[TaskRow]) -> dict[str, list[tuple[float, float]]]:
-    """For each kind the mean cosine of its rows at each step, as (step, cosine)."""
-    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    """Mean cosine of the rows of each kind at each step, as (step, cosine)."""
+    cosines: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        for offer in row.offers:
-            if offer.cosine is not None:
-                found[row.kind][offer.step].append(offer.cosine)
+        for it in row.occurrences:
+            if it.cosine is not None:
+                cosines[row.kind][it.step].append(it.cosine)
     return {
-        kind: [(step, sum(some) / len(some)) for step, some in sorted(steps.items())]
-        for kind, steps in sorted(found.items())
+        kind: [(step, sum(values) / len(values)) for step, values in sorted(steps.items())]
+        for kind, steps in sorted(cosines.items())
     }
 
 

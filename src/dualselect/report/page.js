@@ -1,35 +1,35 @@
 "use strict";
-// Shows the tables of a page. Every text goes in as text, never as HTML: it is somebody's, and may be hostile.
+// Renders the tables of a page. Texts are untrusted and are inserted as text, never as HTML.
 
-// Tabulator puts strings in as HTML, so it is given elements only.
+// Tabulator inserts strings as HTML, so it gets elements only.
 function element(tag, text, properties = {}) {
-  const made = Object.assign(document.createElement(tag), properties);
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const created = Object.assign(document.createElement(tag), properties);
+  if (text !== undefined) created.textContent = text;
+  return created;
 }
 
 const shown = (value) => (value === null ? "" : String(value));
 
-function tableOf(place, data) {
+function tableOf(container, data) {
   const columns = data.columns;
   const rows = data.rows.map((row, number) =>
-    Object.assign({ number, row }, ...columns.map((column) => ({ [column.place]: valueOf(column, row) }))));
+    Object.assign({ number, row }, ...columns.map((column) => ({ [column.index]: valueOf(column, row) }))));
   const searched = rows.map(({ row }) => row.cells.concat(row.texts).map(shown).join("\n").toLowerCase());
   const wanted = { text: "", values: new Map() };
   const matches = (it) =>
     (!wanted.text || searched[it.number].includes(wanted.text)) &&
     [...wanted.values].every(([column, value]) => it[column] === value);
 
-  const box = place.appendChild(element("div"));
+  const box = container.appendChild(element("div"));
   const table = new Tabulator(box, {
     data: rows,
     index: "number",
     maxHeight: 640,
     layout: "fitColumns",
     responsiveLayout: "hide",
-    placeholder: element("span", "No row matches."),
+    placeholder: element("span", "No matching rows."),
     columns: columns.map((column, order) => ({
-      field: String(column.place),
+      field: String(column.index),
       title: column.title,
       titleFormatter: () => element("span", column.title),
       formatter: (cell) => cellOf(column, cell.getData(), order === 0),
@@ -46,25 +46,25 @@ function tableOf(place, data) {
   });
   table.on("rowClick", (_, row) => openRow(data, table, row));
   const controls = controlsOf(columns, wanted, () => table.setFilter(matches));
-  place.prepend(controls);
+  container.prepend(controls);
   const count = controls.appendChild(element("output"));
-  const tell = (found) => {
-    count.value = `${found.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
+  const showCount = (matching) => {
+    count.value = `${matching.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
   };
-  table.on("tableBuilt", () => tell(rows.length));
-  table.on("dataFiltered", (_, found) => tell(found.length));
+  table.on("tableBuilt", () => showCount(rows.length));
+  table.on("dataFiltered", (_, matching) => showCount(matching.length));
 }
 
 function valueOf(column, row) {
-  const value = row.cells[column.place];
+  const value = row.cells[column.index];
   return column.kind === "text" ? (row.texts[value] ?? null) : value;
 }
 
 function cellOf(column, it, opens) {
-  const text = shown(it[column.place]);
+  const text = shown(it[column.index]);
   if (opens) return element("button", text, { type: "button" });
   if (column.kind !== "text" || !text) return element("span", text, { className: column.kind === "number" ? "number" : "" });
-  if (it.row.secret) return element("span", "hidden: opens on click", { className: "covered" });
+  if (it.row.secret) return element("span", "hidden, click to show", { className: "covered" });
   return element("span", text.slice(0, 300));
 }
 
@@ -81,8 +81,8 @@ function controlsOf(columns, wanted, change) {
     select.append(element("option", "all", { value: "" }));
     column.choices.forEach((choice, number) => select.append(element("option", choice, { value: String(number) })));
     select.addEventListener("change", () => {
-      if (select.value === "") wanted.values.delete(String(column.place));
-      else wanted.values.set(String(column.place), column.choices[Number(select.value)]);
+      if (select.value === "") wanted.values.delete(String(column.index));
+      else wanted.values.set(String(column.index), column.choices[Number(select.value)]);
       change();
     });
     controls.append(labelled(column.title, select));
@@ -103,13 +103,13 @@ function openRow(data, table, tableRow) {
   const { row } = tableRow.getData();
   const facts = element("dl");
   for (const column of data.columns.filter((it) => it.kind !== "text")) {
-    const value = shown(row.cells[column.place]);
+    const value = shown(row.cells[column.index]);
     if (value) facts.append(element("dt", column.title), element("dd", value));
   }
   const content = document.getElementById("row-content");
   content.replaceChildren(facts);
-  data.texts.forEach((title, place) => {
-    if (row.texts[place]) content.append(textOf(title, row.texts[place], row.secret));
+  data.texts.forEach((title, index) => {
+    if (row.texts[index]) content.append(textOf(title, row.texts[index], row.secret));
   });
   if (row.history.length) content.append(historyOf(data.history, row.history));
   neighbor = (by) => {
@@ -147,9 +147,9 @@ dialog?.addEventListener("click", (event) => {
   else if (event.target.value) neighbor(Number(event.target.value));
 });
 
-// after the first paint: what stands above the tables needs no script
+// after the first paint, since the page above the tables needs no script
 requestAnimationFrame(() => setTimeout(() => {
-  for (const place of document.querySelectorAll(".rows")) {
-    tableOf(place, JSON.parse(document.getElementById(`${place.id}-data`).textContent));
+  for (const container of document.querySelectorAll(".rows")) {
+    tableOf(container, JSON.parse(document.getElementById(`${container.id}-data`).textContent));
   }
 }));

@@ -1,8 +1,8 @@
 """`report.html`: runs and comparisons as one self-contained page that needs no network.
 
-Rows and responses are somebody's text, and hostile texts are this project's trade. In the page they are either
-escaped by the template or JSON that the script puts in as text; what would be hidden or acted on is made visible;
-and a content security policy lets only the page's own scripts run and lets nothing be fetched.
+Rows and responses are untrusted and often hostile texts. The template escapes them, or they are JSON that the script
+inserts as text; control characters are made visible; and a content security policy allows only the page's own scripts
+and no network access.
 """
 
 import base64
@@ -22,7 +22,13 @@ from dualselect.errors import ConfigError
 from dualselect.report import figures
 from dualselect.report.folders import Evaluation, RunFiles, read_folders
 from dualselect.report.headline import Measure, Numbers, by_category, compared, headline, overall
-from dualselect.report.history import cosines_by_kind, last_staleness, refresh_changes, task_drift, task_rows
+from dualselect.report.history import (
+    cosines_by_kind,
+    final_same_references_cosine,
+    refresh_changes,
+    task_drift,
+    task_rows,
+)
 from dualselect.report.tables import ROW_LIMIT, Table, reference_table, response_table, task_table
 from dualselect.report.texts import row_texts
 from dualselect.system.files import write_text
@@ -32,7 +38,7 @@ from dualselect.system.visible import visible
 # Stands at the top of every template.
 PAGE_MARK = "<title>dualselect"
 TOP_CHARACTERS = 4096
-# Within a script element these could end it, or start a comment; in JSON they can always be written so.
+# these characters could end the script element or start a comment, and JSON allows the escapes everywhere
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
@@ -40,14 +46,14 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
     """Write the page of runs and comparisons.
 
     Args:
-        paths: Their folders.
+        paths: Folders of runs and comparisons, or evaluation files.
         output: The HTML file.
 
     Returns:
         `output`.
 
     Raises:
-        DataError: A folder is neither, or holds a file that cannot be read.
+        DataError: A path is none of these, or holds a file that cannot be read.
     """
     runs, comparisons = read_folders(paths)
     texts = {run.name: row_texts(run.path) for run in runs if run.selection}
@@ -76,7 +82,7 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
         ],
         categories=_categories(evaluations),
         losses=_losses(runs),
-        runs=[_mechanism(run) for run in runs if run.selection],
+        runs=[_selection(run) for run in runs if run.selection],
         tables={table.name: table for table in tables},
         missing={name: found.missing for name, found in texts.items() if found.missing},
         left_out=[reason for run in runs for reason in run.left_out],
@@ -114,7 +120,7 @@ def check_page(output: Path) -> None:
 
 
 def page_environment() -> Environment:
-    """The templates: everything escaped, everything visible."""
+    """The template environment: escapes texts and makes control characters visible."""
     environment = Environment(
         loader=PackageLoader("dualselect", "report"),
         autoescape=True,
@@ -127,7 +133,7 @@ def page_environment() -> Environment:
 
 
 def _as_comparison(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Evaluations as a comparison of their models."""
+    """Evaluations in the format of a comparison of their models."""
     return {
         "methods": [{"name": it.name, "seeds": []} for it in evaluations],
         "seeds": [],
@@ -141,7 +147,7 @@ def _as_comparison(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def _measured(numbers: Numbers, content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The table and the figure of some models; None when nothing was measured."""
+    """The table and the figure of some models; None without numbers."""
     return {"grid": headline(numbers), "pareto": _trade_off(numbers, content)} if any(numbers.values()) else None
 
 
@@ -172,13 +178,13 @@ def _trade_off(numbers: Numbers, content: Mapping[str, Any]) -> dict[str, Any] |
 
 
 def _categories(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    found = []
+    parts = []
     for metric in ("refusal_rate", "attack_success_rate", "over_refusal_rate"):
         for measure, rows in by_category(evaluations, metric).items():
             names = [it.name for it in evaluations if any(it.name in cells for cells in rows.values())]
             figure = figures.intervals(rows, names, across=f"{measure.title}, %")
-            found.append({"measure": measure, "figure": figure})
-    return found
+            parts.append({"measure": measure, "figure": figure})
+    return parts
 
 
 def _losses(runs: Sequence[RunFiles]) -> Markup | None:
@@ -187,19 +193,19 @@ def _losses(runs: Sequence[RunFiles]) -> Markup | None:
         for run in runs
     }
     curves = {name: points for name, points in curves.items() if points}
-    return figures.lines(curves, across="optimizer step", up="loss of the rows learned") if curves else None
+    return figures.lines(curves, across="optimizer step", up="loss of the kept rows") if curves else None
 
 
-def _mechanism(run: RunFiles) -> dict[str, Any]:
+def _selection(run: RunFiles) -> dict[str, Any]:
     rows = task_rows(run.selection)
     changes, drift = refresh_changes(run.selection), task_drift(run.selection)
     kinds: dict[str, dict[str, int]] = {}
     for row in rows:
-        counts = kinds.setdefault(row.kind, {"rows": 0, "offered": 0, "dropped": 0})
+        counts = kinds.setdefault(row.kind, {"rows": 0, "occurrences": 0, "dropped": 0})
         counts["rows"] += 1
-        counts["offered"] += sum(offer.kept is not None for offer in row.offers)
+        counts["occurrences"] += sum(it.kept is not None for it in row.occurrences)
         counts["dropped"] += row.dropped
-        counts[row.fate] = counts.get(row.fate, 0) + 1
+        counts[row.selection_status] = counts.get(row.selection_status, 0) + 1
     curves = cosines_by_kind(rows)
     thresholds = [(it.step, it.conflict_threshold) for it in changes if it.conflict_threshold is not None]
     return {
@@ -207,8 +213,8 @@ def _mechanism(run: RunFiles) -> dict[str, Any]:
         "steps": sum(line["event"] in ("warmup", "step") for line in run.selection),
         "warmup": sum(line["event"] == "warmup" for line in run.selection),
         "changes": changes,
-        "last_staleness": last_staleness(run.selection),
-        "drift": figures.lines({"task direction": drift}, across="optimizer step", up="cosine to that of the refresh")
+        "final_same_references_cosine": final_same_references_cosine(run.selection),
+        "drift": figures.lines({"task direction": drift}, across="optimizer step", up="cosine to the last refresh")
         if drift
         else None,
         "kinds": dict(sorted(kinds.items())),
@@ -225,14 +231,14 @@ def _mechanism(run: RunFiles) -> dict[str, Any]:
 
 
 def table_scripts(tables: Sequence[Table]) -> dict[str, Any]:
-    """The scripts and styles of the tables, and the policy that allows these scripts and nothing else."""
+    """Scripts, data and styles of the tables, and the policy that allows only these scripts."""
     if not tables:
         return {"scripts": [], "data": {}, "table_style": "", "policy": _policy([])}
     folder = resources.files("dualselect.report")
     vendored = [
         (folder / "vendor" / name).read_text("utf-8") for name in ("tabulator.min.js", "tabulator_simple.min.css")
     ]
-    # a browser's debugger would look for the maps beside the page
+    # debuggers would fetch source maps from beside the page
     library, style = (re.sub(r"(//|/\*)# sourceMappingURL=\S+?\.map( ?\*/)?", "", text) for text in vendored)
     scripts = [library, (folder / "page.js").read_text("utf-8")]
     return {
@@ -252,7 +258,7 @@ def _policy(scripts: Sequence[str]) -> str:
 
 def _as_json(value: Any) -> Markup:
     text = json.dumps(_all_visible(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(_ESCAPES))  # noqa: S704 - escaped for where it stands
+    return Markup(text.translate(_ESCAPES))  # noqa: S704 - escaped for a script element
 
 
 def _all_visible(value: Any) -> Any:

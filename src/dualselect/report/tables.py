@@ -1,4 +1,4 @@
-"""The tables of a page as plain values; `page.js` shows them and knows nothing of what they mean."""
+"""The tables of a page as plain values, rendered by `page.js`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,30 +10,30 @@ from dualselect.report.texts import RowTexts, as_text
 
 
 ROW_LIMIT = 20_000
-"""Rows of a table, at most; a browser would hold more, but not open them quickly."""
+"""Most rows of a table; more would make the page slow to open."""
 TEXT_LIMIT = 8_000
-"""Characters of a text, at most."""
+"""Most characters of a text."""
 CHOICES = 40
-"""A column that can be filtered by value has no more different ones than these."""
+"""Most distinct values of a column that can be filtered."""
 HARMLESS_KINDS = {"task", "lookalike", "chat"}
-"""Kinds of built-in rows whose texts are shown at once, unless something was found against the row."""
+"""Kinds of built-in rows whose texts are visible, unless the row was dropped or conflicts."""
 OPEN_METRICS = {"over_refusal_rate", "exact_match", "exact_match_flexible"}
-"""A suite that one of these measures has harmless prompts; the texts of all others open on click."""
+"""Metrics of suites with harmless prompts; the texts of all other suites are hidden until clicked."""
 NAMES: dict[str, dict[float, str]] = {"refusal": {1: "refused", 0: "not refused"}, "unsafe": {1: "unsafe", 0: "safe"}}
-"""What the values of a judge's measure are called."""
+"""Labels of a judge's values, by measure."""
 YES_OR_NO: dict[float, str] = {1: "yes", 0: "no"}
 MARKS = {True: "●", False: "○", None: "·"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column.
+    """A column of a table.
 
     Attributes:
         title: Its heading.
-        kind: `label`, `number`, or `text` (the position of one of the row's texts).
-        rank: Which columns stay on a narrow screen: low ranks do.
-        width: Least width in pixels.
+        kind: `label`, `number`, or `text` (the cell is an index into the row's texts).
+        rank: On a narrow screen, columns of high rank are hidden first.
+        width: Minimum width in pixels.
         filters: Whether rows can be filtered by its value.
     """
 
@@ -46,15 +46,15 @@ class Column:
 
 @dataclass
 class Table:
-    """A table.
+    """A table of a page.
 
     Attributes:
-        name: Of its place on the page.
+        name: Id of its element on the page.
         columns: The columns; the first is a label that opens the row.
-        texts: Headings of the texts of a row.
-        history: Headings of the lines of a row's history.
-        rows: For each row `cells`, `texts`, `secret` (texts open on click) and `history`.
-        left_out: Rows beyond `ROW_LIMIT`.
+        texts: Headings of a row's texts.
+        history: Headings of a row's history.
+        rows: Rows with `cells`, `texts`, `secret` (texts are hidden until clicked) and `history`.
+        left_out: Number of rows beyond `ROW_LIMIT`.
     """
 
     name: str
@@ -64,26 +64,26 @@ class Table:
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: int = 0
 
-    def first(self, found: list[Any]) -> list[Any]:
-        """The first of what was found, as many as a table holds; the others are counted."""
-        self.left_out = max(0, len(found) - ROW_LIMIT)
-        return found[:ROW_LIMIT]
+    def limited(self, entries: list[Any]) -> list[Any]:
+        """The first `ROW_LIMIT` entries; sets `left_out` to the number of the others."""
+        self.left_out = max(0, len(entries) - ROW_LIMIT)
+        return entries[:ROW_LIMIT]
 
     def as_values(self) -> dict[str, Any]:
-        """As JSON values; columns that say nothing are left out, and those of few different values can be chosen."""
+        """As JSON values, without empty columns; columns with few distinct values get filter choices."""
         columns = []
-        for place, column in enumerate(self.columns):
-            values = {_value(row, column, place) for row in self.rows} - {None, ""}
-            if place and not values:
+        for index, column in enumerate(self.columns):
+            values = {_value(row, column, index) for row in self.rows} - {None, ""}
+            if index and not values:
                 continue
-            few = column.filters and 1 < len(values) <= CHOICES
-            choices = sorted(values, key=lambda value: (isinstance(value, str), value)) if few else []
-            columns.append({**vars(column), "place": place, "choices": choices})
+            filterable = column.filters and 1 < len(values) <= CHOICES
+            choices = sorted(values, key=lambda value: (isinstance(value, str), value)) if filterable else []
+            columns.append({**vars(column), "index": index, "choices": choices})
         return {"columns": columns, "texts": self.texts, "history": self.history, "rows": self.rows}
 
 
 def task_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Table:
-    """Every task row that came up in the runs, with its history."""
+    """All task rows of the runs, with their occurrences."""
     table = Table(
         "task-rows",
         [
@@ -93,35 +93,36 @@ def task_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Table:
             Column("Category", rank=3, filters=True),
             Column("Prompt", "text", rank=6, width=180),
             Column("Kept or dropped", rank=2, width=120),
-            Column("Fate", rank=1, width=155, filters=True),
-            Column("Dropped", "number", rank=4, width=105),
+            Column("Selection", rank=1, width=155, filters=True),
+            Column("Times dropped", "number", rank=4, width=105),
             Column("Cosine", "number", width=95),
             Column("Score", "number", rank=4, width=95),
             Column("Loss", "number", rank=4, width=95),
-            Column("Why, the last time", rank=7, width=180),
+            Column("Last reason", rank=7, width=180),
         ],
         ["Prompt", "Response"],
-        ["Step", "", "Loss", "Cosine", "Score", "Why"],
+        ["Step", "", "Loss", "Cosine", "Score", "Reason"],
     )
-    found = [(run, row) for run in runs for row in task_rows(run.selection)]
-    for run, row in table.first(sorted(found, key=lambda it: _conflict(it[1]))):
+    rows = [(run, row) for run in runs for row in task_rows(run.selection)]
+    for run, row in table.limited(sorted(rows, key=lambda it: _conflict(it[1]))):
         last = row.last
         table.rows.append(
             {
                 "cells": [
-                    row.id, run.name if len(runs) > 1 else "", row.kind, row.category, 0, _marks(row), row.fate,
-                    row.dropped, _short(last.cosine), _short(last.score), _short(last.loss), last.why,
+                    row.id, run.name if len(runs) > 1 else "", row.kind, row.category, 0, _marks(row),
+                    row.selection_status, row.dropped, _short(last.cosine), _short(last.score), _short(last.loss),
+                    last.reason,
                 ],
                 "texts": _texts_of(texts, run, "task_data", row.id),
                 "secret": row.dropped > 0 or row.kind not in HARMLESS_KINDS,
                 "history": [
                     [
-                        offer.step,
-                        {True: "kept", False: "dropped", None: WARMUP}[offer.kept],
-                        *map(_short, (offer.loss, offer.cosine, offer.score)),
-                        offer.why if offer.kept is not None else "",
+                        it.step,
+                        {True: "kept", False: "dropped", None: WARMUP}[it.kept],
+                        *map(_short, (it.loss, it.cosine, it.score)),
+                        it.reason if it.kept is not None else "",
                     ]
-                    for offer in row.offers
+                    for it in row.occurrences
                 ],
             }
         )  # fmt: skip
@@ -129,7 +130,7 @@ def task_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Table:
 
 
 def reference_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Table:
-    """Every reference of the runs, with what each refresh found."""
+    """All references of the runs, with their scores at every refresh."""
     table = Table(
         "references",
         [
@@ -138,8 +139,8 @@ def reference_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Tab
             Column("Category", rank=2, filters=True),
             Column("Prompt", "text", rank=5, width=160),
             Column("Response", "text", rank=6, width=160),
-            Column("Chosen or not", rank=1, width=130),
-            Column("Times chosen", "number", width=110),
+            Column("Selected or not", rank=1, width=130),
+            Column("Times selected", "number", width=110),
             Column("Preservation loss", "number", rank=3, width=140),
             Column("Cosine", "number", rank=3, width=95),
             Column("Score", "number", rank=3, width=95),
@@ -147,22 +148,22 @@ def reference_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Tab
         ["Prompt", "Response"],
         ["Step", "", "Preservation loss", "Cosine", "Score"],
     )
-    found = [(run, reference) for run in runs for reference in references(run.selection)]
-    found.sort(key=lambda it: -it[1].times_chosen)
-    for run, reference in table.first(found):
-        _, _, *numbers = reference.found[-1]
+    entries = [(run, reference) for run in runs for reference in references(run.selection)]
+    entries.sort(key=lambda it: -it[1].times_selected)
+    for run, reference in table.limited(entries):
+        _, _, *numbers = reference.scores[-1]
         table.rows.append(
             {
                 "cells": [
                     reference.id, run.name if len(runs) > 1 else "", reference.category, 0, 1,
-                    "".join(MARKS[kept] for _, kept, *_ in reference.found),
-                    reference.times_chosen, *map(_short, numbers),
+                    "".join(MARKS[selected] for _, selected, *_ in reference.scores),
+                    reference.times_selected, *map(_short, numbers),
                 ],
                 "texts": _texts_of(texts, run, "reference_data", reference.id),
                 "secret": True,
                 "history": [
-                    [step, "chosen" if kept else "not chosen", *map(_short, numbers)]
-                    for step, kept, *numbers in reference.found
+                    [step, "selected" if selected else "not selected", *map(_short, numbers)]
+                    for step, selected, *numbers in reference.scores
                 ],
             }
         )  # fmt: skip
@@ -170,7 +171,7 @@ def reference_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Tab
 
 
 def response_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Every response with the verdicts of all judges."""
+    """All responses with the verdicts of all judges."""
     judges = {judge["name"]: judge["measure"] for it in evaluations for judge in it.content["judges"]}
     responses = [(it, response) for it in evaluations for response in it.content["responses"]]
     measures = list(dict.fromkeys(name for _, response in responses for name in response["measures"]))
@@ -189,12 +190,12 @@ def response_table(evaluations: Sequence[Evaluation]) -> Table:
             ),
             *(Column(measure.replace("_", " "), rank=6, width=105, filters=True) for measure in measures),
         ],
-        ["Prompt", "Response", "Right answer", *(f"What {judge} said" for judge in judges)],
+        ["Prompt", "Response", "Expected answer", *(f"Verdict of {judge}" for judge in judges)],
     )
     open_of = {it.name: open_suites(it) for it in evaluations}
-    order = {key: place for place, key in enumerate(dict.fromkeys(_prompt_key(it) for _, it in responses))}
-    # what several models answered to one prompt stands together
-    for evaluation, response in table.first(sorted(responses, key=lambda it: order[_prompt_key(it[1])])):
+    order = {key: index for index, key in enumerate(dict.fromkeys(_prompt_key(it) for _, it in responses))}
+    # group the responses of several models to one prompt
+    for evaluation, response in table.limited(sorted(responses, key=lambda it: order[_prompt_key(it[1])])):
         verdicts = response["verdicts"]
         table.rows.append(
             {
@@ -206,7 +207,7 @@ def response_table(evaluations: Sequence[Evaluation]) -> Table:
                 ],
                 "texts": [
                     cut(as_text(response["prompt"])), cut(response["response"]), response["answer"],
-                    *(_said(verdicts.get(judge)) for judge in judges),
+                    *(_verdict_text(verdicts.get(judge)) for judge in judges),
                 ],
                 "secret": response["suite"] not in open_of[evaluation.name],
                 "history": [],
@@ -216,18 +217,18 @@ def response_table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def open_suites(evaluation: Evaluation) -> set[str]:
-    """The suites whose texts are shown at once."""
+    """The suites whose texts are visible."""
     return {entry["suite"] for entry in evaluation.content["summary"] if entry["metric"] in OPEN_METRICS}
 
 
-def _value(row: dict[str, Any], column: Column, place: int) -> Any:
-    """What a cell shows."""
-    value = row["cells"][place]
+def _value(row: dict[str, Any], column: Column, index: int) -> Any:
+    """The value that a cell shows."""
+    value = row["cells"][index]
     return next(iter(row["texts"][value : value + 1]), None) if column.kind == "text" else value
 
 
 def _conflict(row: TaskRow) -> tuple[bool, float]:
-    """Sorts the rows that pull against the references first, and those that were never compared last."""
+    """Sort key: rows in conflict first, rows that were never compared last."""
     cosine = row.last.cosine
     return cosine is None, cosine or 0.0
 
@@ -241,14 +242,14 @@ def _texts_of(texts: dict[str, RowTexts], run: RunFiles, role: str, name: str) -
 
 
 def cut(text: str) -> str:
-    """A text short enough for a page; how much is left out is said in it."""
+    """Truncate a text to `TEXT_LIMIT` and say how much was cut."""
     if len(text) <= TEXT_LIMIT:
         return text
     return f"{text[:TEXT_LIMIT]}\n[{len(text) - TEXT_LIMIT:,} more characters are not on this page]"
 
 
 def _marks(row: TaskRow) -> str:
-    return "".join(MARKS[offer.kept] for offer in row.offers)
+    return "".join(MARKS[it.kept] for it in row.occurrences)
 
 
 def _short(number: float | None) -> float | None:
@@ -264,7 +265,7 @@ def _named(measure: str, verdict: dict[str, Any] | None) -> str | float | None:
     return NAMES[measure].get(value, str(value)) if measure in NAMES else _short(value)
 
 
-def _said(verdict: dict[str, Any] | None) -> str:
+def _verdict_text(verdict: dict[str, Any] | None) -> str:
     return "" if verdict is None else cut("\n".join(filter(None, (verdict["reason"], verdict["raw"]))))
 
 

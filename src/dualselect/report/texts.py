@@ -1,4 +1,4 @@
-"""The texts of a run's rows, read again from the data that its config.yaml names, if they are still the same."""
+"""The texts of a run's rows, read again from the data in its config.yaml if these are unchanged."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,36 +8,36 @@ from dualselect.runs.directory import CONFIG_FILE
 
 
 class RowTexts(NamedTuple):
-    """Prompt and response by row id, by role (`task_data`, `reference_data`); and why some are missing."""
+    """Prompt and response by role (`task_data`, `reference_data`) and row id, and why texts are missing."""
 
     texts: dict[str, dict[str, tuple[str, str]]]
     missing: list[str]
 
 
 def row_texts(run: Path) -> RowTexts:
-    """Read the rows of a run again; a hub is never asked.
+    """Read the rows of a run again, without network access.
 
     Args:
-        run: The run directory. Without a config.yaml, or when the data have changed, there are ids only.
+        run: The run directory. Texts are missing if it has no config.yaml or if the data have changed.
     """
-    found = RowTexts({}, [])
+    result = RowTexts({}, [])
     if not (run / CONFIG_FILE).is_file():
-        found.missing.append(f"the run has no {CONFIG_FILE} that names its data")
-        return found
-    # they bring torch along, which a page without texts does not need
+        result.missing.append(f"the run has no {CONFIG_FILE} that names its data")
+        return result
+    # these import torch, which a page without texts does not need
     from dualselect.runs.config_file import read_config
 
     try:
         record = (read_config(run / CONFIG_FILE).record or {}).get("data", {})
     except DualSelectError as error:
-        found.missing.append(str(error))
-        return found
+        result.missing.append(str(error))
+        return result
     for role, data in record.items():
         try:
-            found.texts[role] = _read(role, data)
+            result.texts[role] = _read(role, data)
         except (DualSelectError, OSError) as error:
-            found.missing.append(f"{role}: {error}")
-    return found
+            result.missing.append(f"{role}: {error}")
+    return result
 
 
 def _read(role: str, data: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -46,7 +46,7 @@ def _read(role: str, data: dict[str, Any]) -> dict[str, tuple[str, str]]:
     from dualselect.runs.record import data_record
 
     if hubs := [source for source in data["sources"] if Source.of(source).is_hub_name]:
-        raise DualSelectError(f"{', '.join(hubs)} is on a hub, which a report does not ask")
+        raise DualSelectError(f"{', '.join(hubs)} is on a hub, and reports do not access the network")
     rows = read_sources(data["sources"], role).dataset
     if data_record(rows, [])["rows_sha256"] != data["rows_sha256"]:
         raise DualSelectError(f"{', '.join(data['sources'])} changed since the run")
@@ -54,7 +54,7 @@ def _read(role: str, data: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def as_text(turns: str | list[dict[str, Any]]) -> str:
-    """A conversation as text: the content of a single turn, otherwise each turn under its role."""
+    """A conversation as text: the content of a single turn, or all turns with their roles."""
     if isinstance(turns, str):
         return turns
     if len(turns) == 1:

@@ -1,4 +1,4 @@
-"""Progress bars: of a run, with one short line per log, since metrics.jsonl has all of it; and of work in batches."""
+"""Progress bars of training, with one short line per log, and of work in batches; metrics.jsonl has all metrics."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from tqdm import tqdm
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
 
 
-# What is shown of a log: its name there, its name here.
+# displayed metrics, by name in the log
 SHOWN = {
     "loss": "loss",
     "dualselect/kept_fraction": "rows kept",
@@ -16,10 +16,11 @@ SHOWN = {
     "grad_norm": "gradient norm",
     "eval_loss": "evaluation loss",
 }
+SHARES = {"dualselect/kept_fraction", "dualselect/kept_token_fraction"}
 
 
 class ShortProgress(ProgressCallback):
-    """The bar of transformers, without the numbers that only a file needs."""
+    """The progress bar of transformers with few metrics."""
 
     def on_log(
         self,
@@ -29,27 +30,27 @@ class ShortProgress(ProgressCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Write one line above the bar; none for a log without any of the numbers shown."""
-        numbers = [f"{SHOWN[name]} {_shown(name, value)}" for name, value in (logs or {}).items() if name in SHOWN]
-        if numbers and self.training_bar is not None:
-            self.training_bar.write(f"step {state.global_step}: {', '.join(numbers)}")
-
-
-def _shown(name: str, value: float) -> str:
-    return f"{value:.0%}" if name.endswith("_fraction") else f"{value:.3g}"
+        """Write one line above the bar if the log has a displayed metric."""
+        metrics = [
+            f"{SHOWN[name]} {value:.0%}" if name in SHARES else f"{SHOWN[name]} {value:.3g}"
+            for name, value in (logs or {}).items()
+            if name in SHOWN
+        ]
+        if metrics and self.training_bar is not None:
+            self.training_bar.write(f"step {state.global_step}: {', '.join(metrics)}")
 
 
 def in_batches(
     positions: Sequence[int], size: int, *, description: str, unit: str, quiet: bool
 ) -> Iterator[list[int]]:
-    """Positions in batches, with a bar that moves by positions as each batch is done.
+    """Split positions into batches, with a progress bar.
 
     Args:
-        positions: Of rows.
-        size: Of a batch, 1 or more.
-        description: What the bar says.
-        unit: What a position is.
-        quiet: Whether there is no bar.
+        positions: Positions of rows.
+        size: Batch size, 1 or more.
+        description: Title of the bar.
+        unit: Unit of a position.
+        quiet: No progress bar.
     """
     with tqdm(total=len(positions), desc=description, unit=unit, leave=False, disable=quiet) as bar:
         for start in range(0, len(positions), size):

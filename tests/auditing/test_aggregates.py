@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dualselect.auditing.counting import Counts, KindCounts, Ranking, share
+from dualselect.auditing.aggregates import Aggregates, GroupAggregates, Ranking, share
 from dualselect.auditing.settings import BUDGETS
 from dualselect.evaluation.intervals import rate
 from dualselect.selection import choose_by_tokens
@@ -26,12 +26,12 @@ def lines(count, seed):
 def test_a_budget_keeps_what_the_trainer_would_keep_of_one_large_step(seed):
     rows = lines(57, seed)
     ranking = Ranking.of(rows, len(rows))
-    scored = [place for place, row in enumerate(rows) if not row["lacks"]]
-    scores = torch.tensor([rows[place]["score"] for place in scored])
-    tokens = torch.tensor([rows[place]["tokens"] for place in scored])
+    scored = [index for index, row in enumerate(rows) if not row["lacks"]]
+    scores = torch.tensor([rows[index]["score"] for index in scored])
+    tokens = torch.tensor([rows[index]["tokens"] for index in scored])
     for budget in BUDGETS:
-        kept = [place for place in range(len(rows)) if ranking.keeps(place)[f"{budget:g}"]]
-        assert kept == [scored[place] for place in choose_by_tokens(scores, tokens, budget).kept]
+        kept = [index for index in range(len(rows)) if ranking.keeps(index)[f"{budget:g}"]]
+        assert kept == [scored[index] for index in choose_by_tokens(scores, tokens, budget).kept]
     assert sorted(ranking.ranks[scored]) == list(range(1, len(scored) + 1))
     assert rows[int(np.flatnonzero(ranking.ranks == 1)[0])]["score"] == scores.max()
 
@@ -60,9 +60,9 @@ def test_the_interval_of_a_samples_token_share_holds_the_share_of_all_rows():
     tokens, conflict = chance.integers(1, 100, 5000), chance.random(5000) < 0.2
     truth, held = tokens[~conflict].sum() / tokens.sum(), 0
     for _ in range(60):
-        counts = Counts([], labelled=False)
-        for place in chance.choice(5000, 150, replace=False):
-            counts.add(finished(int(tokens[place]), bool(conflict[place])), "task")
+        counts = Aggregates([], labelled=False)
+        for index in chance.choice(5000, 150, replace=False):
+            counts.add(finished(int(tokens[index]), bool(conflict[index])), "task")
         share = counts.kept_token_share
         held += share["low"] <= truth <= share["high"]
     assert held >= 52  # 57 are expected of 60
@@ -70,10 +70,10 @@ def test_the_interval_of_a_samples_token_share_holds_the_share_of_all_rows():
 
 @pytest.mark.parametrize("conflict", [False, True])
 def test_the_interval_of_a_sample_that_is_all_alike_does_not_collapse(conflict):
-    even, uneven = Counts([], labelled=False), Counts([], labelled=False)
-    for place in range(20):
+    even, uneven = Aggregates([], labelled=False), Aggregates([], labelled=False)
+    for index in range(20):
         even.add(finished(10, conflict), "task")
-        uneven.add(finished(1 + 30 * (place % 4 == 0), conflict), "task")
+        uneven.add(finished(1 + 30 * (index % 4 == 0), conflict), "task")
     expected, share = rate(0 if conflict else 20, 20), even.kept_token_share
     assert share["value"] == expected.value
     assert (share["low"], share["high"]) == pytest.approx((expected.low, expected.high))
@@ -82,7 +82,7 @@ def test_the_interval_of_a_sample_that_is_all_alike_does_not_collapse(conflict):
 
 
 def test_shares_of_kinds_and_budgets():
-    found = Counts(["fraud", "theft"], labelled=False)
+    found = Aggregates(["fraud", "theft"], labelled=False)
     for conflict in (True, False, False, False):
         found.add(finished(10, conflict), "chat")
     chat = found.kinds_as_values()["chat"]
@@ -97,18 +97,18 @@ def test_shares_of_kinds_and_budgets():
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_the_resampling_of_known_rows_has_a_bar(capsys, quiet):
-    counts = Counts([], labelled=True, quiet=quiet)
-    for place in range(6):
-        kind = ("risky", "chat", "task")[place % 3]
-        counts.add(finished(1, False) | {"risky": kind == "risky", "scores": {"loss": float(place)}}, kind)
+    counts = Aggregates([], labelled=True, quiet=quiet)
+    for index in range(6):
+        kind = ("risky", "chat", "task")[index % 3]
+        counts.add(finished(1, False) | {"risky": kind == "risky", "scores": {"loss": float(index)}}, kind)
     found = counts.detection_as_values([])
     assert list(found["scores"]["loss"]["against"]) == ["chat", "task"]
     told = capsys.readouterr().err
-    assert ("Resampling" in told) != quiet
+    assert ("Bootstrap" in told) != quiet
     assert quiet or "0/3" in told  # over all rows, and against either kind
 
 
 def test_a_cosine_of_one_has_a_bin():
-    counts = KindCounts()
+    counts = GroupAggregates()
     counts.add(finished(1, False) | {"cosine": 1.0})
     assert sum(counts.histogram.values()) == 1

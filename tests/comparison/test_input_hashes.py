@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 
 from dualselect.comparison import read_comparison
-from dualselect.comparison.materials import Materials, asked_sha256, model_sha256, read_rows
+from dualselect.comparison.input_hashes import InputHashes, model_sha256, prompts_sha256, read_rows
 from dualselect.evaluation.suite import Prompt, Suite
 from dualselect.judges import JudgeSettings, load_judge
 
@@ -38,15 +38,15 @@ def test_prompts_answers_and_the_wording_of_judges_count_and_not_what_was_told()
     prompt = Prompt("a", [{"role": "user", "content": "2 + 2?"}], answer="4")
     suite = Suite("sums", "task", (prompt,))
     judge = load_judge("refusal", JudgeSettings())
-    before = asked_sha256([suite], [judge])
-    assert asked_sha256([replace(suite, told=("dropped 3 rows",))], [judge]) == before
+    before = prompts_sha256([suite], [judge])
+    assert prompts_sha256([replace(suite, told=("dropped 3 rows",))], [judge]) == before
     for changed in (
         replace(suite, prompts=(replace(prompt, messages=[{"role": "user", "content": "2 + 3?"}]),)),
         replace(suite, prompts=(replace(prompt, answer="5"),)),
         replace(suite, prompts=(prompt, replace(prompt, id="b"))),
     ):
-        assert asked_sha256([changed], [judge]) != before
-    assert asked_sha256([suite], []) != before
+        assert prompts_sha256([changed], [judge]) != before
+    assert prompts_sha256([suite], []) != before
 
 
 def test_each_run_knows_its_own_rows(comparison_file):
@@ -59,7 +59,7 @@ def test_each_run_knows_its_own_rows(comparison_file):
             }
         )
     )
-    materials = Materials.of(config, read_rows(config), {})
+    materials = InputHashes.of(config, read_rows(config), {})
     sft, safe_mix, lisa = (materials.of_run(config.settings | entry.settings) for entry in config.entries)
     assert sft == {name: safe_mix[name] for name in ("task_data", "model_name_or_path")}
     assert {name for name in lisa if lisa[name] != safe_mix[name]} == {"reference_data"}

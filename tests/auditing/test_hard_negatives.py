@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_audits_for_tests import audited, harmless, references, task_rows
 
+from dualselect.auditing.hard_negatives import HARD_KINDS, ROWS_OF_A_KIND
 from dualselect.auditing.measuring import CONTROL
-from dualselect.auditing.negatives import HARD_KINDS, ROWS_OF_A_KIND
 from dualselect.auditing.text import summary_text
 from dualselect.data import builtin_rows
 from dualselect.report.audit_page import write_audit_page

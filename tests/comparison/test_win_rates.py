@@ -2,7 +2,7 @@
 
 import pytest
 
-from dualselect.comparison.preferences import averaged_suites, win_rate_rows
+from dualselect.comparison.win_rates import averaged_suites, win_rate_rows
 from dualselect.errors import ConfigError
 from dualselect.evaluation.intervals import rate, wilson
 from dualselect.evaluation.results import Evaluation, ModelRecord, ResponseRecord
@@ -101,7 +101,7 @@ def test_suites_to_average_are_known_and_judged():
     assert averaged_suites([], SUITES) == ["hh", "hex"]
     assert averaged_suites(["orca", "hh"], SUITES) == ["orca", "hh"]
     for name in ("hexphi", "math"):
-        with pytest.raises(ConfigError, match=f"average names {name}, .* suites hh, hex, orca: name some"):
+        with pytest.raises(ConfigError, match=f"average names {name}, .* choose from hh, hex, orca"):
             averaged_suites(["hh", name], SUITES)
 
 

@@ -1,4 +1,4 @@
-"""From the scored rows to the files of an audit (all but `summary.json`) and to counts."""
+"""Write and read the files of an audit, except `summary.json`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from tqdm import tqdm
 
-from dualselect.auditing.counting import Counts, Ranking
+from dualselect.auditing.aggregates import Aggregates, Ranking
 from dualselect.auditing.measuring import CONTROL
 from dualselect.auditing.preparing import Prepared
 from dualselect.auditing.settings import BUDGETS
@@ -23,10 +23,10 @@ COLUMNS = (
     "id row kind category unscored rank score loss cosine tokens conflict conflict_categories conflict_references"
 ).split()
 
-FOUND = (
+SCORED_FIELDS = (
     "rank score loss cosine tokens conflict conflict_categories conflict_references kept categories scores"
 ).split()
-"""What a line says of a scored row; that of another row has None there, so that all lines have the same columns."""
+"""Fields of scored rows; None in the lines of other rows, so that all lines have the same fields."""
 
 
 _FEATURES: dict[str, Any] = {
@@ -36,57 +36,57 @@ _FEATURES: dict[str, Any] = {
     "conflict_categories": List({"category": Value("string"), "cosine": Value("float64")}),
     "conflict_references": List({"id": Value("string"), "cosine": Value("float64")}),
 }
-"""Of a line; what is not here is a float."""
+"""Types of the fields; all others are floats."""
 _BY_NAME = ("categories", "scores")
 _ROWS_AT_ONCE = 10_000
 
 
 def write_rows(
     folder: Path, store: ScoreStore, count: int, prepared: Prepared, ids: Sequence[str], *, labelled: bool, quiet: bool
-) -> Counts:
-    """Write one line and one CSV row for each row that was looked at, the references and hard negatives, and count.
+) -> Aggregates:
+    """Write the rows (JSONL and CSV), the references and the hard negatives, and aggregate over the rows.
 
     Args:
-        folder: Where the files go.
+        folder: Output folder.
         store: The scored rows.
-        count: How many there are.
+        count: Number of scored rows.
         prepared: Names and thresholds.
-        ids: Of the references, in pool order.
-        labelled: Whether some rows are known to be risky.
+        ids: Reference ids, in pool order.
+        labelled: Whether some rows are labeled risky.
         quiet: No progress bar.
     """
     ranking = Ranking.of(tqdm(store, total=count, desc="Ranking", unit="row", leave=False, disable=quiet), count)
-    counts = Counts(prepared.bearings.categories, labelled=labelled, quiet=quiet)
+    aggregates = Aggregates(prepared.directions.categories, labelled=labelled, quiet=quiet)
 
     def write(lines: BinaryIO, table: BinaryIO) -> None:
         table.write(csv_text([[*COLUMNS, *(f"kept_{budget:g}" for budget in BUDGETS)]]).encode())
         bar = tqdm(store, total=count, desc="Writing", unit="row", leave=False, disable=quiet)
-        for place, scored in enumerate(bar):
-            line = _finished(scored, place, ranking, prepared, ids, labelled=labelled)
-            counts.add(line, scored["counted_as"])
+        for index, scored in enumerate(bar):
+            line = _line(scored, index, ranking, prepared, ids, labelled=labelled)
+            aggregates.add(line, scored["counted_as"])
             lines.write((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
             table.write(csv_text([_cells(line)]).encode())
 
     write_atomically(folder / TABLE, lambda table: write_atomically(folder / ROWS, lambda lines: write(lines, table)))
-    for name, made in ((REFERENCES, prepared.references), (NEGATIVES, prepared.negatives)):
-        if made:
-            write_text(folder / name, "".join(json.dumps(it, ensure_ascii=False) + "\n" for it in made))
-    return counts
+    for name, entries in ((REFERENCES, prepared.references), (NEGATIVES, prepared.negatives)):
+        if entries:
+            write_text(folder / name, "".join(json.dumps(it, ensure_ascii=False) + "\n" for it in entries))
+    return aggregates
 
 
 def read_rows(folder: Path, count: int, *, quiet: bool = False) -> Dataset:
-    """The rows of an audit as a data set in memory.
+    """Read the rows of an audit into memory.
 
     Args:
         folder: The audit.
-        count: How many rows there are.
+        count: Number of rows, for the progress bar.
         quiet: No progress bar.
     """
-    some = next((line for line in read_lines(folder / ROWS) if not line["unscored"]), None)
+    example = next((line for line in read_lines(folder / ROWS) if not line["unscored"]), None)
     columns = list(next(read_lines(folder / ROWS)))
-    named = {} if some is None else {name: dict.fromkeys(some[name], Value("float64")) for name in _BY_NAME}
-    known = _FEATURES | named | {"kept": dict.fromkeys([f"{budget:g}" for budget in BUDGETS], Value("bool"))}
-    features = Features({name: known.get(name, Value("float64")) for name in columns})
+    nested = {} if example is None else {name: dict.fromkeys(example[name], Value("float64")) for name in _BY_NAME}
+    types = _FEATURES | nested | {"kept": dict.fromkeys([f"{budget:g}" for budget in BUDGETS], Value("bool"))}
+    features = Features({name: types.get(name, Value("float64")) for name in columns})
     lines = iter(
         tqdm(read_lines(folder / ROWS), total=count, desc="Reading the rows", unit="row", leave=False, disable=quiet)
     )
@@ -95,14 +95,14 @@ def read_rows(folder: Path, count: int, *, quiet: bool = False) -> Dataset:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of `audit.jsonl`, `references.jsonl` or `negatives.jsonl`."""
+    """Lines of `audit.jsonl`, `references.jsonl` or `negatives.jsonl`."""
     with path.open(encoding="utf-8", newline="\n") as file:
         yield from map(json.loads, file)
 
 
-def _finished(
+def _line(
     scored: Mapping[str, Any],
-    place: int,
+    index: int,
     ranking: Ranking,
     prepared: Prepared,
     ids: Sequence[str],
@@ -113,26 +113,26 @@ def _finished(
     if labelled:
         line["risky"] = scored["risky"]
     if scored["lacks"]:
-        return line | dict.fromkeys([*FOUND, CONTROL] if CONTROL in prepared.tuned else FOUND)
-    bearings = prepared.bearings
-    under = [
+        return line | dict.fromkeys([*SCORED_FIELDS, CONTROL] if CONTROL in prepared.tuned else SCORED_FIELDS)
+    directions = prepared.directions
+    conflicts = [
         {"category": category, "cosine": cosine}
         for category, cosine, threshold in zip(
-            bearings.categories, scored["categories"], prepared.category_thresholds, strict=True
+            directions.categories, scored["categories"], prepared.category_thresholds, strict=True
         )
         if cosine < threshold
     ]
     return {
         **line,
-        "rank": int(ranking.ranks[place]),
+        "rank": int(ranking.ranks[index]),
         **{name: scored[name] for name in ("score", "loss", "cosine", "tokens")},
         "conflict": scored["cosine"] < prepared.conflict_threshold,
-        "conflict_categories": sorted(under, key=lambda it: it["cosine"]),
+        "conflict_categories": sorted(conflicts, key=lambda it: it["cosine"]),
         "conflict_references": [
-            {"id": ids[bearings.kept[number]], "cosine": cosine} for number, cosine in scored["references"]
+            {"id": ids[directions.stored[number]], "cosine": cosine} for number, cosine in scored["references"]
         ],
-        "kept": ranking.keeps(place),
-        "categories": dict(zip(bearings.categories, scored["categories"], strict=True)),
+        "kept": ranking.keeps(index),
+        "categories": dict(zip(directions.categories, scored["categories"], strict=True)),
         "scores": scored["scores"],
         **({CONTROL: scored[CONTROL]} if CONTROL in scored else {}),
     }

@@ -1,7 +1,7 @@
-"""One run of a comparison, in a process of its own.
+"""One run of a comparison in its own process.
 
-Its peak memory is then its own, and whatever ends it ends nothing else. It ends when the process that started it
-does, so that a killed comparison leaves nobody behind who writes to its files.
+A separate process isolates peak memory and crashes. It exits with its parent, so that a killed comparison leaves no
+process that writes to its files.
 """
 
 import gc
@@ -42,11 +42,11 @@ STANDARD_OUTPUT = 1
 
 
 def main(plan: RunPlan) -> None:
-    """Do a plan and end the process: with status 0 when it is done, else with the reason in failure.json."""
+    """Execute a plan and exit; on failure the reason is in failure.json and the status is not 0."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
     failure = plan.path / FAILURE_FILE
-    # one that lost its parent a moment ago may still be about to end
+    # an orphaned process of an earlier call may still be exiting
     with FileLock(plan.path.parent / f".{plan.path.name}.lock"):
         try:
             failure.unlink(missing_ok=True)
@@ -63,15 +63,15 @@ def main(plan: RunPlan) -> None:
 
 
 def run(plan: RunPlan) -> None:
-    """Train what is not trained, evaluate, and say that it is done.
+    """Train if needed, evaluate, and write done.json.
 
     Raises:
-        DualSelectError: Something cannot be used.
+        DualSelectError: An input cannot be used.
         OSError: The folder cannot be written.
     """
     plan.check_same()
     plan.path.mkdir(parents=True, exist_ok=True)
-    _quiet(plan.path)
+    _redirect_output(plan.path)
     if not plan.is_done():
         (plan.path / DONE_FILE).unlink(missing_ok=True)
     write_json(plan.path / PLAN_FILE, plan.training)
@@ -82,44 +82,44 @@ def run(plan: RunPlan) -> None:
 
 
 def _train(plan: RunPlan) -> None:
-    wanted = plan.training
-    method = replace(METHODS[wanted["method"]], name=wanted["name"], **wanted["method_settings"])
-    fine_tune(method, wanted["settings"], plan.folder)
+    training = plan.training
+    method = replace(METHODS[training["method"]], name=training["name"], **training["method_settings"])
+    fine_tune(method, training["settings"], plan.folder)
     record = yaml.safe_load((plan.path / CONFIG_FILE).read_text(encoding="utf-8"))[RECORD_KEY]
     for role, data in record["data"].items():
-        if data["rows_sha256"] != wanted["made_of"][role]:
+        if data["rows_sha256"] != training["input_hashes"][role]:
             raise DataError(
-                f"{role} changed after the comparison had begun, and this run was trained on other rows than the "
-                f"others: delete {plan.path}, and begin with the rows as they shall be"
+                f"{role} changed after the comparison started, so that this run used other rows than the others: "
+                f"delete {plan.path} and repeat the command with the final rows"
             )
 
 
 def _free_memory() -> None:
-    """The trained model refers to itself, and would stand beside the one that is evaluated."""
+    """Free the trained model, which has reference cycles, before another one is loaded."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def _evaluate(plan: RunPlan) -> int:
-    """Measure, and say how many verdicts are missing that may yet be found."""
-    wanted: dict[str, Any] = dict(plan.evaluation)
-    name, model = wanted.pop("name"), wanted.pop("model")
-    del wanted["made_of"]
+    """Evaluate; returns the number of missing verdicts that a retry may get."""
+    options: dict[str, Any] = dict(plan.evaluation)
+    name, model = options.pop("name"), options.pop("model")
+    del options["input_hashes"]
     path = evaluate(
         model or plan.folder,
         output=plan.path / EVALUATION / f"{name}.json",
-        generation=GenerationSettings(**wanted.pop("generation")),
-        judge_settings=JudgeSettings(**wanted.pop("judge_settings")),
+        generation=GenerationSettings(**options.pop("generation")),
+        judge_settings=JudgeSettings(**options.pop("judge_settings")),
         # the user's own file of the comparison says so, not the config.yaml of the run
-        trust_remote_code=bool((plan.training.get("settings") or wanted["model_settings"]).get(TRUST)),
-        **wanted,
+        trust_remote_code=bool((plan.training.get("settings") or options["model_settings"]).get(TRUST)),
+        **options,
     )
     return read_evaluation(path).still_unscored
 
 
-def _quiet(folder: Path) -> None:
-    """Bars go to the terminal, everything that is told to run.log."""
+def _redirect_output(folder: Path) -> None:
+    """Show only progress bars in the terminal; log to run.log."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()

@@ -1,4 +1,4 @@
-"""A comparison as text: one line per method, one column per measure."""
+"""Format a comparison as a table: one line per method, one column per metric."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,21 +22,21 @@ TITLES = {
     "peak_gpu_memory_ratio": "GPU memory",
     "peak_memory_ratio": "memory",
 }
-"""Metrics of the table in its order, and their headings."""
+"""Headings of the metrics, in table order."""
 CHAT_TITLES = {"refusal_rate": "chat refused", "attack_success_rate": "chat unsafe"}
-"""Headings where the prompts are chats, which nothing says are harmful."""
+"""Headings for suites of chat prompts, which are not known to be harmful."""
 RATIOS = ("training_time_ratio", "peak_gpu_memory_ratio", "peak_memory_ratio", "rows_forward_backward_ratio")
 WIN_RATES = ("safety_average", "win_rate", "win_rate_length_controlled")
 MEANS = ("harmfulness", "kl_to_start", "preference_margin", "reward")
 BROKEN = {"empty_rate": "empty", "repetitive_rate": "repetitive"}
-BROKEN_FROM = 0.1
-"""Share of empty, repetitive or cut responses from which on a line is marked."""
+BROKEN_THRESHOLD = 0.1
+"""Share of empty, repetitive or truncated responses from which a note is shown."""
 
 Row = Mapping[str, Any]
 
 
 def title_of(row: Row) -> str:
-    """The heading of a row's metric, which depends on what the prompts of its suite are for."""
+    """The heading of a row's metric, which depends on the purpose of its suite."""
     chat = CHAT_TITLES if row.get("purpose") == "chat" else {}
     return chat.get(row["metric"], TITLES[row["metric"]])
 
@@ -45,7 +45,7 @@ def table_cells(content: Mapping[str, Any]) -> list[list[str]]:
     """Headings and lines of the table.
 
     Args:
-        content: Of comparison.json.
+        content: Content of comparison.json.
     """
     shown = sorted(
         (row for row in content["rows"] if row["metric"] in TITLES),
@@ -55,22 +55,22 @@ def table_cells(content: Mapping[str, Any]) -> list[list[str]]:
     columns = list(dict.fromkeys(_column(row) for row in shown))
     cells = [["method", *(_heading(column, columns) for column in columns)]]
     for method in content["methods"]:
-        found = [rows.get((method["name"], *column)) for column in columns]
-        cells.append([_named(method, content), *(_cell(row) for row in found)])
+        method_rows = [rows.get((method["name"], *column)) for column in columns]
+        cells.append([_label(method, content), *(_cell(row) for row in method_rows)])
     return cells
 
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:
-    """Cells as a table of Markdown."""
+    """Cells as a Markdown table."""
     lines = ["| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "---|" * len(cells[0]), *lines[1:]])
 
 
 def notes(content: Mapping[str, Any]) -> list[str]:
-    """What a reader of the table must know: steps, broken outputs, unscored prompts, what was chosen, what failed."""
-    lines = _steps(content["methods"]) + _cut(content["rows"])
+    """Notes to the table: optimizer steps, broken outputs, unscored prompts, tuned settings, failures."""
+    lines = _steps(content["methods"]) + _truncated(content["rows"])
     for row in content["rows"]:
-        if row["metric"] in BROKEN and (row["value"] or 0) >= BROKEN_FROM:
+        if row["metric"] in BROKEN and (row["value"] or 0) >= BROKEN_THRESHOLD:
             lines.append(f"{row['method']}: {row['value']:.0%} of the responses in {row['suite']} are "
                          f"{BROKEN[row['metric']]}")  # fmt: skip
         if row["unscored"] and row["metric"] in TITLES and row["suite"]:
@@ -81,35 +81,39 @@ def notes(content: Mapping[str, Any]) -> list[str]:
     for method in content["methods"]:
         if tuning := method.get("tuning"):
             chosen = ", ".join(f"{name} {value}" for name, value in (tuning["chosen"] or {}).items()) or "nothing"
-            told = ", for not every one of them has a value" if tuning["chosen"] is None else ""
+            reason = ", because not all of them have a value" if tuning["chosen"] is None else ""
             lines.append(f"{method['name']}: {chosen} chosen by {tuning['by'].replace('_', ' ')} in {tuning['runs']} "
-                         f"runs{told}")  # fmt: skip
+                         f"runs{reason}")  # fmt: skip
         lines += [f"{method['name']}, {run}: failed: {reason}" for run, reason in method.get("failed", {}).items()]
     return lines
 
 
 def _steps(methods: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Optimizer steps of the methods, where they are not as many for all: the usual number last."""
-    named: dict[str, list[str]] = {}
+    """Optimizer steps of the methods, if they differ; the most common number last."""
+    names_by_steps: dict[str, list[str]] = {}
     for method in methods:
         if steps := method.get("steps"):
             least, most = min(steps.values()), max(steps.values())
-            named.setdefault(f"{least}" if least == most else f"{least} to {most}", []).append(method["name"])
-    *fewer, (usual, _) = sorted(named.items(), key=lambda item: len(item[1])) or [("", [])]
-    told = "; ".join(f"{count} for {', '.join(names)}" for count, names in fewer)
-    return [f"optimizer steps: {told}; {usual} for all others"] if fewer else []
+            names_by_steps.setdefault(f"{least}" if least == most else f"{least} to {most}", []).append(method["name"])
+    *others, (usual, _) = sorted(names_by_steps.items(), key=lambda item: len(item[1])) or [("", [])]
+    text = "; ".join(f"{count} for {', '.join(names)}" for count, names in others)
+    return [f"optimizer steps: {text}; {usual} for all others"] if others else []
 
 
-def _cut(rows: Sequence[Row]) -> list[str]:
-    """Of each task suite the methods whose responses are often cut off; elsewhere these are judged all the same."""
-    named: dict[str, list[str]] = {}
+def _truncated(rows: Sequence[Row]) -> list[str]:
+    """Methods with many truncated responses, by task suite; other suites judge truncated responses too."""
+    shares: dict[str, list[str]] = {}
     for row in rows:
-        if row["metric"] == "truncated_rate" and row.get("purpose") == "task" and (row["value"] or 0) >= BROKEN_FROM:
-            named.setdefault(row["suite"], []).append(f"{row['method']} {row['value']:.0%}")
+        if (
+            row["metric"] == "truncated_rate"
+            and row.get("purpose") == "task"
+            and (row["value"] or 0) >= BROKEN_THRESHOLD
+        ):
+            shares.setdefault(row["suite"], []).append(f"{row['method']} {row['value']:.0%}")
     return [
-        f"responses in {suite} that max_new_tokens cuts off, which are not exact where the answer was still to come: "
-        + ", ".join(told)
-        for suite, told in named.items()
+        f"responses in {suite} truncated by max_new_tokens, which count as not exact if the answer is missing: "
+        + ", ".join(methods)
+        for suite, methods in shares.items()
     ]
 
 
@@ -118,20 +122,20 @@ def _column(row: Row) -> tuple[str, str, str]:
 
 
 def _heading(column: tuple[str, str, str], columns: Sequence[tuple[str, str, str]]) -> str:
-    """The title, with suite and judge where the title alone would not tell columns apart."""
+    """The title, with suite and judge if several columns share it."""
     title, suite, judge = column
-    alike = [other for other in columns if other[0] == title]
-    said = [suite] if len({other[1] for other in alike}) > 1 else []
-    said += [judge] if len({other[2] for other in alike}) > 1 else []
-    return title + (f" ({', '.join(said)})" if said else "")
+    same_title = [other for other in columns if other[0] == title]
+    details = [suite] if len({other[1] for other in same_title}) > 1 else []
+    details += [judge] if len({other[2] for other in same_title}) > 1 else []
+    return title + (f" ({', '.join(details)})" if details else "")
 
 
 def has_fewer_seeds(method: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
-    """Whether a method was trained on some of a comparison's seeds only; the start model was trained on none."""
+    """Whether a method was trained on only some of the seeds; False for the start model."""
     return 0 < len(method["seeds"]) < len(content["seeds"])
 
 
-def _named(method: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+def _label(method: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     count = len(method["seeds"])
     return method["name"] + (f" ({count} seed{'s' if count > 1 else ''})" if has_fewer_seeds(method, content) else "")
 
