@@ -61,9 +61,9 @@ def test_the_sequential_engine_trains_it(tmp_path, kind):
 
 def test_every_parameter_is_checked_against_autograd_once_it_has_a_gradient(tmp_path):
     trainer = small_trainer(tmp_path, max_steps=3)
-    assert trainer._unverified == set(trainer._layout.names)
+    assert trainer._engine.unverified == set(trainer._layout.names)
     trainer.train()
-    assert trainer._unverified == set()
+    assert trainer._engine.unverified == set()
 
 
 def test_a_use_of_a_weight_that_shows_only_after_the_first_step_is_found(tmp_path):

@@ -1,8 +1,11 @@
-"""What a run says and refuses before its first step: warm-up, memory of the per-example gradients."""
+"""Checks and messages at the start of a run: default settings, kind of model, warm-up, gradient memory."""
 
 import logging
+from typing import Any
 
-from dualselect.errors import ConfigError
+from trl.trainer.utils import get_config_model_id
+
+from dualselect.errors import ConfigError, ModelError
 from dualselect.training.config import DEFAULT_WARMUP_STEPS, DualSelectConfig
 
 
@@ -10,6 +13,23 @@ logger = logging.getLogger(__name__)
 
 BYTES_PER_NUMBER = 4
 MEBIBYTE = 2**20
+
+
+def default_config(model: Any) -> DualSelectConfig:
+    """Default settings, with an output folder named after the model (a name, a folder or a model)."""
+    name = model if isinstance(model, str) else get_config_model_id(model.config)
+    return DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
+
+
+def check_dense_text_model(model: Any, *, is_moe: bool, is_vlm: bool) -> None:
+    """Refuse mixtures of experts, whose experts see tokens and not examples, and vision-language models.
+
+    Raises:
+        ModelError: The model is one of them.
+    """
+    if is_moe or is_vlm:
+        kind = "a vision-language model" if is_vlm else "a mixture of experts"
+        raise ModelError(f"{type(model).__name__} is {kind}: only dense text models are supported")
 
 
 def check_warmup(config: DualSelectConfig, steps: int) -> None:

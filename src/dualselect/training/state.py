@@ -56,6 +56,12 @@ class LoopState:
     totals: SelectionTotals = field(default_factory=SelectionTotals)
     logging: dict[str, Any] = field(default_factory=dict)
 
+    def add_step(self, task_gradient: Tensor) -> None:
+        """Count an optimizer step and add its task gradient, shape (P,), to the task direction."""
+        self.direction_sum = self.direction_sum + task_gradient
+        self.direction_steps += 1
+        self.step += 1
+
     @property
     def task_direction(self) -> Tensor:
         """Direction of the task since the last refresh, (P,): the sum over the warm-up at first, then the mean."""

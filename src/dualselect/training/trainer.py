@@ -17,19 +17,10 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl.trainer.utils import get_config_model_id
 
 from dualselect.data.checks import check_embeddings
 from dualselect.data.tokens import IGNORED_LABEL
-from dualselect.errors import ModelError
-from dualselect.gradients import (
-    GradientLayout,
-    PerExampleGradients,
-    check_non_finite,
-    sequential_gradients,
-    tapped_gradients,
-    tapped_layers,
-)
+from dualselect.gradients import GradientEngine, GradientLayout, PerExampleGradients, check_non_finite
 from dualselect.gradients.losses import mean_over_tokens, response_cross_entropy, score_responses
 from dualselect.models.precision import with_float32_adapter
 from dualselect.selection import (
@@ -55,15 +46,17 @@ from dualselect.training.references import ChooseReferences, ReferencePool, chec
 from dualselect.training.refresh import Directions, PoolScores, Refresh
 from dualselect.training.resumable import ResumableTrainer
 from dualselect.training.selection_log import SelectionLog
-from dualselect.training.start import check_warmup, explain_gradient_memory
+from dualselect.training.start import (
+    check_dense_text_model,
+    check_warmup,
+    default_config,
+    explain_gradient_memory,
+)
 from dualselect.training.state import date_in_rows, empty_state, fingerprint_of, load_state, save_state
 from dualselect.training.step import ExampleStats, StepExamples, selection_fields, selection_metrics
 
 
 logger = logging.getLogger(__name__)
-
-VERIFIED_STEPS = 10
-"""Optimizer steps, at most, in which the first batch of per-example gradients is checked against autograd."""
 
 
 class DualSelectTrainer(ResumableTrainer):
@@ -110,18 +103,14 @@ class DualSelectTrainer(ResumableTrainer):
         choose_references: ChooseReferences | None = None,
         **sft: Any,
     ) -> None:
-        if args is None:
-            name = model if isinstance(model, str) else get_config_model_id(model.config)
-            args = DualSelectConfig(f"{name.split('/')[-1]}-DualSelect")
+        args = default_config(model) if args is None else args
         check_arguments(args, train_dataset, reference_dataset, sft)
         if not isinstance(model, str) and isinstance(sft.get("processing_class"), PreTrainedTokenizerBase):
             check_embeddings(model, sft["processing_class"], pad_token=args.pad_token)
         self._rows: dict[str, PreparedRows] = {}
         self._role: str | None = "train"  # of the rows that are prepared next; TRL begins with the training rows
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
-        if self.aux_loss_enabled or self._is_vlm:
-            kind = "a vision-language model" if self._is_vlm else "a mixture of experts"
-            raise ModelError(f"{type(self.model).__name__} is {kind}: only dense text models are supported")
+        check_dense_text_model(self.model, is_moe=self.aux_loss_enabled, is_vlm=self._is_vlm)
         self._role = "reference"
         self._prepare_dataset(
             reference_dataset, self.processing_class, args, False, self._formatting_func, "reference"
@@ -130,15 +119,13 @@ class DualSelectTrainer(ResumableTrainer):
         self.reference_dataset = self._rows["reference"].tokens
         check_embeddings(self.model, self._tokenizer, **{role: rows.tokens for role, rows in self._rows.items()})
         self._layout = GradientLayout.of(with_float32_adapter(self.model))
-        if args.gradient_engine == "taps":
-            tapped_layers(self.model, self._layout)
+        self._engine = GradientEngine(args.gradient_engine, self.model, self._layout)
         self.pool = self._reference_pool(choose_references)
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
         self._loop = empty_state(self._layout)
         self._directions: Directions | None = None
         self._examples = StepExamples(self._layout)
-        self._unverified, self._verified_step, self._verifications = set(self._layout.names), -1, 0
         explain_gradient_memory(self._layout.size, args)
 
     # Rows
@@ -216,13 +203,7 @@ class DualSelectTrainer(ResumableTrainer):
     def _gradients(
         self, model: nn.Module, inputs: Mapping[str, Any], example_losses: Callable[..., Tensor]
     ) -> PerExampleGradients:
-        if self.args.gradient_engine == "sequential":
-            return sequential_gradients(model, inputs, example_losses, self._layout)
-        # the gradient of LoRA's A is zero until B has moved, so the check goes on until it has seen all parameters
-        step, unverified = self.state.global_step, None
-        if step != self._verified_step and self._verifications < VERIFIED_STEPS:
-            self._verified_step, self._verifications, unverified = step, self._verifications + 1, self._unverified
-        return tapped_gradients(model, inputs, example_losses, self._layout, unverified=unverified)
+        return self._engine(model, inputs, example_losses, step=self.state.global_step)
 
     def _task_losses(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         outputs = score_responses(model, inputs)
@@ -262,11 +243,11 @@ class DualSelectTrainer(ResumableTrainer):
         )
 
     def _refresh(self, model: nn.Module) -> None:
-        direction, before = self._loop.task_direction, self._loop.refresh
+        direction, before, start_losses = self._loop.task_direction, self._loop.refresh, self._loop.start_losses
         scores = self.pool.score(
             model,
             direction,
-            start_losses=self._loop.start_losses,
+            start_losses=start_losses,
             start_model=start_model_of(self.model),
             before=None if before is None else before.choice,
         )
@@ -290,9 +271,7 @@ class DualSelectTrainer(ResumableTrainer):
         )
         choice = self._choose(stats, scores)
         task_gradient = examples.weighted_sum(choice.weights)
-        self._loop.direction_sum = self._loop.direction_sum + task_gradient
-        self._loop.direction_steps += 1
-        self._loop.step = self.state.global_step + 1
+        self._loop.add_step(task_gradient)
         update, norms = self._corrected(task_gradient)
         self._layout.assign(model, update)
         if direction_cosine := self._loop.task_direction_cosine:
@@ -314,9 +293,9 @@ class DualSelectTrainer(ResumableTrainer):
         )
         if len(finite) == len(ids):
             return stats
-        self._loop.totals.nonfinite_rows += len(ids) - len(finite)
-        bad = [row for position, row in enumerate(ids) if position not in set(finite)]
-        self.selection_log.append("nonfinite", step, ids=bad)
+        taken_out = [row for position, row in enumerate(ids) if position not in set(finite)]
+        self._loop.totals.nonfinite_rows += len(taken_out)
+        self.selection_log.append("nonfinite", step, ids=taken_out)
         examples.keep(finite)
         return stats.at(finite)
 
@@ -393,7 +372,7 @@ class DualSelectTrainer(ResumableTrainer):
     def _finalize_training(self, *given: Any) -> Any:
         ended, last = super()._finalize_training(*given), self._loop.refresh
         whole = self.state.global_step >= self.state.max_steps and not self.args.load_best_model_at_end
-        if last is not None and whole:  # no later refresh tells it
+        if last is not None and whole:  # no later refresh measures it
             with self.maybe_activation_offload_context, self.compute_loss_context_manager():
                 agreement = self.pool.agreement(self.model_wrapped, last)
             self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
@@ -417,7 +396,5 @@ class DualSelectTrainer(ResumableTrainer):
             self._logging_before = self._loop.logging
 
     def _fingerprint(self) -> dict[str, Any]:
-        return (
-            fingerprint_of(self._rows, self.pool.contrast_rows, date_in_rows(self._tokenizer))
-            | self._deciding_settings()
-        )
+        rows = fingerprint_of(self._rows, self.pool.contrast_rows, date_in_rows(self._tokenizer))
+        return rows | self._deciding_settings()
