@@ -55,7 +55,7 @@ def test_the_table_the_samples_and_the_comparison(folders, prompts, tmp_path, ca
     assert f"({start}), paired on the same prompts:" in told
     assert str(folders / "run" / "evaluation" / "mine+builtin.json") in told
     table = told[told.index("suite ") :].splitlines()
-    assert table[0].split() == ["suite", "metric", "judge", "value", "of", "unscored"]
+    assert table[0].split() == ["suite", "metric", "judge", "value", "n", "unscored"]
     assert all(not line.startswith("mine  a") for line in table)
 
 

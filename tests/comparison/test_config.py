@@ -82,8 +82,6 @@ def test_a_grid_is_every_combination(comparison_file):
         ({"methods": {"ema": {"prompt_format": "chat"}}}, "ema: prompt_format cannot be set here"),
         ({"methods": ["sft", "lisa"], "reference_data": None}, "lisa needs a pool of safe responses"),
         ({"methods": {"sft": None, "lisa": {"reference_data": []}}}, "lisa needs a pool of safe responses"),
-        ({"completion_only_loss": False}, "completion_only_loss: false is supported by dualselect train only"),
-        ({"methods": {"dualselect": {"assistant_only_loss": True}}}, "assistant_only_loss: true is supported"),
         ({"methods": ["sft_tuned"]}, "without tuning it equals sft: add tune"),
         ({"methods": {"dualselect_rho_1": {"rho": 2.0}}}, "is defined by rho: 1.0"),
         ({"methods": {"dualselect": {"reference_contrast": "none", "task_token_budget": "auto"}}}, "by a contrast"),

@@ -49,7 +49,7 @@ def test_accepting_an_overlap_makes_no_other_run(plan, begun):
 
 
 def test_the_start_model_is_loaded_as_the_runs_load_theirs(comparison_file):
-    for given, dtype in ({}, "float32"), ({"dtype": "bfloat16", "attn_implementation": "eager"}, "bfloat16"):
+    for given, dtype in ({}, "auto"), ({"dtype": "bfloat16", "attn_implementation": "eager"}, "bfloat16"):
         config = read_comparison(comparison_file(**given))
         rows = read_rows(config)
         plans = RunPlans(config, InputHashes.of(config, rows, {TEST: "", VALIDATION: ""}))

@@ -129,7 +129,7 @@ def test_keys_that_arrow_adds_do_not_reach_the_template():
     )
     template = "{% for message in messages %}{{ message | tojson }}\n{% endfor %}"
     rendered = ChatText(with_template(template + "{% if add_generation_prompt %}{{ '{' }}{% endif %}"))(
-        as_conversations(rows)[1], "row 1"
+        as_conversations(rows, name="rows")[1], "row 1"
     )
     assert "null" not in rendered.text
     assert '"arguments": {"y": 2}' in rendered.text

@@ -62,7 +62,7 @@ def test_an_error_begins_on_a_line_of_its_own(capsys, monkeypatch):
         raise ConfigError(f"a name {HOSTILE}")
 
     monkeypatch.setattr(report, "run", run)
-    assert main(["report", "x"]) == 1
+    assert main(["report", "x"]) == 2
     told = capsys.readouterr().err
     assert "working" in told
     assert [line for line in told.split("\n") if line.startswith("error: a name [U+001B]")]

@@ -62,7 +62,7 @@ def compare(config: ComparisonConfig, print_line: PrintLine = print) -> Path:
     """
     check_location(config.model)
     with folder_lock(config.folder):
-        refuse_foreign(config.folder, (COMPARISON_FILE, TABLE_FILE, FIGURE_FILE), marks=("runs",))
+        refuse_foreign(config.folder, (COMPARISON_FILE, TABLE_FILE, FIGURE_FILE), marks=("runs", "tuning"))
         setup = load_evaluation_setup(config)
         rows = read_rows(config)
         check_no_overlap(config, rows, setup)
@@ -70,8 +70,9 @@ def compare(config: ComparisonConfig, print_line: PrintLine = print) -> Path:
         _refuse_other_runs(plans)
         total = 1 + sum(len(entry.seeds) + len(entry.candidates) for entry in config.entries)
         queue = RunQueue(total, print_line)
+        is_new = not plans.start().is_done()
         queue.do([plans.start()])
-        for line in little_safety(_read(plans.start()).summary) if plans.start().is_done() else ():
+        for line in little_safety(_read(plans.start()).summary) if is_new and plans.start().is_done() else ():
             print_line(f"  warning: {line}")
         entry_runs = [_tuned(plans, entry, queue) for entry in config.entries]
         for seed in dict.fromkeys(seed for entry in config.entries for seed in entry.seeds):

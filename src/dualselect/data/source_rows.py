@@ -139,4 +139,5 @@ def _builtin(source: str, role: str) -> Dataset:
         rows = builtin_rows(kind or "refusal", wanted)[start:stop]
     if not rows:
         raise DataError(f"{role}: {source} holds no rows; write a larger slice, such as builtin:task[0:100]")
-    return as_conversations(Dataset.from_list(rows), name=source)
+    # an exact answer belongs to evaluations, which read the built-in rows themselves
+    return as_conversations(Dataset.from_list(rows).remove_columns("answer"), name=source)

@@ -74,9 +74,9 @@ class ResponseRecord:
         prompt: The turns.
         response: What it said behind its thoughts; empty in suites of preferences, where nothing is generated.
         answer: The exact answer, if there is one.
-        thought: What the model thought before it responded; kept, and never judged.
         verdicts: By name of the judge.
         measures: By name; None is unscored.
+        thought: What the model thought before it responded; kept, and never judged.
     """
 
     suite: str
@@ -86,9 +86,9 @@ class ResponseRecord:
     prompt: list[dict[str, str]]
     response: str
     answer: str = ""
-    thought: str = ""
     verdicts: Mapping[str, VerdictRecord] = field(default_factory=dict)
     measures: Mapping[str, float | None] = field(default_factory=dict)
+    thought: str = ""
 
     @property
     def has_no_answer(self) -> bool:

@@ -1,7 +1,6 @@
 """The settings of one run: where the data are, how to train, which model; and how each is written in a file."""
 
 import enum
-import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -14,6 +13,7 @@ from trl import ModelConfig
 from dualselect.data.limits import MAX_ROW_BYTES
 from dualselect.errors import ConfigError
 from dualselect.models.embedded import EMBEDDED_MODEL
+from dualselect.system.secrets import is_secret
 from dualselect.training.config import DualSelectConfig
 
 
@@ -207,11 +207,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items() if not is_secret(str(key))}
     return _plain(value.to_dict()) if hasattr(value, "to_dict") else value
-
-
-def is_secret(name: str) -> bool:
-    """Whether a setting is a secret by its name, which no file and no message shows."""
-    return re.search(r"(^|_)(token|password|secret|api_?key)$", name.lower()) is not None
 
 
 @cache

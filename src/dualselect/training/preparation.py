@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from datasets import Dataset
 
 from dualselect.data import TokenizedRows, TokenReport, as_conversations, compliance, row_id, tokenize
@@ -235,26 +234,6 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
         raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
     check_hardware(args)
     check_packages(args)
-
-
-@dataclass
-class RowIndexCollator:
-    """A collator that also hands on the number of each row, shape (B,), where rows have one.
-
-    Attributes:
-        collate: The collator of the model's inputs.
-    """
-
-    collate: Callable[[list[dict[str, Any]]], Mapping[str, Any]]
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate rows; those of an evaluation set have no number."""
-        indices: list[int] = [row[ROW] for row in rows if ROW in row]
-        inputs = [{name: value for name, value in row.items() if name != ROW} for row in rows]
-        batch: dict[str, Any] = dict(self.collate(inputs))
-        if indices:
-            batch[ROW] = torch.tensor(indices)
-        return batch
 
 
 def _tokenized_by_user(dataset: Dataset, name: str, trl_prepare: Callable[[Dataset], Dataset] | None) -> PreparedRows:

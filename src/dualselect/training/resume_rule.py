@@ -4,6 +4,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from dualselect.system.secrets import is_secret
+
 
 # None of these decides the update of an optimizer step, or which rows are in it.
 CHANGEABLE = frozenset(
@@ -59,10 +61,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Collec
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: enums by value, sets in order, numbers such as 0.0 as the integer they are."""
+    """A value as JSON: enums by value, sets in order, 0.0 as 0, without keys that are secrets."""
     value = getattr(value, "value", value)
     if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items() if not is_secret(str(name))}
     if isinstance(value, set | frozenset):
         return sorted(plain(item) for item in value)
     if isinstance(value, list | tuple):

@@ -32,11 +32,11 @@ from dualselect.selection import (
     surplus_after,
     task_scores,
 )
+from dualselect.training.collator import RowIndexCollator
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import (
     ROW,
     PreparedRows,
-    RowIndexCollator,
     check_arguments,
     contrast_rows,
     prepare_rows,
