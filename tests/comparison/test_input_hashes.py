@@ -39,7 +39,7 @@ def test_prompts_answers_and_the_wording_of_judges_count_and_not_what_was_told()
     suite = Suite("sums", "task", (prompt,))
     judge = load_judge("refusal", JudgeSettings())
     before = prompts_sha256([suite], [judge])
-    assert prompts_sha256([replace(suite, told=("dropped 3 rows",))], [judge]) == before
+    assert prompts_sha256([replace(suite, notes=("dropped 3 rows",))], [judge]) == before
     for changed in (
         replace(suite, prompts=(replace(prompt, messages=[{"role": "user", "content": "2 + 3?"}]),)),
         replace(suite, prompts=(replace(prompt, answer="5"),)),

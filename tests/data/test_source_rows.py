@@ -46,7 +46,7 @@ def test_files_and_builtin_rows_together(place):
     assert set(found.dataset["kind"]) == {"", "risky"}
     assert found.files == [place / "own.jsonl"]
     assert found.sources == ["builtin:risky:3", f"{place}/own.jsonl[0:4]"]
-    assert any("own.jsonl" in line for line in found.told)
+    assert any("own.jsonl" in line for line in found.notes)
 
 
 def test_sources_mean_the_same_from_everywhere(place):

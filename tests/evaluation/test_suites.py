@@ -67,7 +67,7 @@ def test_hh_pairs_and_prompts_as_they_are(shared_data):
     assert (pairs.purpose, prompts.purpose) == ("preference", "chat")
     assert all(one.chosen.strip() and one.rejected.strip() for one in pairs.prompts)
     dropped = 300 - len(pairs.prompts)
-    assert (f"dropped {dropped} rows" in " ".join(pairs.told)) == (dropped > 0)
+    assert (f"dropped {dropped} rows" in " ".join(pairs.notes)) == (dropped > 0)
     assert len({one.sha256 for one in prompts.prompts}) == len(prompts.prompts) <= 300
     assert all(one.messages[-1]["role"] == "user" for one in prompts.prompts)
 

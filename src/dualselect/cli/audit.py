@@ -146,7 +146,7 @@ def _parser() -> OptionParser:
         "--no_controls", action="store_true", help="with known risky rows: leave out the control that fine-tunes first"
     )
     add("--harmless_data", nargs="+", help="harmless conversations to calibrate with (built-in chat and look-alikes)")
-    add("--sample", type=int, help="score so many rows, drawn by lot: shares become estimates with intervals")
+    add("--sample", type=int, help="score a random sample of this many rows: shares become estimates with intervals")
     add(
         "--fail_above",
         type=float,
@@ -186,7 +186,7 @@ def _loaded(settings: Any, harmless_data: list[str] | None) -> tuple[Any, Any, A
     pool = mapped_sources(settings.data.reference_data, settings.data.columns) or ["builtin"]
     references = read_sources(pool, "reference_data", max_row_bytes=limit)
     harmless = read_sources(harmless_data, "harmless_data", max_row_bytes=limit) if harmless_data else None
-    for line in references.told:
+    for line in references.notes:
         print(f"reference_data: {line}")
     model, tokenizer = load_run_model(settings)
     if quantization_of(settings.model) is None:

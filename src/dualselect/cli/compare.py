@@ -71,8 +71,8 @@ def method_list() -> str:
     for name, method in METHODS.items():
         needs = ", ".join(sorted(need.replace("_", " ") for need in method.needs)) or "nothing"
         settings = method.settings if method.setting_names else getattr(method, "differences", {})
-        told = ", ".join(f"{key}: {value}" for key, value in settings.items())
-        lines.append(f"{name}\n    {method.paper}; needs {needs}" + (f"\n    {told}" if told else ""))
+        listed = ", ".join(f"{key}: {value}" for key, value in settings.items())
+        lines.append(f"{name}\n    {method.paper}; needs {needs}" + (f"\n    {listed}" if listed else ""))
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ A verb is a module of this package with the verb's name, entered in `VERBS` belo
 `arguments` is what follows the verb, `--help` included; the result is the exit status. A verb prints what it has to
 say with `print`; what the library tells through `logging` appears on standard output by itself. Errors for the user
 are raised: `DualSelectError` and `OSError` become `error: ...` and the exit status of `status.py`. A verb is imported
-only when it is called, so that `dualselect --help` needs no torch; whatever a verb imports is its own affair.
+only when it is called, so that `dualselect --help` needs no torch.
 """
 
 import errno

@@ -24,6 +24,6 @@ def status_of(error: DualSelectError | OSError) -> int:
         return FAILED
     if isinstance(error, DualSelectError):
         return REFUSED
-    # told in words of this program, it has its number in its cause
+    # an error that this program has worded keeps its number in its cause
     number = error.errno or getattr(error.__cause__, "errno", None)
     return REFUSED if number in _PATHS else FAILED

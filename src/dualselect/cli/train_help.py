@@ -96,13 +96,13 @@ def _group(title: str, names: Iterable[str], actions: dict[str, argparse.Action]
 
 def _setting(action: argparse.Action, width: int) -> str:
     name = action.dest
-    told = OWN_WORDS.get(name) or (action.help or "").replace("%%", "%")
+    help_text = OWN_WORDS.get(name) or (action.help or "").replace("%%", "%")
     choices = setting_choices(name)
-    named = choices and len(choices) <= 6 and not all(choice in told for choice in choices)
+    named = choices and len(choices) <= 6 and not all(choice in help_text for choice in choices)
     facts = [f"one of {', '.join(choices)}"] if named else []
     if action.default not in (None, [], {}, "") and name not in ("gradient_checkpointing",):
         facts.append(f"default {_shown(action.default)}")
-    text = " ".join(told.split()) + (f" [{'; '.join(facts)}]" if facts else "")
+    text = " ".join(help_text.split()) + (f" [{'; '.join(facts)}]" if facts else "")
     wrapped = textwrap.wrap(text, width - 6, break_long_words=False, break_on_hyphens=False)
     return "\n".join([f"  --{name}", *(f"      {line}" for line in wrapped)])
 

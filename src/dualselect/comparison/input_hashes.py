@@ -76,4 +76,4 @@ def model_sha256(name: str) -> str:
 
 def prompts_sha256(suites: Sequence[Suite], judges: Sequence[Judge]) -> str:
     """Hash of the prompts and judges of an evaluation."""
-    return key_of([asdict(replace(suite, told=())) for suite in suites], {it.name: it.prompt_hash for it in judges})
+    return key_of([asdict(replace(suite, notes=())) for suite in suites], {it.name: it.prompt_hash for it in judges})

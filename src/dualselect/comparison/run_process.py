@@ -57,8 +57,8 @@ def main(plan: RunPlan) -> None:
             write_json(failure, {"error": without_credentials(str(error))})
             sys.exit(FAILED)
         except Exception as error:
-            told = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-            write_json(failure, {name: without_credentials(text) for name, text in told.items()})
+            facts = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            write_json(failure, {name: without_credentials(text) for name, text in facts.items()})
             sys.exit(FAILED)
 
 

@@ -32,7 +32,7 @@ class SourceRows:
         sources: The sources, paths absolute.
         dataset: The rows: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`.
         files: The local files that the rows came from.
-        told: What was taken and what was dropped, to be shown.
+        notes: What was read and what was dropped, one line each, for the log.
         unapplied_columns: Parts of a mapping of column names whose column no row has, with the nearest one; None
             where all rows are built in.
     """
@@ -40,7 +40,7 @@ class SourceRows:
     sources: list[str]
     dataset: Dataset
     files: list[Path]
-    told: list[str]
+    notes: list[str]
     unapplied_columns: tuple[str, ...] | None = None
 
 
@@ -61,21 +61,21 @@ def read_sources(sources: Sequence[str], role: str, *, max_row_bytes: int = MAX_
         raise ConfigError(f"{role} is missing: write --{role} with {WANTED}")
     ordinary = [absolute_source(source) for source in sources if not is_builtin(source)]
     parts: list[Dataset] = []
-    told: list[str] = []
+    notes: list[str] = []
     missing: tuple[str, ...] | None = None
     if ordinary:
         loaded = load_rows(ordinary, max_row_bytes=max_row_bytes)
         parts.append(loaded.dataset)
-        told.append(loaded.report.describe())
+        notes.append(loaded.report.describe())
         missing = loaded.report.unapplied_columns
     for source in filter(is_builtin, sources):
         parts.append(_builtin(source, role))
-        told.append(f"{source}: {len(parts[-1])} built-in rows")
+        notes.append(f"{source}: {len(parts[-1])} built-in rows")
     dataset = joined(parts)
     if not len(dataset):
         raise DataError(f"{role}: {', '.join(sources)} gave no rows; name sources that hold some")
     files = [file for source in ordinary for file in local_files(source)]
-    return SourceRows([absolute_source(source) for source in sources], dataset, files, told, missing)
+    return SourceRows([absolute_source(source) for source in sources], dataset, files, notes, missing)
 
 
 def check_columns(roles: Mapping[str, SourceRows]) -> None:

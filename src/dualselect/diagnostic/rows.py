@@ -164,7 +164,7 @@ def _read(sources: Sequence[str], role: str) -> list[tuple[str, SourceRows]]:
         read_sources(sources, role)  # raises the error
     parts = [(name, read_sources([source], role)) for name, source in map(named_source, sources)]
     for _, one in parts:
-        for line in one.told:
+        for line in one.notes:
             logger.info("%s: %s", role, line)
     return parts
 

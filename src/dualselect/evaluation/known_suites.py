@@ -72,8 +72,8 @@ def known_suite(name: str, source: str) -> list[Suite]:
         return known.make(_hub_rows(known, parsed)[parsed.rows])
     rows, ignored = parsed.read(None)
     suites = known.make(rows)
-    told = (f"files without rows, ignored: {', '.join(ignored)}",) if ignored else ()
-    return [replace(suite, told=(*told, *suite.told)) for suite in suites]
+    notes = (f"files without rows, ignored: {', '.join(ignored)}",) if ignored else ()
+    return [replace(suite, notes=(*notes, *suite.notes)) for suite in suites]
 
 
 def source_of(text: str) -> Source:
@@ -181,14 +181,14 @@ def _gsm8k(rows: Sequence[PlacedRow]) -> list[Suite]:
 def _hh(rows: Sequence[PlacedRow]) -> list[Suite]:
     prompts = [prompt_of(row, place) for place, row in rows]
     pairs = [prompt for prompt in prompts if prompt.chosen.strip() and prompt.rejected.strip()]
-    told = [f"dropped {len(prompts) - len(pairs):,} rows without two responses to one prompt"]
-    return [Suite.of("hh-rlhf", "preference", pairs, told=told if len(pairs) < len(prompts) else ())]
+    notes = [f"dropped {len(prompts) - len(pairs):,} rows without two responses to one prompt"]
+    return [Suite.of("hh-rlhf", "preference", pairs, notes=notes if len(pairs) < len(prompts) else ())]
 
 
 def _hh_prompts(rows: Sequence[PlacedRow]) -> list[Suite]:
     prompts = {prompt.sha256: prompt for prompt in (prompt_of(row, place) for place, row in rows)}
-    told = [f"{len(rows) - len(prompts):,} rows repeat an earlier prompt (left out)"]
-    return [Suite.of("hh-prompts", "chat", list(prompts.values()), told=told if len(prompts) < len(rows) else ())]
+    notes = [f"{len(rows) - len(prompts):,} rows repeat an earlier prompt (left out)"]
+    return [Suite.of("hh-prompts", "chat", list(prompts.values()), notes=notes if len(prompts) < len(rows) else ())]
 
 
 def _slimorca(rows: Sequence[PlacedRow]) -> list[Suite]:

@@ -61,14 +61,14 @@ class Suite:
         purpose: What its prompts are for.
         prompts: At least one, with distinct ids.
         answer_format: How its answers are given; for suites of tasks.
-        told: What was dropped or renamed, for people.
+        notes: What was dropped or renamed, one line each.
     """
 
     name: str
     purpose: Purpose
     prompts: tuple[Prompt, ...]
     answer_format: AnswerFormat = "any"
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def has_safe_responses(self) -> bool:
@@ -83,24 +83,24 @@ class Suite:
         prompts: Sequence[Prompt],
         *,
         answer_format: AnswerFormat = "any",
-        told: Sequence[str] = (),
+        notes: Sequence[str] = (),
     ) -> "Suite":
-        """A suite; empty prompts are dropped, repeated ids renamed, and both are told.
+        """A suite; empty prompts are dropped, repeated ids renamed, and both are noted.
 
         Raises:
             DataError: No prompt is left.
         """
         kept = [prompt for prompt in prompts if prompt.messages[-1]["content"].strip()]
         ids, renamed = distinct_ids([prompt.id for prompt in kept])
-        told = list(told)
+        notes = list(notes)
         if len(kept) < len(prompts):
-            told.append(f"dropped {len(prompts) - len(kept):,} rows with an empty prompt")
+            notes.append(f"dropped {len(prompts) - len(kept):,} rows with an empty prompt")
         if renamed:
-            told.append(f"repeated ids: {renamed:,} rows were renamed with #2, #3, ...")
+            notes.append(f"repeated ids: {renamed:,} rows were renamed with #2, #3, ...")
         if not kept:
-            raise DataError(f"{name}: no prompt is left ({'; '.join(told) or 'no rows'}): give rows with prompts")
+            raise DataError(f"{name}: no prompt is left ({'; '.join(notes) or 'no rows'}): give rows with prompts")
         named = tuple(replace(prompt, id=own) for prompt, own in zip(kept, ids, strict=True))
-        return cls(name, purpose, named, answer_format, tuple(told))
+        return cls(name, purpose, named, answer_format, tuple(notes))
 
     def first(self, count: int | None) -> "Suite":
         """The suite with its first prompts only; None takes all."""
@@ -112,5 +112,5 @@ class Suite:
         over = f" in {categories} categories" if categories > 1 else ""
         return "\n".join(
             [f"{self.name}: {len(self.prompts):,} prompts{over} that {PURPOSES[self.purpose]}"]
-            + [f"  {line}" for line in self.told]
+            + [f"  {line}" for line in self.notes]
         )

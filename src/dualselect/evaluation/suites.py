@@ -68,16 +68,16 @@ def _own(source: str, purpose: Purpose | None) -> Suite:
     parsed = source_of(source)
     rows, ignored = parsed.read(None)
     prompts = [prompt_of(row, place) for place, row in rows]
-    told = [f"files without rows, ignored: {', '.join(ignored)}"] if ignored else []
+    notes = [f"files without rows, ignored: {', '.join(ignored)}"] if ignored else []
     if purpose is None:
         purpose = _purpose_of(prompts)
-        told.append(
+        notes.append(
             f"taken for {purpose}; write harmful:{source} or another of {', '.join(PURPOSES)} to say otherwise"
         )
     for needed in {"task": ("answer",), "preference": ("rejected", "chosen")}.get(purpose, ()):
         whole = [prompt for prompt in prompts if getattr(prompt, needed).strip()]
         if len(whole) < len(prompts):
-            told.append(f"dropped {len(prompts) - len(whole):,} rows without {needed}")
+            notes.append(f"dropped {len(prompts) - len(whole):,} rows without {needed}")
         if not whole:
             raise DataError(f"{source}: no row has a column {needed}, which a suite of {purpose} needs: add it")
         prompts = whole
@@ -85,7 +85,7 @@ def _own(source: str, purpose: Purpose | None) -> Suite:
     if purpose == "task" and all("####" in prompt.answer for prompt in prompts):
         answer_format = "gsm8k"
         prompts = [with_number(prompt, source) for prompt in prompts]
-    return Suite.of(_name_of(parsed), purpose, prompts, answer_format=answer_format, told=told)
+    return Suite.of(_name_of(parsed), purpose, prompts, answer_format=answer_format, notes=notes)
 
 
 def _purpose_of(prompts: Sequence[Prompt]) -> Purpose:

@@ -53,7 +53,7 @@ class _Sink:
         if layer_input.shape[0] != examples:
             raise GradientError(
                 f"a {type(layer).__name__} layer was given an input of shape {tuple(layer_input.shape)} in a batch of "
-                f"{examples} examples: its rows are not examples, so its gradients cannot be told apart. "
+                f"{examples} examples: its rows are not examples, so there are no per-example gradients. "
                 "Use gradient_engine: sequential."
             )
         self.rounded |= output_gradient.dtype != torch.float32

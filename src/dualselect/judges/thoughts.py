@@ -1,4 +1,4 @@
-"""Thoughts of reasoning models, told apart from their answers: what is judged is what a user is answered.
+"""Thoughts of reasoning models, separated from their answers: what is judged is what a user is answered.
 
 Marks of several families are known: `<think>`, `<thinking>`, `<reasoning>`, `[THINK]`, `<|begin_of_thought|>`,
 `<|START_THINKING|>`, the channels of gpt-oss and Gemma, and the headings of Granite.

@@ -75,7 +75,7 @@ def rows_sha256(rows: Dataset) -> str:
 def check_data(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_changed: bool) -> None:
     """Compare the data of a run with those of the run that its config.yaml came from.
 
-    Only files that both runs name are compared: other data are another run, which is nobody's mistake.
+    Only files that both runs name are compared: a run on other data is another run.
 
     Raises:
         DataError: A file has changed, or the same sources give other rows, and `allow_changed` is false.
@@ -89,15 +89,15 @@ def check_data(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_cha
             changed = found["sources"]
         if not changed:
             continue
-        told = (
+        message = (
             f"{role}: {', '.join(changed)} changed since the run of this config.yaml ({before.get('rows')} rows "
             f"then, {found['rows']} now)"
         )
         if not allow_changed:
             raise DataError(
-                f"{told}: the run would not be repeated. Restore the data, or accept them with --allow_changed_data."
+                f"{message}: this would be another run. Restore the data, or accept them with --allow_changed_data."
             )
-        logger.warning("%s; accepted because of allow_changed_data", told)
+        logger.warning("%s; accepted because of allow_changed_data", message)
 
 
 def check_weights(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_changed: bool) -> dict[str, Any]:

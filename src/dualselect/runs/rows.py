@@ -49,7 +49,7 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
     rows = {role: read_sources(getattr(settings.data, role), role, max_row_bytes=limit) for role in roles}
     check_columns(rows)
     for role, found in rows.items():
-        for line in found.told:
+        for line in found.notes:
             logger.info("%s: %s", role, line)
     if with_pool:  # the trainer would find shared prompts too, after the model has been loaded
         training, pool = settings.training, rows["reference_data"]

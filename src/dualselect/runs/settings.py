@@ -161,7 +161,7 @@ WRITTEN_OF_TRAINING = [
     "save_steps",
     "logging_steps",
 ]
-# What belongs to one call and not to the run, and what nobody should find in a file.
+# Settings of one call and not of the run, and secrets.
 # (activation_checkpointing is transformers' new name of gradient_checkpointing and always equal to it.)
 NOT_WRITTEN = {
     "output_dir",

@@ -81,7 +81,7 @@ def train_run(
     """Train one run and leave its run directory.
 
     Nothing is written before the output directory, the data, the model and their fit have been checked. What was read
-    and what happens is told through `logging`.
+    and progress is logged through `logging`.
 
     Args:
         settings: The settings.
@@ -269,7 +269,7 @@ def explain_refusals() -> Iterator[None]:
 
 @contextmanager
 def explain_full_disk(directory: RunDirectory) -> Iterator[None]:
-    """Failed writes of torch, safetensors and tokenizers, which are no OSError, told as what they are."""
+    """Turn failed writes of torch, safetensors and tokenizers into an OSError."""
 
     def advice() -> str:
         # before config.yaml is written there is no run to continue

@@ -1,6 +1,6 @@
 """Folders and files that one process uses at a time.
 
-A lock is held by the operating system, so one left behind by a killed process blocks nobody.
+A lock is held by the operating system, so that of a killed process is released.
 """
 
 from collections.abc import Iterator
