@@ -4,6 +4,7 @@ import json
 
 import pytest
 from audits_for_tests import made_audit
+from browser_for_tests import open_row
 from runs_for_tests import NASTY
 
 from dualselect.errors import DataError
@@ -22,8 +23,7 @@ def test_rows_are_ranked_searched_filtered_and_explained(opened, tmp_path):
     page.locator("#task-rows input[type=search]").fill("question 4?")
     row = page.locator("#task-rows .tabulator-row").first
     assert "hidden, click to show" in row.inner_text()
-    row.click()
-    page.locator("dialog").wait_for()
+    open_row(row)
     told = page.locator("dialog").inner_text()
     assert "fraud" in told
     assert "ref-2" in told
@@ -39,7 +39,7 @@ def test_harmless_rows_are_open_and_references_are_not(opened, tmp_path):
     page.locator("#task-rows").get_by_label("Kind").select_option("task")
     assert "Question 1?" in page.locator("#task-rows .tabulator-row").first.inner_text()
     assert "Harmful question" not in page.locator("#references").inner_text()
-    page.locator("#references .tabulator-row").first.click()
+    open_row(page.locator("#references .tabulator-row").first)
     page.locator("dialog summary").first.click()
     assert page.locator("dialog .text").first.inner_text().startswith("Harmful question 0?")
 
@@ -82,7 +82,7 @@ def test_hostile_texts_are_shown_as_text(opened, tmp_path):
     folder = made_audit(tmp_path / "audit", nasty=NASTY.replace("\ud800", "").replace("\u2028", ""))
     page = opened(write_audit_page(folder, folder / "report.html"))
     page.locator("#task-rows input[type=search]").fill("onerror")
-    page.locator("#task-rows .tabulator-row").first.click()
+    open_row(page.locator("#task-rows .tabulator-row").first)
     page.locator("dialog[open] summary").first.click()
     assert "onerror" in page.locator("dialog .text").first.inner_text()
     assert page.title() == "dualselect audit: audit"

@@ -1,6 +1,7 @@
 """The page of a report in a real browser: what a reader does with it, and what hostile rows try to do."""
 
 import pytest
+from browser_for_tests import open_row
 from runs_for_tests import NASTY, made_evaluation, made_run
 
 from dualselect.report.page import write_report
@@ -65,7 +66,7 @@ def test_harmful_texts_open_on_click_only(opened, report):
     page = opened(report)
     harmful = page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-harmful-0").first
     assert "Question" not in harmful.inner_text()
-    harmful.click()
+    open_row(harmful)
     text = page.locator("dialog .text").first
     assert not text.is_visible()
     page.locator("dialog summary").first.click()
@@ -82,8 +83,7 @@ def test_harmful_texts_open_on_click_only(opened, report):
 def test_a_row_shows_every_step_and_the_reason(opened, report):
     page = opened(report)
     page.locator("#task-rows").get_by_label("Selection").select_option("always dropped")
-    page.locator(f"#task-rows {SHOWN_ROWS} button").first.press("Enter")
-    page.locator("dialog").wait_for()
+    open_row(page.locator(f"#task-rows {SHOWN_ROWS} button").first, "Enter")
     told = page.locator("dialog").inner_text()
     assert "dropped" in told
     assert "below threshold -0.100" in told
@@ -92,13 +92,13 @@ def test_a_row_shows_every_step_and_the_reason(opened, report):
 def test_hostile_texts_are_shown_as_text(opened, report):
     page = opened(report)
     page.locator("#responses input[type=search]").fill("onerror")
-    page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-lookalike-1").first.click()
+    open_row(page.locator(f"#responses {SHOWN_ROWS}", has_text="builtin-lookalike-1").first)
     told = page.locator("dialog .text").first.inner_text()
     assert '</script><script>document.title = "taken"</script><img src=x onerror=' in told
     assert "[U+202E]gnp.exe[U+202C] [U+001B][31mred" in told
     page.keyboard.press("Escape")
     page.locator("#task-rows input[type=search]").fill("onerror")
-    page.locator(f"#task-rows {SHOWN_ROWS}").first.click()
+    open_row(page.locator(f"#task-rows {SHOWN_ROWS}").first)
     assert page.title() == "dualselect: first, second"
     assert page.locator("img").count() == 0
     assert "\x1b" not in page.content()
@@ -119,7 +119,7 @@ def test_ten_thousand_rows_are_painted_quickly(opened, tmp_path):
 def test_a_phone_scrolls_in_one_direction(opened, report):
     page = opened(report, viewport={"width": 360, "height": 800}, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
-    page.locator(f"#responses {SHOWN_ROWS}").first.click()
+    open_row(page.locator(f"#responses {SHOWN_ROWS}").first)
     page.locator("dialog").wait_for()
     box = page.locator("dialog").bounding_box()
     assert box["x"] >= 0
