@@ -46,6 +46,7 @@ def made_run(folder: Path, *, rows: int = 48, references: int = 24, seed: int = 
             cosines=cosines,
             scores=[loss - cosine for loss, cosine in zip(facts["losses"], cosines, strict=True)],
             kept=[cosine >= -0.1 for cosine in cosines],
+            tokens=[10 for _ in cosines],
             task_direction_cosine=1 - (step - 3) % 10 / 20,
         )
     log.append("end", len(losses) + 1, same_references_cosine=0.875)

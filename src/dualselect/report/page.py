@@ -31,6 +31,7 @@ from dualselect.report.history import (
 )
 from dualselect.report.tables import ROW_LIMIT, Table, reference_table, response_table, task_table
 from dualselect.report.texts import row_texts
+from dualselect.runs.summary import dropped_tokens
 from dualselect.system.files import write_text
 from dualselect.system.visible import visible
 
@@ -210,6 +211,7 @@ def _selection(run: RunFiles) -> dict[str, Any]:
     thresholds = [(it.step, it.conflict_threshold) for it in changes if it.conflict_threshold is not None]
     return {
         "name": run.name,
+        "dropped_tokens": dropped_tokens(run.selection),
         "steps": sum(line["event"] in ("warmup", "step") for line in run.selection),
         "warmup": sum(line["event"] == "warmup" for line in run.selection),
         "changes": changes,

@@ -95,7 +95,7 @@ def summarize(
 
 def dropped_tokens(lines: list[dict[str, Any]]) -> float | None:
     """Share of the supervised tokens dropped over all selection steps, in [0, 1]; None without one."""
-    steps = [line for line in lines if line["event"] == "step"]
+    steps = [line for line in lines if line["event"] == "step" and "tokens" in line]
     offered = sum(sum(line["tokens"]) for line in steps)
     kept = sum(count for line in steps for count, keep in zip(line["tokens"], line["kept"], strict=True) if keep)
     return 1.0 - kept / offered if offered else None
