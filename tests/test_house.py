@@ -1,4 +1,4 @@
-"""The map in CONTRIBUTING is the house: every room is on it, and rooms import only from rooms below them."""
+"""The layout table in CONTRIBUTING: every package is in it, and packages import only from packages below them."""
 
 import ast
 import re
@@ -17,9 +17,9 @@ def package(repository_root):
 
 @pytest.fixture(scope="module")
 def rooms(repository_root):
-    """The rooms of the map, from what users touch down to errors."""
+    """The packages of the table, from what users touch down to errors."""
     text = (repository_root / "CONTRIBUTING.md").read_text("utf-8")
-    house = text[text.index("## The house") : text.index("### Where to add")]
+    house = text[text.index("## Layout") : text.index("### Where to add")]
     return re.findall(r"^\| `(\w+)(?:/|\.py)` \|", house, flags=re.MULTILINE)
 
 

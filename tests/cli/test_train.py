@@ -113,7 +113,7 @@ def test_killed_while_a_checkpoint_was_written_the_one_before_is_taken(tmp_path,
     (run / "adapter").rmdir()
     (run / "checkpoint-8" / "dualselect_manifest.json").unlink()
     assert main(["train", "--config", str(run / "config.yaml"), "--resume"]) == 0
-    assert "checkpoint-8 is passed over" in capsys.readouterr().err
+    assert "checkpoint-8 is skipped" in capsys.readouterr().err
     assert adapter(run) == expected
 
 

@@ -197,7 +197,7 @@ def test_turns_behind_the_last_response_are_cut_and_counted(tmp_path):
     found = one(tmp_path, messages=turns("q", "a", "thanks"))
     assert found.dataset[0]["completion"][0]["content"] == "a"
     assert found.report.cut_turns == 1
-    assert "cut: 1 turns behind the last response" in found.report.describe()
+    assert "left out: 1 turns after the last response" in found.report.describe()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A checkpoint is used when every file is as it was written, and passed over by name otherwise."""
+"""A checkpoint is used when every file is as it was written, and skipped by name otherwise."""
 
 import json
 import logging
@@ -70,8 +70,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_result_is_the_same(run, cop
     trainer = small_trainer(copy, **SETTINGS)
     with caplog.at_level(logging.WARNING):
         trainer.train(resume_from_checkpoint=True)
-    assert "checkpoint-6 is passed over: the content of adapter_model.safetensors has changed" in caplog.text
-    assert f"checkpoint-4 is passed over: {MANIFEST} is missing" in caplog.text
+    assert "checkpoint-6 is skipped: the content of adapter_model.safetensors has changed" in caplog.text
+    assert f"checkpoint-4 is skipped: {MANIFEST} is missing" in caplog.text
     assert all(value.equal(adapter_of(trainer)[name]) for name, value in adapter_of(run[0]).items())
     assert trainer.selection_log.path.read_bytes() == run[0].selection_log.path.read_bytes()
     assert damage_of(copy / "checkpoint-6") is None
@@ -91,7 +91,7 @@ def test_a_damaged_checkpoint_that_was_asked_for_is_refused_by_name(copy):
 def test_a_checkpoint_of_another_step_is_refused(copy):
     shutil.rmtree(copy / "checkpoint-6")
     (copy / "checkpoint-4").rename(copy / "checkpoint-6")
-    assert damage_of(copy / "checkpoint-6") == f"{MANIFEST} is of step 4"
+    assert damage_of(copy / "checkpoint-6") == f"{MANIFEST} is for step 4"
 
 
 def test_save_only_model_is_named_as_the_cause(tmp_path):
@@ -109,7 +109,7 @@ def test_older_checkpoints_go_when_the_new_one_is_whole(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[: text.index("\n") + 1], "ends after line 1, and"),
+        (lambda text: text[: text.index("\n") + 1], "ends after line 1, but"),
         (lambda text: text.replace('"event"', '"ev', 1), "is broken in line 1"),
         (lambda text: text.replace("t1", "t9"), "was changed"),
         (lambda text: "", "ends after line 0"),

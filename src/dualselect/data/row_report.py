@@ -1,4 +1,4 @@
-"""What became of the rows of some sources, for people."""
+"""The report on loaded rows that users see."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,21 +9,21 @@ from dualselect.data.conversations import counted
 
 @dataclass(frozen=True)
 class RowReport:
-    """What became of the rows of some sources.
+    """What was loaded, dropped and left out, over all sources.
 
     Attributes:
         sources: The sources as given.
-        columns_taken: For each source, which columns were taken for what.
+        columns_taken: For each source, which columns supply the prompt and the response.
         rows: Rows loaded.
         dropped: Rows dropped, by reason.
-        duplicates: Rows whose prompt and response stand in an earlier row too; they are kept.
+        duplicates: Rows that repeat the prompt and response of an earlier row; they are kept.
         repeated_ids: Rows renamed because an earlier row has their id.
-        ignored_files: Files of a folder that are not read: a README, another split.
-        unused_columns: Columns that are not used, with the number of rows that have a value there.
-        turn_keys: Keys of turns beside role and content, with the number of turns; all are kept for the chat template.
-        cut_turns: Turns behind the last response, which are left out.
+        ignored_files: Files of a folder that are not read, such as a README or another split.
+        unused_columns: Columns that are not used, with the number of rows that have a value in them.
+        turn_keys: Turn keys other than role and content, with the number of turns; all are kept for the chat template.
+        cut_turns: Turns after the last response, which are left out.
         with_tools: Rows with tools for the chat template.
-        unapplied_columns: Parts of the `columns` mapping whose column no row has.
+        unapplied_columns: Entries of the `columns` mapping that name a column no row has.
     """
 
     sources: tuple[str, ...]
@@ -47,13 +47,13 @@ class RowReport:
         if self.unused_columns:
             lines.append(f"  columns left out (rows): {counted(Counter(self.unused_columns))}")
         if self.unapplied_columns:
-            lines.append(f"  columns mapping: no row has the column of {', '.join(self.unapplied_columns)}")
+            lines.append(f"  columns mapping: no row has the column named in {', '.join(self.unapplied_columns)}")
         if self.turn_keys:
-            lines.append(f"  keys of turns kept for the chat template (turns): {counted(Counter(self.turn_keys))}")
+            lines.append(f"  turn keys kept for the chat template (turns): {counted(Counter(self.turn_keys))}")
         if self.with_tools:
-            lines.append(f"  tools: {self.with_tools:,} rows have some, for the chat template")
+            lines.append(f"  tools: {self.with_tools:,} rows have tools for the chat template")
         if self.cut_turns:
-            lines.append(f"  cut: {self.cut_turns:,} turns behind the last response, which no response follows")
+            lines.append(f"  left out: {self.cut_turns:,} turns after the last response of their conversation")
         if self.duplicates:
             lines.append(f"  duplicates: {self.duplicates:,} rows repeat an earlier prompt and response (kept)")
         if self.repeated_ids:

@@ -1,4 +1,4 @@
-"""Sources in, conversations out, with a report of what was taken and what was not."""
+"""Sources in, conversations out, with a report of what was used and what was not."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ class LoadedRows:
     Attributes:
         dataset: `id`, `prompt` (turns before the response), `completion` (one assistant turn), `kind`, `category` and
             `rejected` (empty where a row has none); `tools` and `chat_template_kwargs` where a row has them. A turn
-            has `role`, `content` and every other key that the data give it.
-        report: What was taken and what was not.
+            has `role`, `content` and any other keys that it has in the data.
+        report: What was used and what was not.
     """
 
     dataset: Dataset
@@ -49,36 +49,36 @@ def load_rows(
 ) -> LoadedRows:
     """Load conversations from files, folders and hub names.
 
-    A source is a file (.jsonl, .json, .csv, each also with .gz, .parquet or .arrow), a folder of these or of
-    `save_to_disk`, or a hub name. A folder with splits gives its train split; `FOLDER:test` or `owner/name:test` is
-    another one. Behind it may stand `#rejected`, which takes the rejected response of a pair as the response, and
-    `[start:stop]`, which takes these rows as Python would; both: `pairs.jsonl#rejected[:50]`. Last of all may stand
-    a mapping of unusual column names: `mails.csv?prompt=body,completion=reply`.
+    A source is a file (.jsonl, .json or .csv, optionally with .gz; .parquet or .arrow), a folder of such files, a
+    `save_to_disk` folder, or a hub name. Of several splits, the train split is read; `FOLDER:test` or
+    `owner/name:test` selects another. A suffix `#rejected` uses the rejected response of each pair as the response,
+    `[start:stop]` slices the rows as in Python; both: `pairs.jsonl#rejected[:50]`. A mapping of column names comes
+    last: `mails.csv?prompt=body,completion=reply`.
     A row is a conversation (`messages`, `conversations`, `conversation`); a prompt and a response (`prompt` and
     `completion`, `instruction` and `output`, `question` and `answer`, `query` and `response` and other such pairs)
-    with `context`, `input`, `choices`, `history` and `system` where there are any; or `chosen` (and `rejected`,
+    with `context`, `input`, `choices`, `history` and `system` if present; or `chosen` (and `rejected`,
     `prompt`), a transcript of HH-RLHF, a message list or text. The last assistant turn is the response. `tools` and
-    all keys of turns are kept for the chat template. Its own `id`, `kind` and `category` are kept; without an id, a
-    hash of the content is the id. Columns that are not used are named in the report with their count.
+    all keys of turns are kept for the chat template. `id`, `kind` and `category` are kept; a row without
+    an id gets a hash of its content. Unused columns are listed in the report with their counts.
 
     Args:
-        sources: One or several; their formats may differ.
-        split: The split of folders and hub names without one of their own; "train" if not given.
-        columns: Unusual column names, as {"prompt": "body", "completion": "reply"} or "prompt=body,completion=reply".
-        max_row_bytes: Largest row, in bytes; a larger one is an error, before it fills the memory.
+        sources: One or more; their formats may differ.
+        split: The split of folders and hub names that do not name one themselves; default "train".
+        columns: Column mapping, as {"prompt": "body", "completion": "reply"} or "prompt=body,completion=reply".
+        max_row_bytes: Largest row, in bytes; a larger one is an error, raised before it can fill the memory.
 
     Raises:
-        DataError: Something cannot be read or understood, or no row is left. The message names the file and line.
+        DataError: A source or row cannot be read or parsed, or no row is left. The message names the file and line.
     """
     texts = [str(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
     if not texts:
-        raise DataError("no source of rows is given: name a file, a folder or a hub data set")
+        raise DataError("no row source was given: name a file, a folder or a hub data set")
     mapping = column_mapping(columns)
     parsed = [replace(source, columns=source.columns or mapping) for source in map(Source.of, texts)]
     if split is not None and not any(source.has_splits for source in parsed):
         raise DataError(
-            f"split {split!r} is for folders and hub names, and {', '.join(texts)} is a file: leave it out, or write "
-            "[start:stop] behind a path to take some of its rows"
+            f"split {split!r} is for folders and hub names, but {', '.join(texts)} is a file: leave it out, or append "
+            "[start:stop] to a path to take some of its rows"
         )
     loading = _Loading()
     for source in parsed:
@@ -88,14 +88,14 @@ def load_rows(
     check_found(mapping, loading.found_columns, ", ".join(texts))
     if not loading.rows:
         reasons = ", ".join(f"{count} with an {reason}" for reason, count in loading.dropped.items())
-        raise DataError(f"{', '.join(texts)}: no row is left ({reasons}): give rows that have both texts")
+        raise DataError(f"{', '.join(texts)}: no row is left ({reasons}): give rows with a prompt and a response")
     dataset, repeated = conversation_dataset(loading.rows)
     return LoadedRows(dataset, loading.report(texts, repeated))
 
 
 @dataclass
 class _Loading:
-    """Rows as they come in, and the counts of the report."""
+    """The rows loaded so far, and the counts for the report."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
@@ -113,7 +113,7 @@ class _Loading:
             names |= given.keys()
             row: Mapping[str, Any] = renamed(given, source.columns)
             if known_format(row.keys()) is None:
-                check_found(source.columns, given, place)  # a misspelled name, more likely than an unknown format
+                check_found(source.columns, given, place)  # a misspelled name is likelier than an unknown format
             if source.response_column == "rejected":
                 row = with_rejected_as_response(row, place)
             known, conversation = format_of(row, place), conversation_of(row, place)
@@ -130,7 +130,7 @@ class _Loading:
         self.taken.append(f"{source.text}: {sentence_of(formats)}{', rejected from rejected' * contrasted}")
 
     def report(self, sources: Sequence[str], repeated_ids: int) -> RowReport:
-        """What became of the rows."""
+        """The report on all rows added."""
         distinct = len({row_id(row["prompt"], row["completion"]) for row in self.rows})
         return RowReport(
             sources=tuple(sources),

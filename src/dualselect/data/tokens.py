@@ -1,4 +1,4 @@
-"""Rows of text to tokens, with labels on the response and nowhere else.
+"""Tokenize rows, with labels on responses only.
 
 Shapes: T is the number of tokens of a row.
 """
@@ -42,12 +42,12 @@ _FEATURES = Features(
 
 @dataclass(frozen=True)
 class TokenizedRows:
-    """Tokens and the report of how they were made.
+    """Tokens, and a report on the tokenization.
 
     Attributes:
         dataset: `input_ids` and `labels` (T each; -100 where not supervised), `id`, `kind`, `category`, and
-            `row_index`, the row's position in the data set given.
-        report: What was cut and dropped.
+            `row_index`, the row's position in the input data set.
+        report: What was truncated and dropped.
     """
 
     dataset: Dataset
@@ -65,22 +65,22 @@ def tokenize(
     name: str = "task",
     num_proc: int | None = None,
 ) -> TokenizedRows:
-    """Tokenize rows once each, as one text, and supervise responses with their end-of-turn tokens.
+    """Tokenize each row once, as one text, and supervise responses including their end-of-turn tokens.
 
-    A token is supervised when it holds a character of a supervised turn, so one that merges the blank before the
-    response with its first word is, and none that reaches into the header of the next turn. The first token of a row
-    is not: nothing predicts it. Rows without a supervised token are dropped and counted. Nothing is cached.
+    A token is supervised if it overlaps a supervised turn and does not reach into the header of the next turn; one
+    that merges the space before a response with its first word is supervised. The first token of a row never is:
+    nothing predicts it. Rows without a supervised token are dropped and counted. Nothing is cached.
 
     Args:
         dataset: Rows with `prompt` and `completion`, turns or plain text (which gets no template); `id`, `kind`,
-            `category`, `tools` and `chat_template_kwargs` are used where there are any.
+            `category`, `tools` and `chat_template_kwargs` are used if present.
         tokenizer: A fast tokenizer.
-        max_length: Longest row in tokens, at least 2; longer ones keep their first tokens. None: no limit.
+        max_length: Maximum tokens per row, at least 2; longer rows are truncated at the end. None: no limit.
         prompt_format: The chat template, or the lines "Human: ..." and "Assistant: ...".
         mask_mode: `exact`, or `legacy`: mask as many tokens as the prompt has when it is tokenized alone, which
-            loses the first response token, as the authors' script does (arXiv 2606.09866).
-        scope: Which turns are supervised: the `last`, or `all` by the assistant; `everything`, the prompt too.
-        name: What messages and the progress bar call the rows.
+            drops the first response token, as the authors' script does (arXiv 2606.09866).
+        scope: Supervised turns: the `last` assistant turn, `all` assistant turns, or `everything`, prompts too.
+        name: Name of the rows in messages and the progress bar.
         num_proc: Processes to use.
 
     Raises:
@@ -90,12 +90,12 @@ def tokenize(
     """
     if mask_mode == "legacy" and prompt_format != "human_assistant":
         raise ConfigError(
-            f"mask_mode: legacy reproduces a mistake in human_assistant text and prompt_format is {prompt_format}: "
+            f"mask_mode: legacy reproduces a mistake in human_assistant text, but prompt_format is {prompt_format}: "
             "set prompt_format: human_assistant, or mask_mode: exact"
         )
     if mask_mode == "legacy" and scope != "last":
         raise ConfigError(
-            "mask_mode: legacy knows one response per row and cannot supervise more: set supervise: last and leave "
+            "mask_mode: legacy can supervise only one response per row: set supervise: last and leave "
             "completion_only_loss out, or set mask_mode: exact"
         )
     if max_length is not None and max_length < 2:
@@ -137,7 +137,7 @@ def batch_tokenizer(
     name: str = "task",
     plain: bool = False,
 ) -> Callable[[Mapping[str, Sequence[Any]], Sequence[int]], dict[str, list[Any]]]:
-    """Tokenizes rows as `tokenize` does, a batch at a time and for a stream of rows; drops none.
+    """Make a function that tokenizes batches of rows as `tokenize` does, also for streams; it drops no row.
 
     Args:
         tokenizer: A fast tokenizer.
@@ -145,12 +145,12 @@ def batch_tokenizer(
         prompt_format: As for `tokenize`.
         mask_mode: As for `tokenize`.
         scope: As for `tokenize`.
-        name: What messages call the rows.
+        name: Name of the rows in messages.
         plain: Whether the rows are plain text, which gets no template.
 
     Returns:
-        From columns of rows (`prompt`, `completion`, ...) and their numbers to columns of tokens, among them
-        `input_ids` and `labels`; a row without a response has no tokens.
+        A function of columns of rows (`prompt`, `completion`, ...) and row indices that returns columns of tokens,
+        including `input_ids` and `labels`; a row without a response has no tokens.
 
     Raises:
         ModelError: The tokenizer has no template, end token or character offsets.
@@ -162,7 +162,7 @@ def batch_tokenizer(
 
 @dataclass
 class _Batch:
-    """Tokenizes a batch of rows; an object, since it goes to other processes."""
+    """Tokenizes a batch of rows; an object and not a closure, so that it can be pickled."""
 
     text: ChatText | HumanAssistantText | PlainText
     tokenizer: PreTrainedTokenizerBase
@@ -176,7 +176,7 @@ class _Batch:
         ids = [str(row["id"]) if row.get("id") else row_id(row["prompt"], row["completion"]) for row in rows]
         reasons = [reason_without_text(row, self.scope) for row in rows]
         rendered = [
-            # a template may trim a blank response to nothing, or add its end of turn: it teaches nothing either way
+            # a blank response teaches nothing, whether a template trims it away or adds an end-of-turn token
             Rendered("", ()) if reason else self.text(row, f"{self.name} row {index} (id {name!r})")
             for row, index, name, reason in zip(rows, indices, ids, reasons, strict=True)
         ]
@@ -213,13 +213,13 @@ class _Batch:
 
 
 def _exact_ranges(rendered: list[Rendered], encoded: Mapping[str, Any]) -> list[list[tuple[int, int]]]:
-    """First and last place, the last excluded, of the tokens of each supervised turn of each row."""
+    """Token ranges (first, stop) of the supervised turns of each row."""
     found = []
     for one, offsets in zip(rendered, encoded["offset_mapping"], strict=True):
         ranges = []
         for start, end in one.spans:
             first = max(1, next((place for place, (_, stop) in enumerate(offsets) if stop > start), len(offsets)))
-            # what a tokenizer adds behind the text belongs to the last turn
+            # tokens that a tokenizer appends to the text belong to the last turn
             after = len(offsets) if end == len(one.text) else first
             while after < len(offsets) and offsets[after][1] <= end:
                 after += 1
@@ -230,14 +230,14 @@ def _exact_ranges(rendered: list[Rendered], encoded: Mapping[str, Any]) -> list[
 
 
 def _with_whole_offsets(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer, or a copy of it whose offsets count the blanks of a token.
+    """The tokenizer, or a copy of it whose token offsets include surrounding spaces.
 
-    Byte-level tokenizers may trim them, and then a token that ends in the first blank of a response would seem to end
-    before it.
+    Byte-level tokenizers may trim these, and then a token that ends in the first space of a response would seem to
+    end before it.
     """
     if not tokenizer.is_fast:
         raise ModelError(
-            f"the tokenizer {tokenizer.name_or_path or type(tokenizer).__name__} tells no character offsets, which "
+            f"the tokenizer {tokenizer.name_or_path or type(tokenizer).__name__} gives no character offsets, which "
             "the exact response boundary needs: use the fast tokenizer of the model (a folder with tokenizer.json)"
         )
     if tokenizer.backend_tokenizer.post_processor is None:
@@ -247,7 +247,7 @@ def _with_whole_offsets(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokeniz
     if after == before:
         return tokenizer
     whole = copy.deepcopy(tokenizer)
-    processor = whole.backend_tokenizer.post_processor  # a copy, which has to be put back
+    processor = whole.backend_tokenizer.post_processor  # a copy, which must be assigned back
     processor.__setstate__(after)
     whole.backend_tokenizer.post_processor = processor
     return whole
@@ -261,4 +261,4 @@ def _check_columns(dataset: Dataset, name: str) -> None:
             "the rows with load_rows, or turn them into conversations with as_conversations"
         )
     if not len(dataset):
-        raise DataError(f"{name}: there are no rows: give at least one")
+        raise DataError(f"{name}: there are no rows: provide at least one")

@@ -48,26 +48,26 @@ from dualselect.training.trainer import DualSelectTrainer
 
 logger = logging.getLogger(__name__)
 
-# What the system answers when a write fails: no space, quota, file size, read-only, no right, broken device.
+# Why a write may fail: no space, quota, file size, read-only, permission denied, I/O error.
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 
 class RunMethod(Protocol):
-    """What a run needs to know of a way to fine-tune; those beside DualSelect stand in methods/.
+    """What a run needs to know about a fine-tuning method other than DualSelect; see methods/.
 
     Attributes:
-        needs_pool: Whether it can do nothing without a reference pool.
+        needs_pool: Whether it requires a reference pool.
     """
 
     @property
     def needs_pool(self) -> bool: ...  # noqa: D102
 
     def facts(self) -> dict[str, Any]:
-        """What config.yaml says of it: `name`, `settings`, and the `command` that repeats the run."""
+        """What config.yaml records about it: `name`, `settings`, and the `command` that repeats the run."""
 
 
 BuildTrainer = Callable[[RunSettings, Mapping[str, SourceRows], PreTrainedModel, PreTrainedTokenizerBase], SFTTrainer]
-"""From the settings, the rows by role, the model before any adapter and its tokenizer to the trainer of a run."""
+"""Builds the trainer from the settings, the rows by role, the model before any adapter, and its tokenizer."""
 
 
 def train_run(
@@ -78,20 +78,20 @@ def train_run(
     build_trainer: BuildTrainer | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> RunSummary:
-    """Train one run and leave its run directory.
+    """Train one run and write its run directory.
 
-    Nothing is written before the output directory, the data, the model and their fit have been checked. What was read
-    and progress is logged through `logging`.
+    Nothing is written before the output directory, the data, the model and their compatibility have been checked.
+    Summaries of the inputs, and progress, go to `logging`.
 
     Args:
         settings: The settings.
-        record: Of the run whose config.yaml the settings came from; its data must not have changed.
-        method: Another way to fine-tune; None for DualSelect as the settings say.
+        record: Record of the run whose config.yaml holds the settings; its data must not have changed.
+        method: Another fine-tuning method; None for DualSelect.
         build_trainer: Builds the trainer of `method`; None for `dualselect_trainer`.
-        callbacks: Added to those of the run.
+        callbacks: Additional trainer callbacks.
 
     Returns:
-        What the run did; `interrupted_by` is set when a signal ended it, and the directory can then be resumed.
+        A summary; `interrupted_by` is set if a signal ended the run, which can then be resumed.
 
     Raises:
         DualSelectError: Settings, data, model or checkpoint cannot be used; the message says what to change.
@@ -145,7 +145,7 @@ def _run(
         write_config(directory.config, written, made_with)
 
     with explain_refusals():
-        # The adapter is drawn before the trainer of transformers sets its seed.
+        # The adapter is initialized before transformers' Trainer sets the seed.
         set_seed(settings.training.seed)
         trainer = build_trainer(settings, rows, model, tokenizer)
     _describe_for_card(trainer, settings, method)
@@ -158,7 +158,7 @@ def _run(
 
 
 def _describe_for_card(trainer: SFTTrainer, settings: RunSettings, method: RunMethod | None) -> None:
-    """Tell the trainer what its model card cannot know from rows and a model."""
+    """Give the trainer what its model card cannot get from the rows and the model."""
     if isinstance(trainer, OutputTrainer):
         data = settings.data
         trainer.card_base = settings.model.model_name_or_path
@@ -167,7 +167,7 @@ def _describe_for_card(trainer: SFTTrainer, settings: RunSettings, method: RunMe
 
 
 class _Beginning(TrainerCallback):
-    """Writing starts when the trainer has accepted everything, and not before."""
+    """Start writing only once the trainer has accepted everything."""
 
     def __init__(self, begin: Callable[[], None]) -> None:
         self.begin = begin
@@ -194,10 +194,10 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
 
 
 def _check_overwrite(directory: RunDirectory) -> None:
-    """Refuse to delete a run that `dualselect evaluate` writes into, or a config file of the user."""
+    """Refuse to delete a run that `dualselect evaluate` writes into, or a user's config file."""
     if directory.config.exists() and RECORD_KEY not in directory.config.read_text(encoding="utf-8", errors="replace"):
         raise ConfigError(
-            f"overwrite: {directory.config} was not written by a run: move it elsewhere, or name another --output_dir"
+            f"overwrite: {directory.config} was not written by a run: move it away, or choose another --output_dir"
         )
     if locks := held(directory.path / EVALUATION):
         raise ResumeError(
@@ -206,7 +206,7 @@ def _check_overwrite(directory: RunDirectory) -> None:
 
 
 def _fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | None) -> None:
-    """Render every row with one date where the chat template prints the date of today."""
+    """Render every row with the same date if the chat template prints today's date."""
     if not uses_date(tokenizer):
         return
     recorded = (record or {}).get("template_date")
@@ -214,7 +214,7 @@ def _fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | No
     logger.info(
         "the chat template prints the date: %s, %s",
         date_of(tokenizer),
-        "that of the run in config.yaml" if recorded else "kept in config.yaml for a resume",
+        "as recorded in config.yaml" if recorded else "recorded in config.yaml for resuming",
     )
 
 
@@ -222,9 +222,9 @@ def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | N
     recorded = (record or {}).get("method", {})
     if method is None and recorded.get("command", "dualselect train") != "dualselect train":
         raise ConfigError(
-            f"this config.yaml is of a run by {recorded.get('name')}, and dualselect train would train by DualSelect. "
-            "Repeat it with dualselect compare, or delete what the file says of the run (dualselect_run) to train "
-            "these data by DualSelect."
+            f"this config.yaml is from a run of {recorded.get('name')}, but dualselect train uses DualSelect. Repeat "
+            "the run with dualselect compare, or delete the dualselect_run section of the file to train on these data "
+            "with DualSelect."
         )
 
 
@@ -235,11 +235,11 @@ def dualselect_trainer(
     tokenizer: PreTrainedTokenizerBase,
     choose_references: ChooseReferences | None = None,
 ) -> DualSelectTrainer:
-    """The trainer of a run by DualSelect.
+    """The trainer of a DualSelect run.
 
     Args:
         settings: The settings.
-        rows: `task_data` and `reference_data`, and `eval_data` where there is some.
+        rows: `task_data` and `reference_data`, and `eval_data` if there is any.
         model: The model before any adapter.
         tokenizer: Its tokenizer.
         choose_references: As for `DualSelectTrainer`.
@@ -258,7 +258,7 @@ def dualselect_trainer(
 
 @contextmanager
 def explain_refusals() -> Iterator[None]:
-    """Turn a ValueError of TRL or PEFT into a ConfigError that says where it is from."""
+    """Turn a ValueError from TRL or PEFT into a ConfigError that says where it came from."""
     try:
         yield
     except ValueError as error:
@@ -269,7 +269,7 @@ def explain_refusals() -> Iterator[None]:
 
 @contextmanager
 def explain_full_disk(directory: RunDirectory) -> Iterator[None]:
-    """Turn failed writes of torch, safetensors and tokenizers into an OSError."""
+    """Turn failed writes by torch, safetensors and tokenizers into an OSError."""
 
     def advice() -> str:
         # before config.yaml is written there is no run to continue

@@ -1,8 +1,8 @@
 """From scores to the rows kept and their weights.
 
 Hard weights are equal; soft weights are the closed form of the entropy-regularized inner problem (arXiv 2606.09866,
-minimax view), softmax(+-score / temperature), renormalized over the rows kept. Equal scores keep the order of the
-rows, so that a choice never depends on chance. Scores must be finite: a NaN has no rank.
+minimax view), softmax(+-score / temperature), renormalized over the rows kept. Ties are broken by row
+order, so that a choice is deterministic. Scores must be finite: a NaN has no rank.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Choice:
 
     Attributes:
         kept: Positions of the rows kept, ascending.
-        weights: Weight of each of the n rows, shape (n,), float64; 0 where dropped, adding up to 1 (0 if n is 0).
+        weights: Weight of each of the n rows, shape (n,), float64; 0 for rows dropped; they sum to 1 (0 if n is 0).
     """
 
     kept: list[int]
@@ -25,7 +25,7 @@ class Choice:
 
 
 def choose_all(count: int) -> Choice:
-    """Keep all of `count` rows, 1 or more, with equal weights."""
+    """Keep all `count` rows (1 or more), with equal weights."""
     return Choice(list(range(count)), torch.full((count,), 1.0 / count, dtype=torch.float64))
 
 
@@ -35,7 +35,7 @@ def choose_highest(scores: Tensor, count: int, *, temperature: float | None = No
     Args:
         scores: Shape (n,), finite; n may be 0.
         count: 1 or more.
-        temperature: Above 0 for soft weights, softmax(score / temperature); None for equal ones.
+        temperature: Above 0 for soft weights, softmax(score / temperature); None for equal weights.
     """
     return choose_lowest(-scores, count, temperature=temperature)
 
@@ -46,7 +46,7 @@ def choose_lowest(scores: Tensor, count: int, *, temperature: float | None = Non
     Args:
         scores: Shape (n,), finite; n may be 0.
         count: 1 or more.
-        temperature: Above 0 for soft weights, softmax(-score / temperature); None for equal ones.
+        temperature: Above 0 for soft weights, softmax(-score / temperature); None for equal weights.
     """
     return _weigh(scores, _ascending(scores)[:count], temperature)
 
@@ -54,15 +54,15 @@ def choose_lowest(scores: Tensor, count: int, *, temperature: float | None = Non
 def choose_by_tokens(
     scores: Tensor, tokens: Tensor, share: float, *, surplus: float = 0.0, temperature: float | None = None
 ) -> Choice:
-    """Keep the lowest-scored whole examples until their supervised tokens reach a share of all.
+    """Keep the lowest-scored examples until their supervised tokens reach a share of all tokens.
 
-    The example that crosses the line is kept, and at least one is (arXiv 2606.09866, token budget). With `surplus`,
-    the tokens that earlier steps kept beyond their share are taken off the share of this one, so that the share holds
-    over a run up to one example; see `surplus_after`.
+    The example that crosses the budget is kept, and never fewer than one (arXiv 2606.09866). `surplus`,
+    the tokens that earlier steps kept beyond their share, is deducted from this step's budget, so that the share holds
+    over a run to within one example; see `surplus_after`.
 
     Args:
         scores: Shape (n,), finite.
-        tokens: Supervised tokens of each example, shape (n,), integers of 1 or more.
+        tokens: Number of supervised tokens of each example, shape (n,), integers of 1 or more.
         share: In (0, 1].
         surplus: Tokens kept beyond the share so far, 0 or more.
         temperature: As for `choose_lowest`.
@@ -77,16 +77,16 @@ def choose_by_tokens(
 
 
 def surplus_after(choice: Choice, tokens: Tensor, share: float, *, surplus: float = 0.0) -> float:
-    """Tokens kept beyond the share over all steps, this one included.
+    """Tokens kept beyond the share over all steps up to and including this one.
 
     Args:
-        choice: Of `choose_by_tokens` with the same tokens, share and surplus.
+        choice: From `choose_by_tokens` with the same tokens, share and surplus.
         tokens: Supervised tokens of each example, shape (n,).
         share: In (0, 1].
         surplus: The surplus before this step.
 
     Returns:
-        0 or more; below the tokens of one example, unless a step had no other example to drop.
+        0 or more; less than one example's tokens, unless the one example that a step must keep exceeded its budget.
     """
     beyond = surplus + float(tokens[choice.kept].sum()) - share * float(tokens.sum())
     return max(0.0, beyond)
@@ -95,9 +95,9 @@ def surplus_after(choice: Choice, tokens: Tensor, share: float, *, surplus: floa
 def choose_compatible(
     scores: Tensor, cosines: Tensor, threshold: float, *, temperature: float | None = None
 ) -> Choice:
-    """Keep the examples whose cosine to the references is at least `threshold`; all others conflict with them.
+    """Keep the examples whose cosine with the reference direction is at least `threshold`; the others conflict.
 
-    A step always learns something: when every example conflicts, the lowest-scored one is kept.
+    When every example conflicts, the lowest-scored one is kept, so that a step is never empty.
 
     Args:
         scores: Shape (n,), finite.
@@ -120,15 +120,15 @@ def choose_task_rows(
     token_surplus: float = 0.0,
     temperature: float | None = None,
 ) -> Choice:
-    """Choose the task examples of one step by the rule that is set: a count, a share of the tokens, or no conflict.
+    """Choose the task examples of one step by the configured rule: a count, a share of the tokens, or no conflict.
 
     Args:
         scores: Task scores, shape (n,).
-        cosines: Cosine of each gradient to the reference direction, shape (n,).
-        tokens: Supervised tokens of each, shape (n,).
-        top_k: Number of examples to keep; None for one of the other two rules.
+        cosines: Cosine between each gradient and the reference direction, shape (n,).
+        tokens: Number of supervised tokens of each, shape (n,).
+        top_k: Number of examples to keep; None to use one of the other two rules.
         token_share: Share of the tokens to keep, in (0, 1]; None to drop the examples in conflict.
-        conflict_threshold: Cosine below which an example is in conflict; read only without the other two.
+        conflict_threshold: Cosine below which an example is in conflict; used only if the other two are None.
         token_surplus: As `surplus` of `choose_by_tokens`.
         temperature: As for `choose_lowest`.
     """

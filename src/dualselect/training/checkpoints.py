@@ -1,7 +1,7 @@
-"""Checkpoints that can be trusted: a manifest of every file, written last and verified before anything is loaded.
+"""Checkpoint integrity: a manifest of all files, written last and verified before anything is loaded.
 
-The manifest also records how long the run's logs were, so that a resumed run continues them where the checkpoint
-was made.
+The manifest also records how long the run's logs were, so that a resumed run continues them from
+that point.
 """
 
 import hashlib
@@ -33,8 +33,8 @@ class Found:
     """The checkpoints of a folder.
 
     Attributes:
-        newest: The whole one with the most steps; None when there is none.
-        damaged: Those newer than it that are not whole, newest first, and why.
+        newest: The intact checkpoint with the most steps; None if there is none.
+        damaged: Newer checkpoints that are damaged, newest first, each with the reason.
     """
 
     newest: Path | None
@@ -44,7 +44,7 @@ class Found:
 def write_manifest(checkpoint: str | Path, step: int) -> None:
     """Record step, size and sha256 of every file of a complete checkpoint, and the length of the run's logs.
 
-    Every file is on the disk before the manifest is written, whole or not at all.
+    Every file is flushed to disk before the manifest, which is written atomically.
 
     Args:
         checkpoint: The folder, inside the run directory.
@@ -66,7 +66,7 @@ def write_manifest(checkpoint: str | Path, step: int) -> None:
 
 
 def damage_of(checkpoint: str | Path) -> str | None:
-    """Why a checkpoint cannot be used, naming the file; None for a whole one.
+    """Why a checkpoint cannot be used, naming the file; None for an intact one.
 
     Args:
         checkpoint: The folder.
@@ -77,20 +77,20 @@ def damage_of(checkpoint: str | Path) -> str | None:
         return content
     number = re.fullmatch(r"checkpoint-(\d+)", folder.name)
     if number and int(number[1]) != content["step"]:
-        return f"{MANIFEST} is of step {content['step']}"
+        return f"{MANIFEST} is for step {content['step']}"
     for name, recorded in content["files"].items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != recorded["bytes"]:
-            return f"{name} has {path.stat().st_size:,} bytes in place of {recorded['bytes']:,}"
+            return f"{name} has {path.stat().st_size:,} bytes instead of {recorded['bytes']:,}"
         if _sha256(path) != recorded["sha256"]:
             return f"the content of {name} has changed (sha256)"
     return None
 
 
 def find_checkpoints(run: str | Path) -> Found:
-    """Verify the checkpoints of a folder, newest first, up to the first whole one.
+    """Verify the checkpoints of a folder, newest first, up to the first intact one.
 
     Args:
         run: The run directory (`output_dir`).
@@ -114,15 +114,15 @@ def checkpoint_folders(run: str | Path) -> list[Path]:
 
 
 def checkpoint_to_load(asked: str | bool, run: str | Path, instead: str) -> Path:
-    """The checkpoint that a training continues from.
+    """The checkpoint to resume from.
 
     Args:
-        asked: True for the newest whole one of the run; otherwise a folder.
+        asked: True for the newest intact one of the run; otherwise a folder.
         run: The run directory.
-        instead: What to do when no checkpoint is whole, for the message.
+        instead: What to do when no checkpoint is intact, for the message.
 
     Raises:
-        ResumeError: The folder that was asked for is not whole, or none is; the message names the file.
+        ResumeError: The requested checkpoint is damaged, or none is intact; the message names the file.
     """
     found = find_checkpoints(run)
     if asked is not True:
@@ -140,16 +140,16 @@ def checkpoint_to_load(asked: str | bool, run: str | Path, instead: str) -> Path
 
 
 def warn_of_damaged(damaged: Iterable[tuple[Path, str]]) -> None:
-    """Name every checkpoint that is passed over, and the file."""
+    """Warn about every skipped checkpoint, naming the file."""
     for folder, reason in damaged:
-        logger.warning("checkpoint %s is passed over: %s", folder, reason)
+        logger.warning("checkpoint %s is skipped: %s", folder, reason)
 
 
 def restore_logs(checkpoint: str | Path) -> None:
-    """Cut the logs beside a checkpoint back to where they were when it was made.
+    """Truncate the logs beside a checkpoint to their length when it was made.
 
     Raises:
-        ResumeError: A log is shorter than it was or its lines have changed; nothing is cut then.
+        ResumeError: A log is shorter than it was or its lines have changed; then nothing is truncated.
     """
     logs = _logs_of(checkpoint)
     check_logs(checkpoint)
@@ -160,7 +160,7 @@ def restore_logs(checkpoint: str | Path) -> None:
 
 
 def check_logs(checkpoint: str | Path) -> None:
-    """Refuse logs beside a checkpoint that do not begin as they were when it was made.
+    """Refuse logs beside a checkpoint that have changed in the part written before it.
 
     Raises:
         ResumeError: A log is missing, shorter or changed; the message names file and line and what to do.
@@ -172,7 +172,7 @@ def check_logs(checkpoint: str | Path) -> None:
             continue
         raise ResumeError(
             f"{path} {_log_damage(content, recorded)}: the log of a resumed run would be wrong. Restore the file, or "
-            f"write --overwrite in place of --resume to start anew (in Python: delete {path.parent} or choose another "
+            f"use --overwrite instead of --resume to start over (in Python: delete {path.parent} or choose another "
             "output_dir)."
         )
 
@@ -180,7 +180,7 @@ def check_logs(checkpoint: str | Path) -> None:
 def broken_line(content: bytes) -> int | None:
     """Number, from 1, of the first line of a log that is not a JSON object; None when all are.
 
-    A last line without an end, which a kill leaves, does not count.
+    An unterminated last line, as a killed process leaves it, is ignored.
     """
     for number, line in enumerate(content.split(b"\n")[:-1], 1):
         try:
@@ -196,8 +196,8 @@ def _log_damage(content: bytes, recorded: dict[str, Any]) -> str:
     if (number := broken_line(content)) is not None:
         return f"is broken in line {number}"
     if len(content) < recorded["bytes"]:
-        return f"ends after line {lines}, and {recorded['lines']} lines were written before the checkpoint"
-    return f"was changed: a line up to line {recorded['lines']} is not as it was written"
+        return f"ends after line {lines}, but {recorded['lines']} lines were written before the checkpoint"
+    return f"was changed: a line up to line {recorded['lines']} is not what was written"
 
 
 def _logs_of(checkpoint: str | Path) -> dict[str, Any]:
@@ -209,12 +209,12 @@ def _logs_of(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def _manifest_of(folder: Path) -> dict[str, Any] | str:
-    """The content of a manifest, or what is wrong."""
+    """The content of a manifest, or why it cannot be used."""
     path = folder / MANIFEST
     if not path.is_file():
         if (folder / TRAINER_STATE).is_file() and not (folder / STATE_FILE).is_file():
-            return f"{STATE_FILE} is missing; with save_only_model: true a run cannot be resumed, set it to false"
-        return f"{MANIFEST} is missing: its writing was cut off, or it was not written by DualSelectTrainer"
+            return f"{STATE_FILE} is missing; a run with save_only_model: true cannot be resumed, set it to false"
+        return f"{MANIFEST} is missing: saving was interrupted, or another trainer wrote the checkpoint"
     try:
         text = path.read_text(encoding="utf-8")
         manifest = json.loads(text)
@@ -224,12 +224,12 @@ def _manifest_of(folder: Path) -> dict[str, Any] | str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is broken"
     if STATE_FILE not in content["files"]:
-        return f"{STATE_FILE} is missing; with save_only_model: true a run cannot be resumed, set it to false"
+        return f"{STATE_FILE} is missing; a run with save_only_model: true cannot be resumed, set it to false"
     return dict(content)
 
 
 def _recorded(path: Path) -> dict[str, Any]:
-    """Size and hash of a file that is on the disk; of a log the number of lines, too."""
+    """Flush a file to disk; its size and hash, for a log also the number of lines."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Every setting of a DualSelect run, with the help text that the command line and the docs show."""
+"""Every setting of a DualSelect run, with the help text that the command line shows."""
 
 import logging
 from dataclasses import dataclass, field
@@ -25,41 +25,41 @@ DEFAULT_WARMUP_STEPS = 10
 
 @dataclass
 class DualSelectConfig(SFTConfig):
-    """Settings of `DualSelectTrainer`: everything of `trl.SFTConfig`, and the knobs of the method.
+    """Settings of `DualSelectTrainer`: all of `trl.SFTConfig`, plus those of the method.
 
-    Symbols are those of arXiv 2606.09866; defaults are the paper's setting, with these departures: `preservation_loss`
-    is `excess`, `task_budget_scope` is `run`, short runs have a shorter warm-up (see the help of each), and `bf16` is
-    on only where a GPU supports it.
+    Symbols follow arXiv 2606.09866. Defaults are the paper's, except that `preservation_loss` is `excess`,
+    `task_budget_scope` is `run`, short runs have a shorter warm-up (see the help of each), and `bf16` is on only where
+    a GPU supports it.
 
     These defaults differ from `SFTConfig`: `max_length` 2048, `lr_scheduler_type` constant, `bf16` only on a GPU.
 
     Raises:
         ConfigError: A value is out of range, or a setting cannot be combined with per-example gradients. The message
-            names the setting, why it is refused and what to write instead.
+            names the setting, why it is rejected and what to use instead.
     """
 
     # Overridden defaults of SFTConfig
     max_length: int | None = field(
         default=2048,
-        metadata={"help": "Longest tokenized row, in tokens; longer rows keep their first tokens. None: no limit."},
+        metadata={"help": "Maximum tokens per row; longer rows are truncated at the end. None: no limit."},
     )
     lr_scheduler_type: str = field(
         default="constant", metadata={"help": "Learning-rate schedule; the paper keeps it constant."}
     )
     bf16: bool | None = field(
         default=None,
-        metadata={"help": "Mixed precision in bfloat16. Not set: on where a GPU supports it, off on a CPU."},
+        metadata={"help": "Mixed precision in bfloat16. Not set: on if a GPU supports it, otherwise off."},
     )
 
     assistant_only_loss: bool = field(
-        default=False, metadata={"help": "Read as `supervise: all`, for every chat template: see there."}
+        default=False, metadata={"help": "Same as `supervise: all`, which works with any chat template."}
     )
 
     # Rows and tokens
     prompt_format: Literal["chat", "human_assistant"] = field(
         default="chat",
         metadata={
-            "help": "How a conversation becomes text: `chat`, the chat template of the model; `human_assistant`, "
+            "help": "How a conversation is rendered as text: `chat`, the model's chat template; `human_assistant`, "
             "the plain 'Human: ... Assistant: ...' lines of the paper's scripts, for models without a template."
         },
     )
@@ -73,29 +73,29 @@ class DualSelectConfig(SFTConfig):
     supervise: Literal["last", "all"] = field(
         default="last",
         metadata={
-            "help": "Supervised turns of a conversation: `last`, the last assistant turn; `all`, each assistant turn. "
-            "Turns with `train: false` or `weight: 0` are not."
+            "help": "Turns to compute the loss on: `last`, the last assistant turn; `all`, every assistant turn. "
+            "Turns with `train: false` or `weight: 0` are excluded."
         },
     )
     allow_prompt_overlap: bool = field(
         default=False,
         metadata={
-            "help": "Keep references whose prompt also stands in the task data. Otherwise a few are left out (see "
-            "max_shared_references) and more are an error: they protect prompts that the task teaches differently. In "
-            "a comparison also: accept rows whose prompts are measured."
+            "help": "Keep references whose prompt also appears in the task data. Otherwise a few are left out (see "
+            "max_shared_references) and more are an error, because the task teaches other answers to these prompts. "
+            "In a comparison, also accept rows whose prompts are used for evaluation."
         },
     )
     max_shared_references: float = field(
         default=0.1,
         metadata={
-            "help": "Largest share of the references that may be left out because their prompt also stands in the "
-            "task data, in [0, 1]; one is always allowed unless this is 0. More is an error."
+            "help": "Largest share of the references, in [0, 1], that may be left out because their prompt also "
+            "appears in the task data; one is always allowed unless this is 0. More is an error."
         },
     )
     token_cache: bool = field(
         default=True,
         metadata={
-            "help": "Keep the tokens of 1,000 rows and more for the next start with the same rows, template and "
+            "help": "Cache the tokens of data with 1,000 rows or more for later runs with the same rows, template and "
             "settings, in ~/.cache/dualselect/tokens (or under DUALSELECT_CACHE); at most 4 GiB, oldest deleted."
         },
     )
@@ -104,16 +104,16 @@ class DualSelectConfig(SFTConfig):
     selection_warmup_steps: int | None = field(
         default=None,
         metadata={
-            "help": "Ordinary task-only optimizer steps before the first reference refresh; they set the first task "
-            "direction and count towards max_steps. Not set: 10 (the paper), or a fifth of a run of fewer than 50 "
-            "steps. (warmup_steps is the learning-rate warm-up of transformers.)"
+            "help": "Plain fine-tuning steps before the first reference refresh; they determine the first task "
+            "direction and count towards max_steps. Not set: 10 (paper), or a fifth of the steps of a run of fewer "
+            "than 50. (warmup_steps is the learning-rate warm-up of transformers.)"
         },
     )
 
     # Reference selection
     reference_top_k: int | None = field(
         default=None,
-        metadata={"help": "Number of references kept at a refresh. Not set: reference_fraction decides."},
+        metadata={"help": "Number of references kept at a refresh. Not set: reference_fraction applies."},
     )
     reference_fraction: float = field(
         default=0.1, metadata={"help": "Share of the reference pool kept at a refresh, rounded up; in (0, 1]."}
@@ -121,17 +121,17 @@ class DualSelectConfig(SFTConfig):
     preservation_loss: Literal["excess", "ce", "kl"] = field(
         default="excess",
         metadata={
-            "help": "What counts as badly preserved: `excess`, response cross-entropy now minus at the start of "
-            "training, so what has been lost; `ce`, cross-entropy itself (the paper), which prefers responses that "
-            "the model never predicted well; `kl`, KL(start || now) on the response tokens, LoRA only."
+            "help": "How badly a safe response is preserved: `excess`, the increase of its cross-entropy since the "
+            "start of training; `ce`, its cross-entropy (paper), which favors responses that the model never "
+            "predicted well; `kl`, KL(start || now) on the response tokens, LoRA only."
         },
     )
     reference_contrast: Literal["none", "compliance", "rejected"] = field(
         default="none",
         metadata={
             "help": "What is subtracted from a reference's gradient for scoring: `none`; `compliance`, the gradient "
-            "of a content-free compliance with the same prompt; `rejected`, that of the row's own rejected response. "
-            "The correction always uses the safe response alone. Doubles the cost of a refresh."
+            "of a content-free compliant reply to the same prompt; `rejected`, that of the rejected response. "
+            "The correction always uses the safe response alone. A contrast doubles the cost of a refresh."
         },
     )
     reference_loss_weight: float = field(
@@ -142,55 +142,54 @@ class DualSelectConfig(SFTConfig):
     )
     reference_batch_size: int | None = field(
         default=None,
-        metadata={"help": "References scored in one forward-backward. Not set: per_device_train_batch_size."},
+        metadata={"help": "References per forward-backward pass. Not set: per_device_train_batch_size."},
     )
 
     # Reference refresh
     reference_refresh: Literal["epoch", "steps", "adaptive"] = field(
         default="epoch",
         metadata={
-            "help": "When the references are chosen anew, after the first time: `epoch`, at the start of each epoch; "
-            "`steps`, every reference_refresh_steps; `adaptive`, when the cosine of the task direction to that of the "
-            "last refresh falls under reference_refresh_cosine."
+            "help": "When the references are reselected: `epoch`, at the start of each epoch; `steps`, every "
+            "reference_refresh_steps; `adaptive`, when the cosine between the current task direction and that of the "
+            "last refresh falls below reference_refresh_cosine."
         },
     )
     reference_refresh_steps: int = field(
         default=50,
-        metadata={"help": "Optimizer steps between refreshes (steps); the fewest between two refreshes (adaptive)."},
+        metadata={"help": "Optimizer steps between refreshes (`steps`), or the minimum between two (`adaptive`)."},
     )
     reference_refresh_cosine: float = field(
-        default=0.5, metadata={"help": "Cosine under which an adaptive refresh is due; in [-1, 1]."}
+        default=0.5, metadata={"help": "Cosine below which an adaptive refresh is due; in [-1, 1]."}
     )
 
     # Task selection
     selection_mode: Literal["hard", "soft"] = field(
         default="hard",
         metadata={
-            "help": "`hard`: the examples and references kept weigh the same; `soft`: entropy-regularized weights, "
-            "softmax of the scores over temperature, renormalized over those kept."
+            "help": "`hard`: equal weights for the examples and references kept; `soft`: entropy-regularized weights, "
+            "a softmax of the scores divided by the temperature, over those kept."
         },
     )
-    task_token_budget: str = field(  # a number or a word: the parser of transformers has no type for both
+    task_token_budget: str = field(  # a number or `auto`: HfArgumentParser has no type for both
         default="0.9",
         metadata={
-            "help": "Share of the supervised tokens to learn from, in (0, 1]: the lowest-scored whole examples are "
-            "kept until they reach it; see task_budget_scope. `auto`: drop the examples whose gradient is nearer to "
-            "that of unsafe answers than to that of safe ones, however many those are; needs a reference_contrast."
+            "help": "Share of the supervised tokens to train on, in (0, 1]: the lowest-scored examples are kept until "
+            "they reach it; see task_budget_scope. `auto`: drop every example whose gradient is closer to those of "
+            "unsafe answers than to those of safe answers; needs a reference_contrast."
         },
     )
     task_budget_scope: Literal["run", "step"] = field(
         default="run",
         metadata={
-            "help": "What task_token_budget is a share of: `run`, of all selection steps, so that 0.9 keeps nine "
-            "tenths of the tokens (what a step keeps beyond its share is taken off the next; each keeps at least one "
-            "example); "
-            "`step`, of each step, where the example that crosses the line is kept (the paper): with few rows in a "
-            "step this drops little or nothing."
+            "help": "What task_token_budget is a share of: `run`, the tokens of all selection steps (tokens that a "
+            "step keeps beyond its share are deducted from the next step; every step keeps at least one example); "
+            "`step`, the tokens of each step, where the example that crosses the budget is kept (paper): with few "
+            "rows per step this drops little or nothing."
         },
     )
     task_top_k: int | None = field(
         default=None,
-        metadata={"help": "Examples kept of each optimizer step, in place of task_token_budget."},
+        metadata={"help": "Examples kept per optimizer step, instead of task_token_budget."},
     )
     task_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of the loss in the task score (paper: mu_t)."}
@@ -206,8 +205,8 @@ class DualSelectConfig(SFTConfig):
         default=0.1,
         metadata={
             "help": "Largest share of the rows of the run, in [0, 1], whose loss or gradient may be NaN or infinite. "
-            "Such rows are taken out of their step, logged and counted. Beyond the share, or when all rows of a step "
-            "are bad, the run stops."
+            "Such rows are dropped from their step, logged and counted. Above this share, or when no row of a step "
+            "is finite, the run stops."
         },
     )
 
@@ -215,30 +214,30 @@ class DualSelectConfig(SFTConfig):
     correction: Literal["add", "project", "project_add", "none"] = field(
         default="add",
         metadata={
-            "help": "What the references do to the update: `add`, add rho times the reference direction (paper); "
+            "help": "How the references change the update: `add`, add rho times the reference direction (paper); "
             "`project`, remove the part of the update that opposes it; `project_add`, both; `none`."
         },
     )
     rho: float = field(
         default=0.2,
-        metadata={"help": "Strength of the added reference direction: the dial between safety (up) and task (down)."},
+        metadata={"help": "Strength of the added reference direction: higher favors safety, lower favors the task."},
     )
     rho_mode: Literal["absolute", "relative"] = field(
         default="absolute",
         metadata={
             "help": "`absolute`: rho times the reference direction (paper); `relative`: the direction is first scaled "
-            "to the norm of the task gradient, so that rho means the same for every model and pool."
+            "to the norm of the task gradient, so that rho is comparable across models and pools."
         },
     )
     reference_gradient: Literal["frozen", "replay"] = field(
         default="frozen",
         metadata={
-            "help": "Reference direction between refreshes: `frozen`, as it was at the refresh (paper, no cost); "
-            "`replay`, recomputed at each step on reference_replay_size of the selected references."
+            "help": "Reference direction between refreshes: `frozen`, as computed at the refresh (paper, no cost); "
+            "`replay`, recomputed at each step on a random reference_replay_size of the selected references."
         },
     )
     reference_replay_size: int = field(
-        default=4, metadata={"help": "Selected references drawn per step when reference_gradient is replay."}
+        default=4, metadata={"help": "Selected references drawn per step with `reference_gradient: replay`."}
     )
 
     # Engine
@@ -246,7 +245,7 @@ class DualSelectConfig(SFTConfig):
         default="taps",
         metadata={
             "help": "Per-example gradients: `taps`, one batched forward and backward, for linear layers (LoRA); "
-            "`sequential`, one example at a time, for anything trainable, and slower."
+            "`sequential`, one example at a time, for any trainable parameters, but slower."
         },
     )
 
@@ -254,10 +253,10 @@ class DualSelectConfig(SFTConfig):
         check_backends(self)
         given = self.__dict__
         bf16 = not self.use_cpu and has_bfloat16_gpu() if self.bf16 is None else self.bf16
-        # transformers sets up the device and TF32 and checks the GPU while settings are made; see training/hardware.py
+        # transformers would set up the device and TF32 and check the GPU right here; see training/hardware.py
         tf32, self.bf16, self.tf32 = given["tf32"], False, None
         self.distributed_state, self._is_made = None, False
-        # the names of these settings that transformers does not warn of
+        # transformers warns about the `gradient_` names of these settings, so set the new ones
         for name in ("checkpointing", "checkpointing_kwargs"):
             if given[f"activation_{name}"] is None:
                 given[f"activation_{name}"] = given[f"gradient_{name}"]
@@ -276,7 +275,7 @@ class DualSelectConfig(SFTConfig):
 
     @property
     def device(self) -> torch.device:
-        """The device of the run; it is set up when it is first asked for, and not by making settings."""
+        """The device of the run; it is set up on first access, not when the settings are created."""
         return super().device if self._is_made else torch.device("cpu")
 
     @property
@@ -285,7 +284,7 @@ class DualSelectConfig(SFTConfig):
         return None if self.task_token_budget == "auto" else budget_share(self.task_token_budget)
 
     def planned_warmup_steps(self, steps: int | None = None) -> int:
-        """Warm-up steps of the selection in a run of `steps` optimizer steps; None for a run of unknown length."""
+        """Selection warm-up steps of a run of `steps` optimizer steps; `steps` is None if the length is unknown."""
         if self.selection_warmup_steps is not None:
             return self.selection_warmup_steps
         return DEFAULT_WARMUP_STEPS if steps is None else min(DEFAULT_WARMUP_STEPS, max(1, steps // 5), steps - 1)
@@ -298,5 +297,5 @@ class DualSelectConfig(SFTConfig):
 
     @property
     def reference_micro_batch_size(self) -> int:
-        """References per forward-backward during a refresh."""
+        """References per forward-backward pass during a refresh."""
         return self.reference_batch_size or self.per_device_train_batch_size

@@ -1,7 +1,7 @@
-"""The reference pool at work: scored in a first pass, its direction accumulated in a second.
+"""The reference pool: one pass scores all references, a second sums up the direction of the selected ones.
 
-Memory does not grow with the pool: the first pass keeps a few numbers of each reference, the second recomputes the
-gradients of the selected ones only. Cost: (N + K) / N forward-backwards of the pool.
+Memory does not grow with the pool: the first pass keeps a few numbers per reference, the second recomputes the
+gradients of the selected ones only. Cost of a refresh: N + K per-example forward-backward passes.
 
 Shapes: N references in the pool, K selected, B in a batch, P trainable parameters.
 """
@@ -30,13 +30,13 @@ from dualselect.training.refresh import Directions, PoolScores, Refresh, cosine_
 logger = logging.getLogger(__name__)
 
 CALIBRATION_REFERENCES = 32
-"""References that the conflict threshold is read off, at most; their mean cosine is then known to about 0.02."""
+"""The most references used to calibrate the conflict threshold; enough for a mean cosine within about 0.02."""
 
 Gradients = Callable[[nn.Module, Mapping[str, Any]], PerExampleGradients]
-"""From a model and a batch to the per-example gradients of the response cross-entropy."""
+"""Maps a model and a batch to the per-example gradients of the response cross-entropy."""
 
 ChooseReferences = Callable[[Tensor, int], Choice]
-"""From the scores of all references, shape (N,), and the number K to keep, to the choice of K of them."""
+"""Maps the scores of all references, shape (N,), and the number K to keep to a choice of K references."""
 
 
 class ReferencePool:
@@ -45,8 +45,8 @@ class ReferencePool:
     Args:
         rows: Tokenized references, `input_ids` and `labels`.
         ids: Their N row ids, for messages.
-        contrast_rows: For each reference the tokenized response whose gradient is subtracted for scoring, or None.
-        collate: From a list of rows to a padded batch.
+        contrast_rows: For each reference, the tokenized response whose gradient is subtracted for scoring; or None.
+        collate: Makes a padded batch of a list of rows.
         gradients: The gradient engine.
         layout: The layout of the trainable parameters.
         config: Settings.
@@ -68,8 +68,8 @@ class ReferencePool:
         self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
         self._collate, self._gradients, self._layout, self._config = collate, gradients, layout, config
         lengths = [len(row) for row in rows["input_ids"]]
-        # batches of similar length need little padding; the longest come first, so that a shortage of memory shows
-        # in the first seconds
+        # batches of similar length need little padding; the longest come first, so that an out-of-memory
+        # error shows in the first seconds
         self._by_length = sorted(range(len(rows)), key=lambda position: (-lengths[position], position))
 
     def __len__(self) -> int:
@@ -77,12 +77,12 @@ class ReferencePool:
 
     @property
     def selected_count(self) -> int:
-        """K, the references kept at a refresh; all of a pool that is smaller."""
+        """K, the number of references kept at a refresh; at most the size of the pool."""
         wanted = self._config.reference_top_k or math.ceil(self._config.reference_fraction * len(self) - 1e-9)
         return min(wanted, len(self))
 
     def start_losses(self, model: nn.Module) -> Tensor:
-        """Response cross-entropy of every reference under the model as it is, shape (N,), by forward passes only."""
+        """Response cross-entropy of every reference under the current model, shape (N,); forward passes only."""
         losses = torch.zeros(len(self), dtype=torch.float64)
         with without_dropout(model), torch.no_grad():
             for positions in self._batches(self._by_length, "Reference losses at the start"):
@@ -102,14 +102,14 @@ class ReferencePool:
         """First pass: score every reference against the task direction.
 
         Args:
-            model: The model as it is now.
+            model: The current model.
             task_direction: Shape (P,).
             start_losses: Shape (N,), for `preservation_loss` excess.
-            start_model: Context under which `model` is the start model, for `preservation_loss` kl.
-            before: The current choice, whose direction is recomputed in the same pass; None before the first.
+            start_model: Makes the context in which `model` is the start model, for `preservation_loss` kl.
+            before: The previous choice, whose direction is recomputed in the same pass; None at the first refresh.
 
         Raises:
-            GradientError: More references than `max_nonfinite_fraction` have a loss or gradient that is not finite;
+            GradientError: More than `max_nonfinite_fraction` of the references have a non-finite loss or gradient;
                 the message names rows.
         """
         stats = torch.zeros(3, len(self), dtype=torch.float64)
@@ -143,10 +143,10 @@ class ReferencePool:
         return PoolScores(losses, preservation, cosine, scores, direction_of_before)
 
     def choose(self, scores: Tensor) -> Choice:
-        """The K references kept, by default the highest-scored, and their weights.
+        """Choose the K references to keep, by default the highest-scored, and their weights.
 
         Args:
-            scores: Shape (N,); a reference whose score is not finite is not chosen.
+            scores: Shape (N,); a reference with a non-finite score is never chosen.
         """
         finite = torch.isfinite(scores).nonzero().flatten()
         choice = self._choose(scores[finite], min(self.selected_count, len(finite)))
@@ -155,7 +155,7 @@ class ReferencePool:
         return Choice(finite[choice.kept].tolist(), weights)
 
     def directions(self, model: nn.Module, choice: Choice) -> Directions:
-        """Second pass: the weighted mean gradient of the chosen references, one batch of gradients in memory."""
+        """Second pass: the weighted mean gradient of the chosen references, one batch at a time."""
         correction, kept = self._layout.zeros(), set(choice.kept)
         score = correction if self.contrast_rows is None else self._layout.zeros()
         with without_dropout(model):
@@ -168,10 +168,10 @@ class ReferencePool:
         return Directions(correction, score)
 
     def agreement(self, model: nn.Module, refresh: Refresh) -> float | None:
-        """Cosine of the direction of a refresh to that of the same references, recomputed with current weights.
+        """Cosine between the direction of a refresh and the same references' direction under the current model.
 
         Returns:
-            In [-1, 1]; None if one of them is shorter than `NORM_FLOOR`.
+            In [-1, 1]; None if the norm of either is below `NORM_FLOOR`.
         """
         now, kept = self._layout.zeros(), set(refresh.choice.kept)
         with without_dropout(model):
@@ -181,14 +181,14 @@ class ReferencePool:
         return cosine_or_none(now, refresh.directions.correction)
 
     def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
-        """Cosine to the score direction below which an example is in conflict, calibrated on the pool.
+        """Cosine with the score direction below which an example is in conflict, calibrated on the pool.
 
-        Halfway between the mean cosine of safe responses and the mean cosine of their contrasts (the same prompts
-        answered unsafely). References that are part of the direction have too high a cosine, so the others are used
-        if there are any.
+        Halfway between the mean cosine of safe responses and the mean cosine of their contrasts (unsafe
+        answers to the same prompts). References that are part of the direction have inflated cosines, so the others
+        are used if there are any.
 
         Args:
-            model: The model as it is now.
+            model: The current model.
             choice: The selected references.
             directions: Their directions.
 
@@ -228,7 +228,7 @@ class ReferencePool:
         return gradients - self._gradients(model, self._batch(positions, self.contrast_rows)).gradients
 
     def _batch(self, positions: list[int], rows: Dataset | None = None) -> dict[str, Any]:
-        # by index and not by `select`: the data sets that it makes outlive their batch and add up over a pool
+        # by index and not by `select`: the data sets that `select` makes outlive their batch and add up
         found = (self.rows if rows is None else rows)[positions]
         columns = ("input_ids", "labels")
         picked = [dict(zip(columns, row, strict=True)) for row in zip(*(found[name] for name in columns), strict=True)]
@@ -241,20 +241,20 @@ class ReferencePool:
 
 
 def _add_weighted(direction: Tensor, weights: Tensor, gradients: Tensor) -> None:
-    """Add gradients times weights to a direction, without those that are not finite: 0 times NaN is NaN."""
+    """Add the weighted gradients to a direction, skipping non-finite ones: 0 times NaN is NaN."""
     used = [place for place in weights.nonzero().flatten().tolist() if torch.isfinite(gradients[place]).all()]
     if used:
         direction += weights[used].float().to(direction.device) @ gradients[used]
 
 
 def spread(ordered: Sequence[int], count: int) -> list[int]:
-    """At most `count` of some positions, evenly spaced over their order."""
+    """At most `count` of the given positions, evenly spaced in their order."""
     taken = min(count, len(ordered))
     return [ordered[place * len(ordered) // taken] for place in range(taken)]
 
 
 def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]]:
-    """Makes the context under which a model is what it was before training: its adapter off.
+    """Makes the context in which a model is as it was before training: its adapter is disabled.
 
     Raises:
         ConfigError: When the context is made, for a model without an adapter.
@@ -263,7 +263,7 @@ def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]
     def adapter_off() -> AbstractContextManager[Any]:
         if not isinstance(model, PeftModel):
             raise ConfigError(
-                "preservation_loss: kl compares with the model without its adapter, and this model has none. Pass a "
+                "preservation_loss: kl compares with the model without its adapter, but this model has none. Pass a "
                 "peft_config, or use preservation_loss: excess."
             )
         return model.disable_adapter()
@@ -273,7 +273,7 @@ def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Turn dropout off, and leave on what training needs beside it: a checkpointed layer only is one in train mode."""
+    """Turn dropout off but keep gradient checkpointing, which a layer does in train mode only."""
     training = {module: module.training for module in model.modules()}
     try:
         for module in training:
@@ -285,7 +285,7 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def check_pool(rows: Dataset, contrast: Dataset | None, wanted: int | None) -> None:
-    """Refuse a pool that cannot be used, and say when it is smaller than the number of references to keep.
+    """Refuse a pool that cannot be used, and warn if it is smaller than the number of references to keep.
 
     Raises:
         DataError: The pool is empty, or a reference has no contrast.
@@ -298,4 +298,4 @@ def check_pool(rows: Dataset, contrast: Dataset | None, wanted: int | None) -> N
             " or set reference_contrast: none"
         )
     if wanted and wanted > len(rows):
-        logger.warning("reference_top_k is %d, the pool has %d rows: all of them are kept", wanted, len(rows))
+        logger.warning("reference_top_k is %d but the pool has only %d rows: all are kept", wanted, len(rows))

@@ -1,4 +1,4 @@
-"""The one rule on what may change between two parts of a run, for the library and the command line."""
+"""Which settings may change when a run is resumed: one rule for the library and the command line."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -7,9 +7,9 @@ from typing import Any
 from dualselect.system.secrets import is_secret
 
 
-# None of these decides the update of an optimizer step, or which rows are in it.
+# None of these affects the update of an optimizer step, or which rows are in it.
 CHANGEABLE = frozenset(
-    # where the run is, and what is written, shown and reported when
+    # where the run is; what is saved, shown and logged, and when
     "output_dir overwrite_output_dir run_name logging_dir project trackio_space_id trackio_static_space_id "
     "logging_strategy logging_steps logging_first_step logging_nan_inf_filter include_num_input_tokens_seen "
     "report_to log_level log_level_replica log_on_each_node disable_tqdm debug skip_memory_metrics log_completions "
@@ -20,12 +20,12 @@ CHANGEABLE = frozenset(
     "do_train do_eval do_predict eval_strategy eval_steps eval_delay eval_on_start eval_accumulation_steps "
     "eval_do_concat_batches eval_use_gather_object per_device_eval_batch_size batch_eval_metrics "
     "prediction_loss_only include_for_metrics "
-    # how the work is split and where memory is saved
+    # how the work is batched and how memory is saved
     "per_device_train_batch_size gradient_accumulation_steps gradient_checkpointing gradient_checkpointing_kwargs "
     "activation_checkpointing activation_checkpointing_kwargs activation_offloading torch_empty_cache_steps "
     "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor "
     "dataset_num_proc reference_batch_size token_cache local_rank ddp_timeout use_cache "
-    # checks of data and rows, which are compared by their contents
+    # data checks; the data themselves are compared by content
     "allow_prompt_overlap max_shared_references max_nonfinite_fraction "
     "max_row_bytes eval_data resume overwrite allow_changed_data allow_changed_model trust_remote_code".split()
 )
@@ -35,10 +35,10 @@ ROWS_PER_STEP = "rows per optimizer step (per_device_train_batch_size * gradient
 
 
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide the result of a run, as plain JSON values.
+    """The settings that determine the result of a run, as plain JSON values.
 
     Args:
-        settings: Setting name to value; `lr_scheduler_type` and the sizes of a step are among them.
+        settings: Values by setting name, including `lr_scheduler_type` and the batch sizes.
     """
     schedule = str(plain(settings.get("lr_scheduler_type", "constant")))
     left_out = CHANGEABLE | (LENGTH if schedule.startswith("constant") else frozenset())
@@ -52,7 +52,7 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Collection[str]) -> list[str]:
-    """`NAME VALUE then, VALUE now` for each name whose value is not the same; a name that is missing is None."""
+    """`NAME VALUE then, VALUE now` for each name whose value differs; a missing name counts as None."""
     return [
         f"{name} {_short(before.get(name))} then, {_short(now.get(name))} now"
         for name in names
@@ -61,7 +61,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Collec
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON: enums by value, sets in order, 0.0 as 0, without keys that are secrets."""
+    """A value as plain JSON: enums by value, sets sorted, 0.0 as 0, secrets removed."""
     value = getattr(value, "value", value)
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items() if not is_secret(str(name))}

@@ -16,13 +16,13 @@ from dualselect.selection import Choice
 
 @dataclass(frozen=True)
 class ExampleStats:
-    """What selection knows of each example of a step; tensors of shape (n,), float64, on the CPU.
+    """What selection knows about each example of a step; tensors of shape (n,), float64, on the CPU.
 
     Attributes:
         losses: Mean cross-entropy over the example's supervised tokens.
-        cosines: Cosine of its gradient to the reference direction; 0 during the warm-up.
+        cosines: Cosine between its gradient and the reference direction; 0 during the warm-up.
         gradient_norms: Norm of its gradient.
-        tokens: Its supervised tokens.
+        tokens: Its number of supervised tokens.
         rows: Its row index, n integers.
     """
 
@@ -38,7 +38,7 @@ class ExampleStats:
         return torch.isfinite(self.losses + self.gradient_norms)
 
     def at(self, positions: Sequence[int]) -> "ExampleStats":
-        """The statistics of some of the examples, in the given order."""
+        """The statistics of the examples at these positions, in this order."""
         at = list(positions)
         rows = [self.rows[position] for position in at]
         return ExampleStats(self.losses[at], self.cosines[at], self.gradient_norms[at], self.tokens[at], rows)
@@ -64,7 +64,7 @@ class StepExamples:
 
         Args:
             gradients: Losses and gradients of its examples.
-            tokens: Supervised tokens of each, shape (B,).
+            tokens: Number of supervised tokens of each, shape (B,).
             rows: Row index of each, shape (B,).
         """
         self._gradients.append(gradients.gradients)
@@ -74,7 +74,7 @@ class StepExamples:
         """Concatenate the statistics of all examples; one device-to-host copy.
 
         Args:
-            direction: What cosines are taken to, shape (P,); None during the warm-up.
+            direction: Reference direction for the cosines, shape (P,); None during the warm-up.
         """
         parts = [
             torch.stack([losses, _cosines(gradients, direction), gradients.norm(dim=1), tokens.float()])
@@ -84,7 +84,7 @@ class StepExamples:
         return ExampleStats(losses, cosine, norms, tokens, torch.cat([rows for *_, rows in self._stats]).tolist())
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Drop the gradients of all other examples, by index: a weight of 0 would not remove a NaN."""
+        """Keep only the gradients of these examples: a weight of 0 would not remove a NaN."""
         kept, start = set(positions), 0
         for number, gradients in enumerate(self._gradients):
             inside = [place for place in range(len(gradients)) if start + place in kept]
@@ -95,7 +95,7 @@ class StepExamples:
         """Sum of the gradients times their weights, shape (P,).
 
         Args:
-            weights: One weight for each example that `keep` left, shape (n,).
+            weights: One weight per remaining example (see `keep`), shape (n,).
         """
         total = self._layout.zeros()
         parts = weights.float().to(self._layout.device).split([len(gradients) for gradients in self._gradients])
@@ -105,7 +105,7 @@ class StepExamples:
 
 
 def selection_fields(stats: ExampleStats, scores: Tensor, choice: Choice) -> dict[str, Any]:
-    """The fields of a step in the selection log that a warm-up step does not have; one entry per example."""
+    """Selection-log fields of a step after the warm-up; one entry per example."""
     return {
         "cosines": stats.cosines.tolist(),
         "scores": scores.tolist(),
@@ -116,7 +116,7 @@ def selection_fields(stats: ExampleStats, scores: Tensor, choice: Choice) -> dic
 
 
 def selection_metrics(stats: ExampleStats, choice: Choice) -> dict[str, float]:
-    """What trackers get of a step: means and shares over its examples."""
+    """Metrics of a step for trackers: means and fractions over its examples."""
     kept = choice.weights > 0
     return {
         "task_cosine": float(stats.cosines.mean()),

@@ -2,7 +2,7 @@
 
 The step, in order: refresh the references when due; per-example gradients of each micro-batch; on the last
 micro-batch choose among all examples of the optimizer step, take their weighted mean gradient, correct it, and hand
-it over to clipping and the optimizer as usual.
+it to clipping and the optimizer as usual.
 
 Shapes: n examples in an optimizer step, N references, P trainable parameters.
 """
@@ -60,26 +60,26 @@ logger = logging.getLogger(__name__)
 
 
 class DualSelectTrainer(ResumableTrainer):
-    """Fine-tune on the task examples that are compatible with the safe responses at stake.
+    """Fine-tune on the task examples that are compatible with the safe responses at risk.
 
     Implements arXiv 2606.09866. Takes everything that `trl.SFTTrainer` takes; the differences:
 
     Args:
         model: Name, folder or model. Its trainable parameters must be linear layers (LoRA), unless
             `gradient_engine` is `sequential`.
-        args: A `DualSelectConfig`; default settings when left out.
+        args: A `DualSelectConfig`; default settings if omitted.
         train_dataset: Task rows: `messages`, `prompt`/`completion`, `instruction`/`output`, `question`/`answer`, or
-            already tokenized (`input_ids`, `labels`). A column `id` names the rows in logs; otherwise a hash does.
+            already tokenized (`input_ids`, `labels`). An `id` column names the rows in logs; without one, a hash does.
         reference_dataset: Safe responses, in any of the same formats.
         choose_references: Replaces the choice of the highest-scored references; called with the scores of the whole
             pool, shape (N,), and the number to keep.
-        **sft: Everything else of `SFTTrainer`: `eval_dataset`, `processing_class`, `peft_config`, `callbacks`, ...
+        **sft: All other arguments of `SFTTrainer`: `eval_dataset`, `processing_class`, `peft_config`, `callbacks`, ...
 
     Raises:
-        ConfigError: A setting that cannot be used.
-        DataError: Rows that cannot be used; the reference pool is empty; prompts stand in both data sets.
-        GradientError: A trainable parameter without per-example gradients; a loss or gradient that is not finite.
-        ResumeError: The checkpoint is of another run.
+        ConfigError: A setting cannot be used.
+        DataError: Rows cannot be used; the reference pool is empty; too many prompts are in both data sets.
+        GradientError: A trainable parameter has no per-example gradients; a loss or gradient is not finite.
+        ResumeError: The checkpoint is from another run.
     """
 
     _tag_names = ["trl", "dualselect"]  # noqa: RUF012 - TRL's own attribute
@@ -108,7 +108,7 @@ class DualSelectTrainer(ResumableTrainer):
         if not isinstance(model, str) and isinstance(sft.get("processing_class"), PreTrainedTokenizerBase):
             check_embeddings(model, sft["processing_class"], pad_token=args.pad_token)
         self._rows: dict[str, PreparedRows] = {}
-        self._role: str | None = "train"  # of the rows that are prepared next; TRL begins with the training rows
+        self._role: str | None = "train"  # role of the next rows to prepare; TRL starts with the training rows
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         check_dense_text_model(self.model, is_moe=self.aux_loss_enabled, is_vlm=self._is_vlm)
         self._role = "reference"
@@ -139,7 +139,7 @@ class DualSelectTrainer(ResumableTrainer):
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
     ) -> Any:
-        """Tokenize with exact response boundaries; rows of no role are those of an evaluation, whatever their name."""
+        """Tokenize with exact response boundaries; rows without a role are for evaluation, whatever their name."""
         role, self._role = self._role, None
         trl_prepare = functools.partial(
             super()._prepare_dataset,
@@ -180,11 +180,11 @@ class DualSelectTrainer(ResumableTrainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """One micro-batch; on the last of an optimizer step, selection and correction into `.grad`.
+        """Process a micro-batch; on the last one of an optimizer step, select, correct and fill `.grad`.
 
         Returns:
-            The weighted mean loss of the examples kept, on the last micro-batch; 0 before. Losses are means per
-            example, so `num_items_in_batch` has no part in it.
+            The weighted mean loss of the examples kept, on the last micro-batch; 0 on earlier ones. Losses are
+            per-example means, so `num_items_in_batch` is not used.
         """
         model.train()
         if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers
@@ -211,7 +211,7 @@ class DualSelectTrainer(ResumableTrainer):
         return mean_over_tokens(outputs, inputs["labels"])
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
-        """Evaluate a batch as TRL does, without the row numbers: training rows may be evaluated too."""
+        """Evaluate a batch as TRL does, without the row indices that training rows carry."""
         inputs = {name: value for name, value in inputs.items() if name != ROW}
         return super().prediction_step(model, inputs, *arguments, **options)
 
@@ -280,7 +280,7 @@ class DualSelectTrainer(ResumableTrainer):
         return (choice.weights * stats.losses).sum().float().to(self.args.device)
 
     def _finite(self, examples: StepExamples, stats: ExampleStats) -> ExampleStats:
-        """Take the rows out of the step whose loss or gradient is not finite, and log and count them."""
+        """Drop rows with a non-finite loss or gradient from the step; log and count them."""
         ids = self._rows["train"].ids_of(stats.rows)
         step = self.state.global_step + 1
         finite = check_non_finite(
@@ -320,7 +320,7 @@ class DualSelectTrainer(ResumableTrainer):
         return choice
 
     def _corrected(self, task_gradient: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The update and the norms that are logged of it."""
+        """The corrected update, and norms for the log."""
         norms = {"task_gradient_norm": task_gradient.norm().item()}
         update = task_gradient
         if self._directions is not None:
@@ -372,7 +372,7 @@ class DualSelectTrainer(ResumableTrainer):
     def _finalize_training(self, *given: Any) -> Any:
         ended, last = super()._finalize_training(*given), self._loop.refresh
         whole = self.state.global_step >= self.state.max_steps and not self.args.load_best_model_at_end
-        if last is not None and whole:  # no later refresh measures it
+        if last is not None and whole:  # no later refresh will measure this
             with self.maybe_activation_offload_context, self.compute_loss_context_manager():
                 agreement = self.pool.agreement(self.model_wrapped, last)
             self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
