@@ -186,7 +186,7 @@ def test_help_of_train_has_our_settings_first(capsys):
     assert main(["train", "--help"]) == 0
     told = capsys.readouterr().out
     assert told.index("\n  --task_data") < told.index("\n  --rho") < told.index("\n  --learning_rate")
-    assert "dial between safety" in told
+    assert "higher favors safety" in told
 
 
 def test_every_example_is_a_run_that_could_start(repository_root, capsys):

@@ -207,7 +207,7 @@ def test_a_split_of_a_file(tmp_path):
     (tmp_path / "rows.jsonl").write_text(GOOD)
     with pytest.raises(DataError) as raised:
         load_rows(tmp_path / "rows.jsonl", split="test")
-    assert_parts(raised.value, ["split 'test'", "rows.jsonl", "write [start:stop]"])
+    assert_parts(raised.value, ["split 'test'", "rows.jsonl", "append [start:stop]"])
 
 
 def test_a_row_given_directly_is_named_by_number_and_id():

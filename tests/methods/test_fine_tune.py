@@ -121,7 +121,7 @@ def test_dualselect_is_what_dualselect_train_does(settings, tmp_path):
 def test_train_refuses_the_config_of_what_it_cannot_repeat(settings, tmp_path, name, capsys):
     folder = fine_tune(METHODS[name], settings, tmp_path / "run").parent
     assert main(["train", "--config", str(folder / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 2
-    assert f"a run by {name}" in capsys.readouterr().err
+    assert f"a run of {name}" in capsys.readouterr().err
     assert not (tmp_path / "again").exists()
 
 

@@ -232,7 +232,7 @@ def test_a_pool_smaller_than_k_is_kept_whole_and_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         trainer = trained(tmp_path, references=safe_rows(3), reference_top_k=8, max_steps=3)
     assert events(trainer, "refresh")[0]["kept"] == [True] * 3
-    assert "the pool has 3 rows" in caplog.text
+    assert "the pool has only 3 rows" in caplog.text
 
 
 def test_row_ids_survive_dropped_rows(tmp_path, caplog):
