@@ -135,7 +135,7 @@ def test_a_folder_is_read_as_load_rows_reads_it_or_refused_as_there(tmp_path):
 
 def test_an_id_that_no_file_takes_is_told_with_its_line(tmp_path):
     write_text(tmp_path / "rows.jsonl", '{"id": "\\ud800", "prompt": "a", "completion": "b"}\n')
-    with pytest.raises(DataError, match=r"rows\.jsonl, line 1: the id holds half of a surrogate pair"):
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 1: the id contains an unpaired surrogate"):
         list(TaskRows([str(tmp_path / "rows.jsonl")]))
 
 

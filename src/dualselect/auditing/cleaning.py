@@ -177,7 +177,7 @@ def _keeper(budget: str) -> Callable[[dict[str, Any]], bool]:
 def _json(raw: dict[str, Any], name: str, advice: str = "") -> bytes:
     try:
         return (json.dumps(raw, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except (TypeError, ValueError) as error:  # a date; a number that is not finite, or half of a surrogate pair
+    except (TypeError, ValueError) as error:  # a date; a number that is not finite, or an unpaired surrogate
         raise DataError(
             f"row {name} cannot be written as JSON ({error}): write its columns as UTF-8 text and finite "
             f"numbers{advice}"

@@ -160,7 +160,7 @@ def _calibrate(
 ) -> tuple[Calibration, float]:
     """Compute the calibration statistics and the conflict threshold.
 
-    The threshold uses all calibration references, as in training: none of them contributes to the reference direction.
+    As in training, the threshold uses all calibration references; they are held out of the reference direction.
     Everything else uses the held-out references and the harmless rows outside of the harmless direction.
     """
     conversations = [pool.conversation(position) for position in calibrating]

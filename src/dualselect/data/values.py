@@ -87,7 +87,7 @@ def check_characters(value: Any, column: str, place: str) -> None:
     """Refuse characters that no tokenizer takes, in a text or in the texts of a nested value.
 
     Raises:
-        DataError: There is a NUL character or half of a surrogate pair.
+        DataError: The text contains a NUL character or an unpaired surrogate.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -104,7 +104,7 @@ def check_characters(value: Any, column: str, place: str) -> None:
             value.encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{place}: {column} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character: "
+                f"{place}: {column} contains an unpaired surrogate (\\ud800 to \\udfff): "
                 "export the file again as UTF-8"
             ) from None
 

@@ -166,7 +166,7 @@ def _decoded(tokens: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> list[s
     marks = {token for token in special if is_thought_mark(token)}
     if not marks:
         return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
-    # the channels of gpt-oss stand between marks that are no thoughts by themselves
+    # keep the control tokens that delimit gpt-oss channels, so that thoughts can be recognized
     marks |= special & {"<|start|>", "<|end|>", "<|message|>", "<|return|>", "<|call|>", "<|constrain|>"}
     others = re.compile("|".join(re.escape(token) for token in sorted(special - marks, key=len, reverse=True)) or "$^")
     return [others.sub("", text).strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=False)]

@@ -184,7 +184,7 @@ class Evaluation:
 
 
 def whole_characters(text: str) -> str:
-    """The text with a question mark for each half of a surrogate pair, which servers may send and no file holds."""
+    """The text with `?` for each unpaired surrogate: servers may send one, and UTF-8 cannot encode it."""
     return text.encode("utf-8", "replace").decode()
 
 

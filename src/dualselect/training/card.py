@@ -21,14 +21,14 @@ _SLICE = re.compile(r"(\[\d*:\d*\]|#\w+)*$")
 
 @dataclass(frozen=True)
 class Card:
-    """What a model card says.
+    """Contents of a model card.
 
     Attributes:
         base: Name or folder of the base model.
         method: Name of the method.
         paper: Where the method is from.
         data: Number of rows by role, such as `task data`.
-        sources: Names of the sources by role; they may be paths, of which the card shows the last part.
+        sources: Sources by role. For a path, the card shows only the file name.
         settings: Settings of the method and the training.
         command: The command that repeats the training.
     """

@@ -317,13 +317,13 @@ def _formatted(dataset: Dataset, formatting_func: Callable[[Any], str], name: st
 
 
 def _conversations_beside(dataset: Dataset, name: str) -> Dataset | None:
-    """The conversations of rows that a formatting function writes as text; None where they are no conversations."""
+    """Rows used with a formatting function, read as conversations; None if their format is unknown."""
     try:
         return _plain_texts(dataset) if _is_plain(dataset) else as_conversations(dataset, name=name)
     except DataError as error:
         logger.warning(
-            "%s: kinds, contrasts and shared prompts are not known beside formatting_func, since the rows are no "
-            "conversations (%s)",
+            "%s: formatting_func is used and the rows have no known conversation format, so kinds, contrasts and "
+            "the check for shared prompts are unavailable (%s)",
             name,
             error,
         )
