@@ -12,7 +12,7 @@ from dualselect.selection import (
     choose_highest,
     choose_lowest,
     choose_task_rows,
-    surplus_after,
+    token_surplus,
 )
 
 
@@ -125,21 +125,20 @@ def test_a_budget_over_the_run_keeps_its_share_of_the_tokens_up_to_one_example(s
     for rows in steps:
         tokens, scores = torch.tensor([[row[0] for row in rows], [row[1] for row in rows]], dtype=torch.float64)
         choice = choose_by_tokens(scores, tokens, share, surplus=surplus)
-        surplus = surplus_after(choice, tokens, share, surplus=surplus)
         kept, offered = kept + float(tokens[choice.kept].sum()), offered + float(tokens.sum())
+        surplus = token_surplus(kept, offered, share)
         assert choice.kept
-        assert surplus == pytest.approx(max(0.0, kept - share * offered), abs=1e-6)
+        assert surplus == pytest.approx(kept - share * offered, abs=1e-6)  # never less than the share
         if len(choice.kept) > 1:
             assert surplus <= float(tokens.max()) + 1e-6
 
 
 def test_equal_rows_lose_a_tenth_over_the_run_and_nothing_per_step():
     tokens, scores = torch.full((8,), 10.0, dtype=torch.float64), torch.arange(8.0, dtype=torch.float64)
-    surplus, counts = 0.0, []
-    for _ in range(10):
-        choice = choose_by_tokens(scores, tokens, 0.9, surplus=surplus)
-        surplus = surplus_after(choice, tokens, 0.9, surplus=surplus)
-        counts.append(len(choice.kept))
+    counts = []
+    for step in range(10):
+        surplus = token_surplus(10.0 * sum(counts), 80.0 * step, 0.9)
+        counts.append(len(choose_by_tokens(scores, tokens, 0.9, surplus=surplus).kept))
     assert sum(counts) == 72
     assert counts[:5] == [8, 7, 7, 7, 7]
     assert len(choose_by_tokens(scores, tokens, 0.9).kept) == 8

@@ -12,7 +12,8 @@ from dualselect.data.source_rows import mapped_sources, read_sources
 from dualselect.evaluation.store import key_of
 from dualselect.evaluation.suite import Suite
 from dualselect.judges import Judge
-from dualselect.runs.record import file_sha256, rows_sha256
+from dualselect.runs.record import rows_sha256
+from dualselect.system.files import file_sha256
 
 
 ROLES = ("task_data", "reference_data")

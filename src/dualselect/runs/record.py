@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from dualselect.data.template_dates import date_of
 from dualselect.errors import DataError, ResumeError
 from dualselect.runs.settings import RunSettings
+from dualselect.system.files import file_sha256
 
 
 logger = logging.getLogger(__name__)
@@ -142,12 +143,6 @@ def warn_of_differences(recorded: Mapping[str, Any], now: Mapping[str, Any], *, 
                     before,
                     value,
                 )
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, as sha256sum prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(name: str, model: PreTrainedModel) -> str:

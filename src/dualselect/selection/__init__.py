@@ -8,7 +8,7 @@ from dualselect.selection.choose import (
     choose_highest,
     choose_lowest,
     choose_task_rows,
-    surplus_after,
+    token_surplus,
 )
 from dualselect.selection.correction import corrected, project_conflict
 from dualselect.selection.refresh import refresh_due
@@ -27,6 +27,6 @@ __all__ = [
     "project_conflict",
     "reference_scores",
     "refresh_due",
-    "surplus_after",
     "task_scores",
+    "token_surplus",
 ]

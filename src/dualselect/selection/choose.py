@@ -58,7 +58,7 @@ def choose_by_tokens(
 
     The example that crosses the budget is kept, and never fewer than one (arXiv 2606.09866). `surplus`,
     the tokens that earlier steps kept beyond their share, is deducted from this step's budget, so that the share holds
-    over a run to within one example; see `surplus_after`.
+    over a run to within one example; see `token_surplus`.
 
     Args:
         scores: Shape (n,), finite.
@@ -76,20 +76,18 @@ def choose_by_tokens(
     return _weigh(scores, order[kept], temperature)
 
 
-def surplus_after(choice: Choice, tokens: Tensor, share: float, *, surplus: float = 0.0) -> float:
-    """Tokens kept beyond the share over all steps up to and including this one.
+def token_surplus(kept: float, offered: float, share: float) -> float:
+    """Tokens kept beyond the share so far.
 
     Args:
-        choice: From `choose_by_tokens` with the same tokens, share and surplus.
-        tokens: Supervised tokens of each example, shape (n,).
+        kept: Supervised tokens of the examples kept in all steps so far.
+        offered: Supervised tokens of all examples of these steps.
         share: In (0, 1].
-        surplus: The surplus before this step.
 
     Returns:
         0 or more; less than one example's tokens, unless the one example that a step must keep exceeded its budget.
     """
-    beyond = surplus + float(tokens[choice.kept].sum()) - share * float(tokens.sum())
-    return max(0.0, beyond)
+    return max(0.0, kept - share * offered)
 
 
 def choose_compatible(
@@ -117,7 +115,7 @@ def choose_task_rows(
     top_k: int | None,
     token_share: float | None,
     conflict_threshold: float | None,
-    token_surplus: float = 0.0,
+    surplus: float = 0.0,
     temperature: float | None = None,
 ) -> Choice:
     """Choose the task examples of one step by the configured rule: a count, a share of the tokens, or no conflict.
@@ -129,13 +127,13 @@ def choose_task_rows(
         top_k: Number of examples to keep; None to use one of the other two rules.
         token_share: Share of the tokens to keep, in (0, 1]; None to drop the examples in conflict.
         conflict_threshold: Cosine below which an example is in conflict; used only if the other two are None.
-        token_surplus: As `surplus` of `choose_by_tokens`.
+        surplus: As for `choose_by_tokens`.
         temperature: As for `choose_lowest`.
     """
     if top_k is not None:
         return choose_lowest(scores, top_k, temperature=temperature)
     if token_share is not None:
-        return choose_by_tokens(scores, tokens, token_share, surplus=token_surplus, temperature=temperature)
+        return choose_by_tokens(scores, tokens, token_share, surplus=surplus, temperature=temperature)
     assert conflict_threshold is not None
     return choose_compatible(scores, cosines, conflict_threshold, temperature=temperature)
 

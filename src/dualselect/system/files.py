@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: write beside, fsync, rename."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -33,6 +34,12 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, as sha256sum prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: str | Path, text: str) -> None:

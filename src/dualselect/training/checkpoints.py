@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.errors import ResumeError
-from dualselect.system.files import as_json, write_json
+from dualselect.system.files import as_json, file_sha256, write_json
 
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def damage_of(checkpoint: str | Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != recorded["bytes"]:
             return f"{name} has {path.stat().st_size:,} bytes instead of {recorded['bytes']:,}"
-        if _sha256(path) != recorded["sha256"]:
+        if file_sha256(path) != recorded["sha256"]:
             return f"the content of {name} has changed (sha256)"
     return None
 
@@ -238,11 +238,6 @@ def _recorded(path: Path) -> dict[str, Any]:
             file.seek(0)
             facts["lines"] = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
     return facts
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256_of(content: Any) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dualselect.selection import Choice
+from dualselect.selection import Choice, token_surplus
 from dualselect.training.config import DualSelectConfig
 
 
@@ -20,7 +20,6 @@ class SelectionTotals:
         tokens: Supervised tokens of the rows offered.
         tokens_dropped: Supervised tokens of the rows not kept.
         nonfinite_rows: Rows taken out because their loss or gradient was NaN or infinite, in the warm-up too.
-        token_surplus: Tokens kept beyond the share of the budget so far (`task_budget_scope: run`).
     """
 
     steps: int = 0
@@ -29,7 +28,6 @@ class SelectionTotals:
     tokens: int = 0
     tokens_dropped: int = 0
     nonfinite_rows: int = 0
-    token_surplus: float = 0.0
 
     def add(self, choice: Choice, tokens: Tensor) -> None:
         """Add a selection step.
@@ -46,6 +44,10 @@ class SelectionTotals:
         dropped = torch.ones(len(tokens), dtype=torch.bool)
         dropped[choice.kept] = False
         self.tokens_dropped += int(tokens[dropped].sum())
+
+    def token_surplus(self, share: float) -> float:
+        """Tokens kept beyond a share of those offered, 0 or more."""
+        return token_surplus(self.tokens - self.tokens_dropped, self.tokens, share)
 
     @property
     def dropped_token_fraction(self) -> float:

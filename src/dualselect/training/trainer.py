@@ -29,7 +29,6 @@ from dualselect.selection import (
     choose_task_rows,
     corrected,
     refresh_due,
-    surplus_after,
     task_scores,
 )
 from dualselect.training.collator import RowIndexCollator
@@ -311,11 +310,9 @@ class DualSelectTrainer(ResumableTrainer):
             top_k=self.args.task_top_k,
             token_share=share,
             conflict_threshold=self._loop.refresh.conflict_threshold,
-            token_surplus=totals.token_surplus,
+            surplus=totals.token_surplus(share) if share and self.args.task_budget_scope == "run" else 0.0,
             temperature=self.args.task_temperature if self.args.selection_mode == "soft" else None,
         )
-        if share is not None and self.args.task_top_k is None and self.args.task_budget_scope == "run":
-            totals.token_surplus = surplus_after(choice, stats.tokens, share, surplus=totals.token_surplus)
         totals.add(choice, stats.tokens)
         return choice
 
