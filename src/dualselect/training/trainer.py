@@ -23,14 +23,7 @@ from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.gradients import GradientEngine, GradientLayout, PerExampleGradients, check_non_finite
 from dualselect.gradients.losses import mean_over_tokens, response_cross_entropy, score_responses
 from dualselect.models.precision import with_float32_adapter
-from dualselect.selection import (
-    Choice,
-    choose_all,
-    choose_task_rows,
-    corrected,
-    refresh_due,
-    task_scores,
-)
+from dualselect.selection import Choice, choose_all, choose_task_rows, corrected, refresh_due, task_scores
 from dualselect.training.collator import RowIndexCollator
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import (
@@ -385,6 +378,10 @@ class DualSelectTrainer(ResumableTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         save_state(self._loop, output_dir, self._layout, self._fingerprint(), logging=self._logging_state())
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_state(resume_from_checkpoint, self._layout, self._fingerprint())  # explains what torch would only reject
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
