@@ -26,6 +26,10 @@ from dualselect.methods import METHODS
 from dualselect.methods.fine_tune import run_settings
 from dualselect.runs.settings import settings_to_write
 
+def ask_the_gpu(*_, **__):
+    raise AssertionError("settings ask a GPU what it supports, which starts CUDA")
+
+torch.cuda.is_available, torch.cuda.is_bf16_supported = lambda: True, ask_the_gpu
 tf32 = torch.backends.cuda.matmul.allow_tf32
 DualSelectConfig("run", tf32=True, bf16=True)
 settings = parse_train_arguments(["--output_dir", "run"]).settings
@@ -53,6 +57,20 @@ def test_other_settings_do_not_change_the_device_of_a_run(monkeypatch, tmp_path)
     monkeypatch.delenv("ACCELERATE_TORCH_DEVICE")
     check_hardware(args)
     assert args.device.type == PartialState().device.type == "cpu"
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_mixed_precision_is_decided_with_the_device(monkeypatch, tmp_path, supported):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported)
+    args = DualSelectConfig(str(tmp_path))
+    assert args.bf16 is None
+    monkeypatch.setattr(DualSelectConfig, "device", torch.device("cuda"))
+    monkeypatch.setattr(PartialState(), "device", torch.device("cuda"))
+    monkeypatch.setattr(DualSelectConfig, "n_gpu", 1)
+    check_hardware(args)
+    assert args.bf16 is supported
+    assert args.mixed_precision == ("bf16" if supported else "no")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from dualselect.runs.record import adapter_scaling, model_fingerprint, rows_sha2
 from dualselect.system.files import refuse_foreign, write_json
 from dualselect.system.lock import folder_lock
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.hardware import check_hardware
 from dualselect.training.ignored_settings import IGNORED_BY_PLAIN_STEPS, warn_ignored
 
 
@@ -145,6 +146,7 @@ def audit_into(
             "the model already has an adapter and a peft_config is given: omit peft_config, or pass the model without "
             "its adapter"
         )
+    check_hardware(config)
     warn_ignored(config, IGNORED_BY_PLAIN_STEPS, "an audit")
     with folder_lock(folder):
         if not overwrite:

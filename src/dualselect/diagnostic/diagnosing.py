@@ -82,7 +82,7 @@ def _diagnose(settings: DiagnosticSettings) -> Path:
         role: [data_record(one.dataset, one.files) for one in sources] for role, sources in raw_rows.sources.items()
     }
     model = {"weights": model_fingerprint(subject.model), "tokenizer": tokenizer_fingerprint(subject.tokenizer)}
-    facts = {"settings": settings.resolved, "data": data, "model": model}
+    facts = {"settings": settings.resolved | {"bf16": settings.run.training.bf16}, "data": data, "model": model}
     _refuse_other(folder, facts)
     path = folder / RESULT_FILE
     if not path.exists():

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from trl import SFTConfig
 
-from dualselect.models.precision import has_bfloat16_gpu
 from dualselect.training.config_checks import (
     budget_share,
     check_backends,
@@ -252,9 +251,8 @@ class DualSelectConfig(SFTConfig):
     def __post_init__(self) -> None:
         check_backends(self)
         given = self.__dict__
-        bf16 = not self.use_cpu and has_bfloat16_gpu() if self.bf16 is None else self.bf16
         # transformers would set up the device and TF32 and check the GPU right here; see training/hardware.py
-        tf32, self.bf16, self.tf32 = given["tf32"], False, None
+        bf16, tf32, self.bf16, self.tf32 = self.bf16, given["tf32"], False, None
         self.distributed_state, self._is_made = None, False
         # transformers warns about the `gradient_` names of these settings, so set the new ones
         for name in ("checkpointing", "checkpointing_kwargs"):

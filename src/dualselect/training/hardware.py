@@ -12,7 +12,8 @@ def check_hardware(args: TrainingArguments) -> None:
     """Set up the device of a run, and refuse a machine on which its settings cannot be followed.
 
     Args:
-        args: The settings; their device is set up here, whatever other settings were made before or since.
+        args: The settings. Their device is set up here, and `bf16` is decided if it is not set; other settings that
+            were created in between do not matter.
 
     Raises:
         ConfigError: There are several processes or several visible GPUs, or the GPU lacks a number format.
@@ -22,6 +23,9 @@ def check_hardware(args: TrainingArguments) -> None:
     if PartialState().device.type != device.type:
         vars(args).pop("_setup_devices", None)
         device = args.device
+    if args.bf16 is None:
+        args.bf16 = device.type == "cuda" and has_bfloat16_gpu()
+        args.mixed_precision = "bf16" if args.bf16 else args.mixed_precision
     if args.world_size > 1:
         raise ConfigError(
             f"{args.world_size} processes cannot be used: scores are not gathered across processes yet. Start a "
