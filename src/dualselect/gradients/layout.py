@@ -25,19 +25,6 @@ ExampleLosses = Callable[[nn.Module, Mapping[str, Any]], Tensor]
 
 
 @dataclass(frozen=True)
-class PerExampleGradients:
-    """Losses and gradients of a batch of B examples.
-
-    Attributes:
-        losses: Loss of each example, shape (B,), float32, detached.
-        gradients: Gradient of each example's own loss, shape (B, P), float32, in the order of a `GradientLayout`.
-    """
-
-    losses: Tensor
-    gradients: Tensor
-
-
-@dataclass(frozen=True)
 class GradientLayout:
     """Where each trainable parameter lies in a flat gradient of length P.
 
