@@ -15,7 +15,7 @@ from dualselect.auditing.hard_negatives import hard_negatives
 from dualselect.auditing.measuring import RowMeasurer, row_tokenizer
 from dualselect.auditing.pool import prepare_pool
 from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
-from dualselect.auditing.reference_directions import stored_count, unit_cosines
+from dualselect.auditing.reference_directions import stored_count
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data import as_conversations, tokenize
 from dualselect.data.token_columns import token_rows
@@ -230,15 +230,6 @@ def test_few_gradients_are_kept_of_a_large_adapter():
     assert stored_count(400, 6_800_000) == 9
     assert stored_count(5, 1000) == 5
     assert stored_count(400, 10**9) == 1
-
-
-def test_a_gradient_of_nothing_has_no_direction():
-    dots, row_norms, norms = (
-        torch.tensor([[0.0, 0.0], [0.0, 25.0], [0.0, -50.0]]),
-        torch.tensor([0.0, 5.0]),
-        [0.0, 5.0, 10.0],
-    )
-    assert unit_cosines(dots, row_norms, torch.tensor(norms)).tolist() == [[0, 0], [0, 1], [0, -1]]
 
 
 @pytest.mark.parametrize("preservation_loss", ["excess", "kl"])

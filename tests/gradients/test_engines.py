@@ -22,6 +22,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from dualselect.errors import GradientError
 from dualselect.gradients import GradientLayout, cosines
+from dualselect.gradients.layout import cosines_of
 from dualselect.models.losses import response_cross_entropy
 
 
@@ -207,6 +208,8 @@ def test_cosines():
     gradients = torch.tensor([[3.0, 4.0], [0.0, 0.0], [-3.0, -4.0], [4.0, -3.0]])
     assert cosines(gradients, torch.tensor([3.0, 4.0])).tolist() == [1.0, 0.0, -1.0, 0.0]
     assert cosines(gradients, torch.zeros(2)).tolist() == [0.0] * 4
+    dots, norms = torch.tensor([[0.0, 0.0], [0.0, 25.0], [0.0, -50.0]]), torch.tensor([0.0, 5.0])
+    assert cosines_of(dots, norms, torch.tensor([[0.0], [5.0], [10.0]])).tolist() == [[0, 0], [0, 1], [0, -1]]
 
 
 def test_nothing_trainable_is_an_error():

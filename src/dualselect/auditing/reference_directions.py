@@ -17,7 +17,7 @@ from dualselect.auditing.engine import Engine
 from dualselect.auditing.pool import Pool
 from dualselect.data.token_columns import token_rows
 from dualselect.gradients import Score, Sum
-from dualselect.gradients.layout import NORM_FLOOR
+from dualselect.gradients.layout import NORM_FLOOR, cosines_of
 from dualselect.selection import Choice
 
 
@@ -61,7 +61,7 @@ class ReferenceDirections:
         references = safe
         if self.contrasted:
             _, _, safe_dots, unsafe_dots = self.split(score.dots)
-            references = unit_cosines(safe_dots - unsafe_dots, score.norms, self._contrast_norms)
+            references = cosines_of(safe_dots - unsafe_dots, score.norms, self._contrast_norms[:, None])
         return {
             **{name: named[index] for index, name in enumerate(DIRECTIONS)},
             "nearest_safe": safe.amax(0),
@@ -79,14 +79,6 @@ class ReferenceDirections:
         """Rows of `table`, or what belongs to them: named, by category, safe responses, contrasts."""
         count = len(self.stored)
         return list(values.split([len(DIRECTIONS), len(self.categories), count, count]))
-
-
-def unit_cosines(dots: Tensor, row_norms: Tensor, direction_norms: Tensor) -> Tensor:
-    """Cosines from dots (D, B) and norms (B,) and (D,), shape (D, B); 0 if a norm is below the floor."""
-    direction_norms = direction_norms[:, None]
-    vanishing = (row_norms < NORM_FLOOR) | (direction_norms < NORM_FLOOR)
-    cosines = dots / (row_norms * direction_norms).masked_fill(vanishing, 1.0)
-    return cosines.masked_fill(vanishing, 0.0).clamp(-1.0, 1.0)
 
 
 def stored_count(selected: int, parameters: int) -> int:

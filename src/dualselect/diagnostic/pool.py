@@ -17,9 +17,10 @@ from dualselect.data.token_columns import TokenRow, token_rows
 from dualselect.diagnostic.rows import DiagnosticRows
 from dualselect.diagnostic.subject import Subject, parts_of
 from dualselect.evaluation.store import Store
-from dualselect.gradients import CountSketch, Score, Sketch, Sum, check_non_finite
+from dualselect.gradients import CountSketch, Score, Sketch, Sum
 from dualselect.gradients.layout import NORM_FLOOR
 from dualselect.selection import Choice
+from dualselect.training.nonfinite import check_non_finite
 
 
 SKETCH_SAMPLE = 32

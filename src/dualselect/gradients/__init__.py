@@ -2,7 +2,7 @@
 
 from dualselect.gradients.count_sketch import CountSketch
 from dualselect.gradients.engine import GradientEngine
-from dualselect.gradients.layout import GradientLayout, check_non_finite, cosines
+from dualselect.gradients.layout import GradientLayout, cosines
 from dualselect.gradients.sequential import run_sequentially
 from dualselect.gradients.sinks import Materialise, Score, Sink, Sketch, Sum
 from dualselect.gradients.taps import Taps, tapped_layers
@@ -18,7 +18,6 @@ __all__ = [
     "Sketch",
     "Sum",
     "Taps",
-    "check_non_finite",
     "cosines",
     "run_sequentially",
     "tapped_layers",

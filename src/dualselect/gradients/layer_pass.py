@@ -100,16 +100,14 @@ class LayerPass:
         """<dW_b, D> = sum_t g_t . (D x_t), without dW.
 
         Args:
-            directions: The weight's stretch of D directions, shape (D, o i).
+            directions: The weight's stretch of one or more directions, shape (D, o i).
 
         Returns:
             Shape (D, B), float32.
         """
-        dots = torch.zeros(len(directions), self.examples, device=self.inputs.device)
-        for index, direction in enumerate(directions):
-            block = direction.view(self.gradients.shape[-1], self.inputs.shape[-1]).to(self.gradients.dtype)
-            dots[index] = self.per_example(((self.gradients @ block) * self.inputs).sum(-1, dtype=torch.float32))
-        return dots
+        shape = self.gradients.shape[-1], self.inputs.shape[-1]
+        moved = [self.gradients @ direction.view(shape).to(self.gradients.dtype) for direction in directions]
+        return torch.stack([self.per_example((one * self.inputs).sum(-1, dtype=torch.float32)) for one in moved])
 
     def squared_weight_norms(self) -> Tensor:
         """||dW_b||^2 = sum_{t,s} (g_t . g_s)(x_t . x_s), by Gram matrices, without dW; shape (B,), float32."""
@@ -118,11 +116,6 @@ class LayerPass:
             of_token = self.example_of_token
             pairs = pairs * (of_token[:, None] == of_token)
         return self.per_example(pairs.sum(-1))
-
-    @property
-    def examples(self) -> int:
-        """B."""
-        return len(self.inputs) if self.bounds is None else len(self.bounds) - 1
 
     @property
     def gram_is_cheaper(self) -> bool:

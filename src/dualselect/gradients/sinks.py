@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dualselect.gradients.count_sketch import CountSketch
 from dualselect.gradients.layer_pass import LayerPass
-from dualselect.gradients.layout import NORM_FLOOR, GradientLayout
+from dualselect.gradients.layout import GradientLayout, cosines_of
 
 
 class Sink:
@@ -110,10 +110,7 @@ class Score(Sink):
     @property
     def cosines(self) -> Tensor:
         """Cosine of each gradient to each direction, shape (D, B), in [-1, 1]; 0 where a norm is below the floor."""
-        lengths = torch.linalg.vector_norm(self._directions, dim=1)[:, None]
-        short = (self.norms < NORM_FLOOR) | (lengths < NORM_FLOOR)
-        cosine = self.dots / (self.norms * lengths).masked_fill(short, 1.0)
-        return cosine.masked_fill(short, 0.0).clamp(-1.0, 1.0)
+        return cosines_of(self.dots, self.norms, torch.linalg.vector_norm(self._directions, dim=1)[:, None])
 
     def collect(self, layer_pass: LayerPass) -> None:  # noqa: D102 - see Sink
         super().collect(layer_pass.pair_differences() if self._pairs else layer_pass)
@@ -136,7 +133,8 @@ class Score(Sink):
         if layer_pass.partial or not layer_pass.gram_is_cheaper:
             super()._add_weight(stretch, layer_pass)
         else:
-            self.dots += layer_pass.weight_dots(self._directions[:, stretch])
+            if len(self._directions):
+                self.dots += layer_pass.weight_dots(self._directions[:, stretch])
             self.squared_norms += layer_pass.squared_weight_norms()
 
     def _add(self, stretch: slice, gradients: Tensor, partial: bool) -> None:

@@ -20,11 +20,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dualselect.data.token_columns import TokenRow, token_rows
 from dualselect.errors import ConfigError, DataError
-from dualselect.gradients import GradientLayout, Score, Sum, check_non_finite
+from dualselect.gradients import GradientLayout, Score, Sum
 from dualselect.models.losses import response_cross_entropy, response_kl
 from dualselect.selection import Choice, choose_highest, reference_scores
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.nonfinite import check_non_finite
 from dualselect.training.refresh import Directions, PoolScores, Refresh, cosine_or_none
 from dualselect.training.step import RunGradients
 

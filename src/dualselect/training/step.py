@@ -14,8 +14,10 @@ from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.gradients import GradientLayout, Materialise, Score, Sink, Sum
 from dualselect.gradients.layout import ExampleLosses
 from dualselect.models.losses import response_cross_entropy
-from dualselect.selection import Choice
+from dualselect.selection import Choice, corrected
+from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import Storage
+from dualselect.training.refresh import Directions
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,31 @@ def examples_of(inputs: Mapping[str, Any], examples: Tensor) -> dict[str, Any]:
         name: value[examples, span] if isinstance(value, Tensor) and value.shape == size else value
         for name, value in inputs.items()
     }
+
+
+def corrected_update(
+    task_gradient: Tensor, directions: Directions | None, config: DualSelectConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """Correct the task gradient, shape (P,), by the reference direction.
+
+    Args:
+        task_gradient: Shape (P,).
+        directions: Of the selected references; None during the warm-up, which corrects nothing.
+        config: Settings.
+
+    Returns:
+        The update, shape (P,), never the same tensor as the task gradient; norms for the log.
+    """
+    norms = {"task_gradient_norm": task_gradient.norm().item()}
+    update = task_gradient
+    if directions is not None:
+        update = corrected(
+            task_gradient, directions.correction, mode=config.correction, rho=config.rho, rho_mode=config.rho_mode
+        )
+        norms["reference_direction_norm"] = directions.correction.norm().item()
+    norms["update_norm"] = update.norm().item()
+    # clipping scales `.grad` in place, and the task gradient is needed for the task direction
+    return update.clone() if update is task_gradient else update, norms
 
 
 def selection_fields(stats: ExampleStats, scores: Tensor, choice: Choice) -> dict[str, Any]:

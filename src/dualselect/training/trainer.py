@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.data.checks import check_embeddings
-from dualselect.gradients import GradientEngine, GradientLayout, Sink, check_non_finite
+from dualselect.gradients import GradientEngine, GradientLayout, Sink
 from dualselect.models.losses import mean_over_tokens, score_responses
 from dualselect.models.precision import with_float32_adapter
-from dualselect.selection import Choice, choose_all, choose_task_rows, corrected, refresh_due, task_scores
+from dualselect.selection import Choice, choose_all, choose_task_rows, refresh_due, task_scores
 from dualselect.training.collator import RowIndexCollator
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import DTYPES, Storage, choose_storage
+from dualselect.training.nonfinite import check_non_finite
 from dualselect.training.preparation import (
     ROW,
     PreparedRows,
@@ -44,7 +45,13 @@ from dualselect.training.start import (
     default_config,
 )
 from dualselect.training.state import date_in_rows, empty_state, fingerprint_of, load_state, save_state
-from dualselect.training.step import ExampleStats, StepExamples, selection_fields, selection_metrics
+from dualselect.training.step import (
+    ExampleStats,
+    StepExamples,
+    corrected_update,
+    selection_fields,
+    selection_metrics,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -271,7 +278,7 @@ class DualSelectTrainer(ResumableTrainer):
         weights[finite] = choice.weights
         task_gradient = examples.weighted_sum(model, weights)
         self._loop.add_step(task_gradient)
-        update, norms = self._corrected(task_gradient)
+        update, norms = corrected_update(task_gradient, self._directions, self.args)
         self._layout.assign(model, update)
         if direction_cosine := self._loop.task_direction_cosine:
             norms["task_direction_cosine"] = direction_cosine
@@ -313,24 +320,6 @@ class DualSelectTrainer(ResumableTrainer):
         )
         totals.add(choice, stats.tokens)
         return choice
-
-    def _corrected(self, task_gradient: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The corrected update, and norms for the log."""
-        norms = {"task_gradient_norm": task_gradient.norm().item()}
-        update = task_gradient
-        if self._directions is not None:
-            reference_direction = self._directions.correction
-            update = corrected(
-                task_gradient,
-                reference_direction,
-                mode=self.args.correction,
-                rho=self.args.rho,
-                rho_mode=self.args.rho_mode,
-            )
-            norms["reference_direction_norm"] = reference_direction.norm().item()
-        norms["update_norm"] = update.norm().item()
-        # clipping scales `.grad` in place, and the task gradient is needed for the task direction
-        return update.clone() if update is task_gradient else update, norms
 
     # Logging
 
