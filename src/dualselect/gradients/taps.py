@@ -126,8 +126,8 @@ def tapped_layers(model: nn.Module, layout: GradientLayout) -> list[TappedLayer]
         raise GradientError(
             f"{_named(uncovered)} is trainable but is not the weight or bias of a linear layer, so gradient_engine: "
             "taps cannot see its per-example gradients. Freeze it (LoRA: drop modules_to_save, "
-            "trainable_token_indices and use_dora; without an adapter: train linear layers alone), or set gradient_engine: "
-            "sequential, which is slower."
+            "trainable_token_indices and use_dora; without an adapter: train linear layers alone), or set "
+            "gradient_engine: sequential, which is slower."
         )
     return layers
 
