@@ -3,13 +3,13 @@
 Shapes: B examples, T tokens of a padded example, N tokens of all packed examples, i inputs and o outputs of the layer.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from dualselect.models.segments import Segments
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LayerPass:
         layer: The layer.
         inputs: x, shape (B, T, i); (1, N, i) for packed examples.
         gradients: g, the gradient of the summed losses by the layer's output, shape (B, T, o) or (1, N, o).
-        bounds: Where each packed example begins and the last one ends, shape (B + 1,); None for padded examples.
+        segments: Of packed examples; None for padded examples.
         partial: Whether a parameter of the layer gets more in this backward than this one call contributes: the
             layer is called again, or shares its weight.
     """
@@ -50,17 +50,15 @@ class LayerPass:
     layer: TappedLayer
     inputs: Tensor
     gradients: Tensor
-    bounds: Tensor | None
+    segments: Segments | None
     partial: bool
 
     @cached_property
     def weight_gradients(self) -> Tensor:
         """Weight gradient of each example, shape (B, o, i)."""
-        if self.bounds is None:
+        if self.segments is None:
             return torch.bmm(self.gradients.transpose(1, 2), self.inputs)
-        sizes = self.bounds.diff().tolist()
-        parts = zip(self.gradients[0].split(sizes), self.inputs[0].split(sizes), strict=True)
-        return torch.stack([g.T @ x for g, x in parts])
+        return torch.stack([g.T @ x for g, x in self._parts])
 
     @cached_property
     def bias_gradients(self) -> Tensor:
@@ -69,10 +67,10 @@ class LayerPass:
 
     def per_example(self, values: Tensor) -> Tensor:
         """Sum over the tokens of each example: (B, T, ...) or (1, N, ...) to (B, ...), float32."""
-        if self.bounds is None:
+        if self.segments is None:
             return values.sum(1, dtype=torch.float32)
-        total = torch.zeros(len(self.bounds) - 1, *values.shape[2:], device=values.device)
-        return total.index_add_(0, self.example_of_token, values[0].float())
+        total = torch.zeros(len(self.segments), *values.shape[2:], device=values.device)
+        return total.index_add_(0, self.segments.of_token, values[0].float())
 
     def tokens_of(self, examples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All tokens of some examples.
@@ -83,18 +81,18 @@ class LayerPass:
         Returns:
             x, shape (tokens, i); g, shape (tokens, o); and the example of each token, shape (tokens,).
         """
-        if self.bounds is None:
+        if self.segments is None:
             of_token = examples.repeat_interleave(self.inputs.shape[1])
             return self.inputs[examples].flatten(0, 1), self.gradients[examples].flatten(0, 1), of_token
-        chosen = torch.isin(self.example_of_token, examples)
-        return self.inputs[0, chosen], self.gradients[0, chosen], self.example_of_token[chosen]
+        chosen = torch.isin(self.segments.of_token, examples)
+        return self.inputs[0, chosen], self.gradients[0, chosen], self.segments.of_token[chosen]
 
-    @cached_property
-    def example_of_token(self) -> Tensor:
-        """The example of each packed token, shape (N,)."""
-        assert self.bounds is not None
-        sizes = self.bounds.diff()
-        return torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+    @property
+    def _parts(self) -> list[tuple[Tensor, Tensor]]:
+        """g, shape (tokens, o), and x, shape (tokens, i), of each packed example."""
+        assert self.segments is not None
+        sizes = self.segments.sizes
+        return [*zip(self.gradients[0].split(sizes), self.inputs[0].split(sizes), strict=True)]
 
     def weight_dots(self, directions: Tensor) -> Tensor:
         """<dW_b, D> = sum_t g_t . (D x_t), without dW.
@@ -111,19 +109,16 @@ class LayerPass:
 
     def squared_weight_norms(self) -> Tensor:
         """||dW_b||^2 = sum_{t,s} (g_t . g_s)(x_t . x_s), by Gram matrices, without dW; shape (B,), float32."""
-        pairs = _gram(self.gradients) * _gram(self.inputs)
-        if self.bounds is not None:  # tokens of one example only
-            of_token = self.example_of_token
-            pairs = pairs * (of_token[:, None] == of_token)
-        return self.per_example(pairs.sum(-1))
+        if self.segments is None:
+            return (_gram(self.gradients) * _gram(self.inputs)).sum((1, 2))
+        return torch.stack([(_gram(g[None]) * _gram(x[None])).sum() for g, x in self._parts])
 
     @property
     def gram_is_cheaper(self) -> bool:
         """Whether Gram matrices take fewer operations than dW: T (i + o) < i o (measured by `benchmarks/norms.py`)."""
         tokens, inputs, outputs = self.inputs.shape[1], self.inputs.shape[2], self.gradients.shape[2]
-        if self.bounds is not None:  # the Gram matrix of packed rows is over all of them
-            return tokens * tokens * (inputs + outputs) < tokens * inputs * outputs
-        return tokens * (inputs + outputs) < inputs * outputs
+        pairs = tokens * tokens if self.segments is None else sum(size * size for size in self.segments.sizes)
+        return pairs * (inputs + outputs) < tokens * inputs * outputs
 
     def pair_differences(self) -> "LayerPass":
         """Rows 2k and 2k + 1 as one example whose gradient is the first row's minus the second row's.
@@ -131,7 +126,7 @@ class LayerPass:
         Returns:
             A pass of B / 2 examples of 2T tokens. Padded examples only.
         """
-        assert self.bounds is None
+        assert self.segments is None
         sign = self.gradients.new_tensor([1.0, -1.0]).repeat(len(self.gradients) // 2)[:, None, None]
         inputs, gradients = self.inputs, self.gradients * sign
         return LayerPass(
@@ -141,22 +136,6 @@ class LayerPass:
             None,
             self.partial,
         )
-
-
-def segment_bounds(inputs: Mapping[str, Any]) -> Tensor | None:
-    """Where each packed example of a batch begins and the last one ends, shape (B + 1,).
-
-    Args:
-        inputs: A batch. Packed examples lie one after the other in one row, and `position_ids` begin at 0 in each.
-
-    Returns:
-        None for padded examples, which have no `position_ids`.
-    """
-    positions = inputs.get("position_ids")
-    if positions is None:
-        return None
-    starts = (positions[0] == 0).nonzero().flatten()
-    return torch.cat([starts, starts.new_tensor([positions.shape[1]])])
 
 
 def _gram(values: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dualselect.errors import GradientError
-from dualselect.gradients.layer_pass import segment_bounds
 from dualselect.gradients.layout import ExampleLosses, GradientLayout
 from dualselect.gradients.sinks import Sink
+from dualselect.models.segments import example_count, examples_of
 
 
 def run_sequentially(
@@ -52,17 +52,5 @@ def run_sequentially(
 
 def single_examples(inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Each example of a batch as a batch of one: without its padding, or cut out of a packed row."""
-    size = inputs["input_ids"].shape
-    bounds = segment_bounds(inputs)
-    if bounds is None:
-        places = []
-        for row, mask in enumerate(inputs["attention_mask"]):
-            real = mask.nonzero().flatten()
-            places.append((row, slice(int(real[0]), int(real[-1]) + 1)))
-    else:
-        places = [(0, slice(*pair)) for pair in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
-    for row, keep in places:
-        yield {
-            name: value[row : row + 1, keep] if isinstance(value, Tensor) and value.shape == size else value
-            for name, value in inputs.items()
-        }
+    for example in range(example_count(inputs)):
+        yield examples_of(inputs, torch.tensor([example]))

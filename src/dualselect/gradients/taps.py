@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from dualselect.errors import GradientError
-from dualselect.gradients.layer_pass import LayerPass, TappedLayer, segment_bounds
+from dualselect.gradients.layer_pass import LayerPass, TappedLayer
 from dualselect.gradients.layout import ExampleLosses, GradientLayout
 from dualselect.gradients.sinks import Sink, Sum
+from dualselect.models.segments import Segments
 
 
 EXACT_TOLERANCE, ROUNDED_TOLERANCE = 1e-3, 0.1
@@ -73,8 +74,8 @@ class Taps:
         """
         parameters = self.layout.parameters(model)
         anchor = torch.zeros((), device=self.layout.device, requires_grad=True)
-        bounds = segment_bounds(inputs)
-        recorder = _Recorder(len(inputs["input_ids"]) if bounds is None else len(bounds) - 1, bounds, [*sinks])
+        segments = Segments.of(inputs)
+        recorder = _Recorder(len(inputs["input_ids"] if segments is None else segments), segments, [*sinks])
         summed = Sum(self.layout, torch.ones(recorder.examples)) if unverified else None
         if summed is not None:
             recorder.sinks.append(summed)
@@ -135,8 +136,8 @@ def tapped_layers(model: nn.Module, layout: GradientLayout) -> list[TappedLayer]
 class _Recorder:
     """Counts the calls of each layer and hands what its taps see to the sinks."""
 
-    def __init__(self, examples: int, bounds: Tensor | None, sinks: list[Sink]) -> None:
-        self.examples, self._bounds, self.sinks = examples, bounds, sinks
+    def __init__(self, examples: int, segments: Segments | None, sinks: list[Sink]) -> None:
+        self.examples, self._segments, self.sinks = examples, segments, sinks
         self.in_backward = False
         self.seen: set[int] = set()  # where the parameters begin in the flat vector
         self.rounded = False  # whether any product was of fewer bits than float32
@@ -147,7 +148,7 @@ class _Recorder:
             self._calls.update(stretch.start for stretch in layer.stretches)
 
     def collect(self, layer: TappedLayer, layer_input: Tensor, output_gradient: Tensor) -> None:
-        rows = self.examples if self._bounds is None else 1
+        rows = self.examples if self._segments is None else 1
         if layer_input.shape[0] != rows:
             raise GradientError(
                 f"a {type(layer.module).__name__} layer was given an input of shape {tuple(layer_input.shape)} in a "
@@ -159,7 +160,7 @@ class _Recorder:
             layer,
             layer_input.reshape(rows, -1, layer_input.shape[-1]),
             output_gradient.reshape(rows, -1, output_gradient.shape[-1]),
-            self._bounds,
+            self._segments,
             partial=any(self._calls[stretch.start] > 1 for stretch in layer.stretches),
         )
         for sink in self.sinks:

@@ -1,5 +1,7 @@
 """The loss of each example of a batch: the response cross-entropy, and how far a response moved from the start model.
 
+Batches are padded or packed (`segments.py`); a packed batch has shape (1, N) where (B, T) is written.
+
 Shapes: B examples, T tokens, S supervised tokens of all examples, V vocabulary.
 """
 
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from dualselect.data.tokens import IGNORED_LABEL
+from dualselect.models.segments import Segments, model_arguments
 
 
 KL_CHUNK_POSITIONS = 256
@@ -26,12 +29,13 @@ def response_cross_entropy(model: nn.Module, inputs: Mapping[str, Any]) -> Tenso
     Args:
         model: A causal language model with the fused head that `trl.SFTTrainer` installs, which never holds the
             (B, T, V) logits.
-        inputs: `input_ids`, `attention_mask` and `labels`, each (B, T); label -100 is not supervised.
+        inputs: `input_ids`, `labels`, and `attention_mask` or `position_ids`, each (B, T); label -100 is not
+            supervised. The first label of a packed example is -100.
 
     Returns:
         Shape (B,), float32, differentiable.
     """
-    return mean_over_tokens(score_responses(model, inputs), inputs["labels"])
+    return mean_over_tokens(score_responses(model, inputs), inputs)
 
 
 def score_responses(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
@@ -49,9 +53,8 @@ def score_responses(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
     """
     targets = inputs["labels"][:, 1:]
     supervised = targets != IGNORED_LABEL
-    others = {name: value for name, value in inputs.items() if name != "labels"}
     with only_positions(model, supervised):
-        return model(**others, shift_labels=targets[supervised][None], fused_lm_head=True)
+        return model(**model_arguments(inputs), shift_labels=targets[supervised][None], fused_lm_head=True)
 
 
 @contextmanager
@@ -69,17 +72,17 @@ def only_positions(model: nn.Module, wanted: Tensor) -> Iterator[None]:
         hook.remove()
 
 
-def mean_over_tokens(outputs: Any, labels: Tensor) -> Tensor:
+def mean_over_tokens(outputs: Any, inputs: Mapping[str, Any]) -> Tensor:
     """Mean negative log-probability of each example over its supervised tokens.
 
     Args:
         outputs: Of `score_responses`.
-        labels: Of the same batch, shape (B, T).
+        inputs: The same batch.
 
     Returns:
         Shape (B,), float32, differentiable.
     """
-    return mean_per_example(-outputs.log_probs.float(), labels[:, 1:] != IGNORED_LABEL)
+    return mean_per_example(-outputs.log_probs.float(), inputs)
 
 
 def response_kl(
@@ -105,7 +108,7 @@ def response_kl(
             start = _hidden_states(model, inputs, supervised)
         chunks = zip(now.split(KL_CHUNK_POSITIONS), start.split(KL_CHUNK_POSITIONS), strict=True)
         divergence = torch.cat([_kl_of_hidden_states(model, start_model, *chunk) for chunk in chunks])
-    return mean_per_example(divergence, supervised)
+    return mean_per_example(divergence, inputs)
 
 
 def _hidden_states(model: nn.Module, inputs: Mapping[str, Any], wanted: Tensor) -> Tensor:
@@ -117,10 +120,9 @@ def _hidden_states(model: nn.Module, inputs: Mapping[str, Any], wanted: Tensor) 
         output.last_hidden_state = output.last_hidden_state[:1, :1]  # the head has nothing more to do
         return output
 
-    without_labels = {name: value for name, value in inputs.items() if name != "labels"}
     hook = _causal_model(model).base_model.register_forward_hook(keep)
     try:
-        model(**without_labels, use_cache=False)
+        model(**model_arguments(inputs))
     finally:
         hook.remove()
     return states[0]
@@ -176,16 +178,24 @@ def kl_per_token(now: Tensor, start: Tensor) -> Tensor:
     return nn.functional.kl_div(now, start, log_target=True, reduction="none").sum(-1)
 
 
-def mean_per_example(values: Tensor, supervised: Tensor) -> Tensor:
+def mean_per_example(values: Tensor, inputs: Mapping[str, Any]) -> Tensor:
     """Mean over the supervised tokens of each example.
 
     Args:
         values: One value per supervised token, shape (S,) or (1, S), examples concatenated.
-        supervised: Positions of these tokens, shape (B, T), with S of them true.
+        inputs: Their batch.
 
     Returns:
         Shape (B,).
     """
+    supervised = inputs["labels"][:, 1:] != IGNORED_LABEL
     per_position = values.new_zeros(supervised.shape).masked_scatter(supervised, values)
-    means: Tensor = per_position.sum(1) / supervised.sum(1)
-    return means
+    segments = Segments.of(inputs)
+    if segments is None:
+        means: Tensor = per_position.sum(1) / supervised.sum(1)
+        return means
+    # nothing predicts the first token of the row, so the first segment has a position less; each segment is summed on
+    # its own, in the same order at every call, which `index_add` on a GPU is not
+    sizes = [segments.sizes[0] - 1, *segments.sizes[1:]]
+    parts = zip(per_position[0].split(sizes), supervised[0].split(sizes), strict=True)
+    return torch.stack([part.sum() / wanted.sum() for part, wanted in parts])
