@@ -1,7 +1,7 @@
 """Config files: what a user writes and what a run leaves behind, read and written."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,15 @@ class ConfigFile:
     record: dict[str, Any] | None = field(default=None)
 
 
-def read_config(path: str | Path) -> ConfigFile:
+def read_config(path: str | Path, refuse: Callable[[ConfigError], None] | None = None) -> ConfigFile:
     """Read a config file and check every key and value.
 
     The config.yaml of a run has no `output_dir`, so that the run can be moved: it is the folder of the file.
+
+    Args:
+        path: The file.
+        refuse: Called with the error of each key or value that is refused, which is left out then; None to raise the
+            first.
 
     Raises:
         ConfigError: The file is missing, is not a YAML mapping, has a key twice or one that is no setting, or a value
@@ -62,9 +67,15 @@ def read_config(path: str | Path) -> ConfigFile:
     record = content.pop(RECORD_KEY, None)
     if record is not None and not isinstance(record, dict):
         raise ConfigError(f"{path}: {RECORD_KEY} is {record!r}, not a mapping; leave it out or restore the file")
-    for name in content:
-        check_known(str(name), str(path))
-    settings = {name: typed_value(name, value, str(path)) for name, value in content.items()}
+    settings: dict[str, Any] = {}
+    for name, value in content.items():
+        try:
+            check_known(str(name), str(path))
+            settings[name] = typed_value(name, value, str(path))
+        except ConfigError as error:
+            if refuse is None:
+                raise
+            refuse(error)
     if record is not None:
         settings.setdefault("output_dir", str(path.resolve().parent))
     return ConfigFile(settings, record)

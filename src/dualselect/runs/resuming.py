@@ -39,17 +39,7 @@ def claim(directory: RunDirectory, settings: RunSettings) -> Claim:
         ResumeError: There is nothing to resume, or it is damaged.
         OSError: The directory cannot be written.
     """
-    named, resume = settings.training.resume_from_checkpoint, settings.data.resume
-    if settings.data.overwrite and (resume != "no" or named):
-        raise ConfigError("resume and overwrite are both given: one continues the run, the other deletes it; drop one")
-    if resume == "auto" and not named:
-        decided = _auto(directory)
-    elif resume == "no" and not named:
-        if not settings.data.overwrite:
-            directory.check_unused()
-        decided = Claim(overwrite=settings.data.overwrite)
-    else:
-        decided = Claim(_checkpoint(directory, str(named) if named else None))
+    decided = decide(directory, settings)
     if not decided.done:
         directory.check_writable()
         directory.remove_leftovers()
@@ -57,6 +47,25 @@ def claim(directory: RunDirectory, settings: RunSettings) -> Claim:
         check_logs(decided.checkpoint)
         logger.info("continuing from %s", decided.checkpoint)
     return decided
+
+
+def decide(directory: RunDirectory, settings: RunSettings) -> Claim:
+    """Decide as `claim` does, without a look at whether the directory can be written; nothing is changed.
+
+    Raises:
+        ConfigError: The directory holds a run and nothing is said about it, or two things that exclude each other.
+        ResumeError: There is nothing to resume, or it is damaged.
+    """
+    named, resume = settings.training.resume_from_checkpoint, settings.data.resume
+    if settings.data.overwrite and (resume != "no" or named):
+        raise ConfigError("resume and overwrite are both given: one continues the run, the other deletes it; drop one")
+    if resume == "auto" and not named:
+        return _auto(directory)
+    if resume == "no" and not named:
+        if not settings.data.overwrite:
+            directory.check_unused()
+        return Claim(overwrite=settings.data.overwrite)
+    return Claim(_checkpoint(directory, str(named) if named else None))
 
 
 def _auto(directory: RunDirectory) -> Claim:

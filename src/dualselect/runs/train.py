@@ -97,7 +97,7 @@ def train_run(
         DualSelectError: Settings, data, model or checkpoint cannot be used; the message says what to change.
         OSError: The run directory cannot be written, or the disk is full.
     """
-    _refuse_other_method(record, method)
+    refuse_other_method(record, method)
     check_evaluation(settings)
     check_hardware(settings.training)
     check_packages(settings.training)
@@ -107,7 +107,7 @@ def train_run(
     with folder_lock(directory.path):
         claimed = claim(directory, settings)
         if claimed.overwrite:
-            _check_overwrite(directory)
+            check_overwrite(directory)
         if claimed.done:
             return summarize(directory, planned_steps=None, seconds=0)
         return _run(directory, claimed, settings, record, method, build_trainer or dualselect_trainer, callbacks)
@@ -131,7 +131,7 @@ def _run(
     if record is not None:
         check_data(record.get("data", {}), data, allow_changed=settings.data.allow_changed_data)
     model, tokenizer = load_run_model(settings)
-    _fix_date(tokenizer, record)
+    fix_date(tokenizer, record)
     made_with = run_record(settings, data, model, tokenizer) | ({"method": method.facts()} if method else {})
     if record is not None:
         warn_of_differences(record, made_with, with_model=checkpoint is None)
@@ -193,7 +193,7 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
     )
 
 
-def _check_overwrite(directory: RunDirectory) -> None:
+def check_overwrite(directory: RunDirectory) -> None:
     """Refuse to delete a run that `dualselect evaluate` writes into, or a user's config file."""
     if directory.config.exists() and RECORD_KEY not in directory.config.read_text(encoding="utf-8", errors="replace"):
         raise ConfigError(
@@ -205,7 +205,7 @@ def _check_overwrite(directory: RunDirectory) -> None:
         )
 
 
-def _fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | None) -> None:
+def fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | None) -> None:
     """Render every row with the same date if the chat template prints today's date."""
     if not uses_date(tokenizer):
         return
@@ -218,7 +218,16 @@ def _fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | No
     )
 
 
-def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
+def refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
+    """Refuse to repeat a run of another method as one of DualSelect.
+
+    Args:
+        record: Record of the run whose config.yaml holds the settings; None without one.
+        method: Another fine-tuning method; None for DualSelect.
+
+    Raises:
+        ConfigError: The record is of a run of another method.
+    """
     recorded = (record or {}).get("method", {})
     if method is None and recorded.get("command", "dualselect train") != "dualselect train":
         raise ConfigError(

@@ -53,6 +53,7 @@ class PreparedRows:
         kinds: Kind of each row given; empty when none has any.
         categories: Category of each row given; empty when none has any.
         texts: The text of each row given that a formatting function made; None without one.
+        report: What was truncated and dropped.
     """
 
     tokens: Dataset
@@ -61,6 +62,7 @@ class PreparedRows:
     kinds: list[str]
     categories: list[str]
     texts: list[str] | None = None
+    report: TokenReport | None = None
 
     def ids_of(self, indices: Sequence[int]) -> list[str]:
         """The ids of rows, by row number."""
@@ -132,9 +134,8 @@ def prepare_rows(
     if config.shuffle_dataset:
         tokens = tokens.shuffle(seed=config.seed)
     labels = {column: _labels(dataset if conversations is None else conversations, column) for column in LABELS}
-    return PreparedRows(
-        tokens, conversations, ids, labels["kind"], labels["category"], texts if formatting_func else None
-    )
+    own_texts = texts if formatting_func else None
+    return PreparedRows(tokens, conversations, ids, labels["kind"], labels["category"], own_texts, tokenized.report)
 
 
 def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectConfig) -> Dataset | None:
@@ -264,7 +265,7 @@ def _tokenized_by_user(dataset: Dataset, name: str, trl_prepare: Callable[[Datas
         total_tokens=int(after.sum()),
     )
     logger.info("%s", report.describe())
-    return PreparedRows(tokens, None, ids, _labels(dataset, "kind"), _labels(dataset, "category"))
+    return PreparedRows(tokens, None, ids, _labels(dataset, "kind"), _labels(dataset, "category"), report=report)
 
 
 def _labels(rows: Dataset, column: str) -> list[str]:
