@@ -125,13 +125,14 @@ def _collected(
                 break
             words = left
     tell_repeated(words, parser._actions)
-    after_option = False
-    for word in unknown:
+    behind_unknown = False
+    for word in words:
         if option_words([word]):
-            after_option = "=" not in word
-            with refusals.collecting():
-                check_known(word.split("=")[0].lstrip("-"), COMMAND_LINE, options=options)
-        elif not after_option:
+            behind_unknown = word in unknown
+            if behind_unknown:
+                with refusals.collecting():
+                    check_known(word.split("=")[0].lstrip("-"), COMMAND_LINE, options=options)
+        elif word in unknown and not behind_unknown:
             refusals.add(_of_no_setting(word))
     return vars(namespace)
 

@@ -60,3 +60,8 @@ def in_units(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def counted(count: int, what: str) -> str:
+    """A number with its noun, in the plural where it is not one."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}{'es' if what.endswith('sh') else 's'}"

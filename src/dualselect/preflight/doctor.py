@@ -20,7 +20,7 @@ from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.gradients import GradientLayout, tapped_layers
 from dualselect.preflight.batching import check_batching, check_engine, move_zeros
 from dualselect.preflight.coverage import coverage
-from dualselect.preflight.disk import adapter_bytes, checkpoint_bytes, existing, free_bytes, in_units
+from dualselect.preflight.disk import adapter_bytes, checkpoint_bytes, counted, existing, free_bytes, in_units
 from dualselect.preflight.length import RunLength, run_length
 from dualselect.preflight.log import held_back_log
 from dualselect.preflight.machine import machine_lines, versions
@@ -68,13 +68,11 @@ class Diagnosis:
 
     def describe(self) -> str:
         """The verdict, then what to change, then the details."""
-        count = len(self.refused)
-        lines = (
-            ["training would start"]
-            if self.would_start
-            else [f"training would be refused: {count} {'thing' if count == 1 else 'things'} to change"]
-        )
+        verdict = f"training would be refused: {counted(len(self.refused), 'thing')} to change"
+        lines = ["training would start" if self.would_start else verdict]
         lines += [f"  {number}. {_indented(text)}" for number, text in enumerate(self.refused, 1)]
+        if self.refused:
+            lines += ["", "Everything below was examined without what is refused."]
         if self.warnings:
             lines += ["", f"warnings: {len(self.warnings)}", *(f"  - {_indented(text)}" for text in self.warnings)]
         for title, body in self.details.items():
@@ -190,9 +188,9 @@ class _Examination:
             check_warmup(training, length.steps)
         most = "at most " if training.reference_refresh == "adaptive" else ""
         self.details["Length"] = [
-            f"{length.steps:,} optimizer steps of {length.rows_per_step:,} rows ({length.steps_per_epoch:,} in an "
-            f"epoch), {length.warmup_steps:,} of them warm-up",
-            f"{most}{length.refreshes:,} reference refreshes",
+            f"{counted(length.steps, 'optimizer step')} of {counted(length.rows_per_step, 'row')} "
+            f"({length.steps_per_epoch:,} in an epoch), {length.warmup_steps:,} of them warm-up",
+            f"{most}{counted(length.refreshes, 'reference refresh')}",
         ]
 
     def _describe_rows(self, shared: Mapping[str, int]) -> None:
@@ -310,7 +308,8 @@ class _Examination:
         needed = length.kept_checkpoints * each + adapter_bytes(self.trainable, self.tokenizer)
         free = free_bytes(path)
         self.details["Disk"] = [
-            f"{length.kept_checkpoints:,} checkpoints of {in_units(each)} and the adapter: {in_units(needed)}",
+            f"{counted(length.kept_checkpoints, 'checkpoint')} of {in_units(each)}, and the adapter: "
+            f"{in_units(needed)}",
             f"free in {existing(path)}: {in_units(free)}",
         ]
         if needed > free:

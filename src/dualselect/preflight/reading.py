@@ -160,16 +160,18 @@ def prepare(role: str, rows: Dataset, tokenizer: Any, config: Any, refusals: Ref
 
 
 def _read(sources: list[str], role: str, limit: int, refusals: Refusals) -> SourceRows | None:
-    found = Refusals()
+    """The rows of a role; where that is refused, those of the sources that can be read alone, if any."""
+    found, alone = Refusals(), Refusals()
     with found.collecting():
         return read_sources(sources, role, max_row_bytes=limit)
-    alone = Refusals()
+    good = []
     for source in sources if len(sources) > 1 else []:
         with alone.collecting():
             read_sources([source], role, max_row_bytes=limit)
+            good.append(source)
     for message in alone.messages or found.messages:
         refusals.add(message)
-    return None
+    return read_sources(good, role, max_row_bytes=limit) if good and len(good) < len(sources) else None
 
 
 def _double_starts(tokens: Dataset, start: int | None) -> int:
