@@ -11,7 +11,7 @@ from dualselect.runs.settings import setting_choices, setting_types
 INTRODUCTION = """\
 Fine-tune a model on task data and keep the safe behavior that a reference pool shows.
 
-usage: dualselect train [--config FILE] [--key value ...]
+usage: dualselect train [--config FILE] [--key value ...] [--plan]
 
 example:
   dualselect train --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir runs/first
@@ -21,6 +21,9 @@ example:
 Settings stand in a YAML file, one `key: value` a line, or on the command line, which wins. The run directory holds
 config.yaml (repeats the run), selection.jsonl (which rows were kept, and why), metrics.jsonl, adapter/ and
 checkpoint-*/. Ctrl-C ends the current step, saves a checkpoint and says how to go on.
+
+Before: dualselect doctor says whether it would start. --plan, or dualselect plan, predicts minutes, memory and disk
+space from a few steps and trains nothing further.
 
 exit status: 0 done; 1 the work failed; 2 something given cannot be used; 128 plus the signal when interrupted.
 """
