@@ -126,7 +126,7 @@ def test_train_has_it_as_an_option(tmp_path, settings, capsys):
         (["--selection_warmup_steps", "30"], "nothing would be selected"),
         (["--memory", "much"], "write a size such as 24GB"),
         (["--seconds", "-1"], "--seconds is -1"),
-        (["--memori", "1GB"], "did you mean --memory"),
+        (["--memori", "1GB"], "Type --memory"),
         (["--task_data", "none.jsonl"], "file not found"),
     ],
 )

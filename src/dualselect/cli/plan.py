@@ -43,7 +43,9 @@ def run(arguments: list[str]) -> int:
 
     memory = None if options.memory is None else memory_size(options.memory)
     request = parse_train_arguments(rest, options=parser.names)
-    assert request.settings is not None
+    if request.settings is None:
+        print(request.help_text)
+        return 0
     transformers_logging.set_verbosity_error()
     plan = plan_run(request.settings, memory=memory, seconds=options.seconds, started=started)
     print(plan.describe())
