@@ -142,7 +142,13 @@ CASES = {
     "packing": (None, ["--packing=true"], ["packing: true", "Use packing: false"]),
     "padding free": (None, ["--padding_free=true"], ["padding_free", "Use padding_free: false"]),
     "compile": (None, ["--torch_compile=true"], ["torch_compile", "Use torch_compile: false"]),
-    "full fine-tuning": (None, ["--use_peft=false"], ["use_peft is false", "Leave use_peft out"]),
+    "whole layers in 16 bits": (None, ["--use_peft=false", "--dtype=bfloat16"], ["dtype is bfloat16", "bf16: true"]),
+    "whole layers in 4 bits": (None, ["--use_peft=false", "--load_in_4bit"], ["4 or 8 bits", "Leave use_peft out"]),
+    "kl without an adapter": (
+        None,
+        ["--use_peft=false", "--preservation_loss=kl"],
+        ["trains none", "preservation_loss: excess"],
+    ),
     "legacy mask with a template": (None, ["--mask_mode=legacy"], ["mask_mode legacy", "human_assistant"]),
     "auto without a contrast": (None, ["--task_token_budget=auto"], ["auto", "reference_contrast: compliance"]),
     "nothing but warm-up": (

@@ -10,14 +10,15 @@ from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect import DualSelectConfig
 from dualselect.auditing import reference_directions
-from dualselect.auditing.engine import OPENING_TOKENS, adapted, token_rows
+from dualselect.auditing.engine import OPENING_TOKENS, adapted
 from dualselect.auditing.hard_negatives import hard_negatives
 from dualselect.auditing.measuring import RowMeasurer, row_tokenizer
 from dualselect.auditing.pool import prepare_pool
 from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
-from dualselect.auditing.reference_directions import stored_count, unit_cosines
+from dualselect.auditing.reference_directions import stored_count
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data import as_conversations, tokenize
+from dualselect.data.token_columns import token_rows
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ResumeError
 from dualselect.training.references import ReferencePool
@@ -80,7 +81,7 @@ class Prepared:
         contrast = self.pool.contrasts if self.config.reference_contrast != "none" else None
         engine = self.engine
         return ReferencePool(
-            self.pool.tokens, self.pool.ids, contrast, engine.collate, engine.gradients, engine.layout, self.config
+            self.pool.tokens, self.pool.ids, contrast, engine.collate, engine.run, engine.layout, self.config
         )
 
     def measurer(self):
@@ -104,7 +105,7 @@ def test_references_and_directions_are_those_of_the_trainer(prepared):
     choice = pool.choose(torch.tensor([it["score"] for it in references]))
     assert choice.kept == selected
     directions = pool.directions(prepared.engine.model, choice)
-    found = prepared.found.directions.named
+    found = prepared.found.directions.table
     assert torch.allclose(found[0], directions.score, atol=1e-6)
     assert torch.allclose(found[1], directions.correction, atol=1e-6)
 
@@ -121,17 +122,16 @@ def test_the_conflict_threshold_is_that_of_the_automatic_budget(prepared):
 def test_numbers_of_rows_are_those_of_autograd_one_at_a_time(prepared):
     measurer, engine, directions = prepared.measurer(), prepared.engine, prepared.found.directions
     found = measurer.numbers(prepared.task_tokens, list(prepared.task))
-    scored = directions.safe - directions.unsafe if directions.contrasted else directions.safe
+    named, _, safe, unsafe = directions.split(directions.table)
+    scored = safe - unsafe if directions.contrasted else safe
     for place, row in enumerate(prepared.task_tokens):
         loss, gradient = one_gradient(engine, row)
         assert found["loss"][place] == pytest.approx(loss, abs=1e-5)
-        for name, direction in zip(reference_directions.DIRECTIONS, directions.named, strict=True):
+        for name, direction in zip(reference_directions.DIRECTIONS, named, strict=True):
             assert found[name][place] == pytest.approx(cosine(gradient, direction), abs=1e-4)
         of_references = [cosine(gradient, direction) for direction in scored]
         assert found["references"][place] == pytest.approx(of_references, abs=1e-4)
-        assert found["nearest_safe"][place] == pytest.approx(
-            max(cosine(gradient, it) for it in directions.safe), abs=1e-4
-        )
+        assert found["nearest_safe"][place] == pytest.approx(max(cosine(gradient, it) for it in safe), abs=1e-4)
 
 
 def one_gradient(engine, row):
@@ -142,6 +142,10 @@ def one_gradient(engine, row):
         loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=IGNORED_LABEL)
         gradients = torch.autograd.grad(loss, parameters)
     return loss.item(), torch.cat([it.flatten() for it in gradients])
+
+
+def mean_gradient(engine, rows):
+    return torch.stack([one_gradient(engine, row)[1] for row in rows]).mean(0)
 
 
 def cosine(one, other):
@@ -156,11 +160,9 @@ def test_a_category_direction_leaves_out_the_references_that_calibrate_it(prepar
         own = [position for position in range(12) if pool.categories[position] == category]
         used = [position for position in own if position not in held_out]
         assert len(used) >= 2
-        one, other = (
-            engine.row_gradients(token_rows(some, used)).gradients.mean(0) for some in (pool.tokens, pool.contrasts)
-        )
+        one, other = (mean_gradient(engine, token_rows(some, used)) for some in (pool.tokens, pool.contrasts))
         expected = one - other if found.contrasted else one
-        assert torch.allclose(found.by_category[place], expected, atol=1e-6)
+        assert torch.allclose(found.split(found.table)[1][place], expected, atol=1e-6)
 
 
 def test_openings_and_answers_are_losses_of_the_first_tokens(prepared):
@@ -211,7 +213,7 @@ def test_it_is_saved_whole_and_read_as_it_was(prepared, tmp_path):
     path = tmp_path / "prepared.safetensors"
     save_prepared(prepared.found, path, "print")
     again = load_prepared(path, torch.device("cpu"), "print")
-    assert torch.equal(again.directions.named, prepared.found.directions.named)
+    assert torch.equal(again.directions.table, prepared.found.directions.table)
     for name in ("references", "answers", "negatives"):
         assert getattr(again, name) == getattr(prepared.found, name)
     for name, values in prepared.found.calibration.unsafe.items():
@@ -228,11 +230,6 @@ def test_few_gradients_are_kept_of_a_large_adapter():
     assert stored_count(400, 6_800_000) == 9
     assert stored_count(5, 1000) == 5
     assert stored_count(400, 10**9) == 1
-
-
-def test_a_gradient_of_nothing_has_no_direction():
-    found = unit_cosines(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.0], [-6.0, -8.0]]))
-    assert found.tolist() == [[0, 0, 0], [0, 1, -1]]
 
 
 @pytest.mark.parametrize("preservation_loss", ["excess", "kl"])

@@ -175,6 +175,15 @@ def test_parameters_without_a_tap_are_named_with_the_reason(settings, capsys):
     assert main(["doctor", *words(settings, use_dora="true", gradient_engine="sequential")]) == 0
 
 
+def test_layers_that_are_trained_whole(settings, capsys):
+    assert main(["doctor", *words(settings, use_peft="false")]) == 0
+    assert "in 4 linear layers" in capsys.readouterr().out
+    assert main(["doctor", *words(settings, use_peft="false", preservation_loss="kl", rho="-1")]) == 1
+    told = capsys.readouterr().out
+    assert "2 things to change" in told
+    assert "preservation_loss: kl compares with the model without its adapter" in told
+
+
 def test_the_output_directory_is_examined(tmp_path, settings, capsys):
     run = tmp_path / "run"
     assert main(["train", *words(settings)]) == 0

@@ -102,6 +102,7 @@ def test_memory_is_measured_and_changes_are_named(tmp_path, settings, capsys):
         {"reference_gradient": "replay", "reference_refresh": "adaptive", "save_strategy": "no"},
         {"preservation_loss": "kl", "per_device_train_batch_size": "64", "num_train_epochs": "12", "max_steps": None},
         {"eval_data": "{folder}/safe.jsonl[0:4]", "eval_strategy": "steps", "eval_steps": "10"},
+        {"use_peft": "false", "gradient_storage": "recompute", "gradient_accumulation_steps": "2"},
         {"gradient_engine": "sequential", "reference_batch_size": "50", "gradient_checkpointing": "true"},
     ],
 )

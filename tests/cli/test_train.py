@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from models_for_tests import tiny_model
+from safetensors.torch import load_file
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
@@ -237,3 +240,46 @@ def test_held_out_rows_that_nobody_looks_at_are_refused(tmp_path, arguments, cap
     assert main([*arguments, "--eval_data", f"{tmp_path}/task.jsonl"]) == 2
     assert "write --eval_strategy epoch" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_layers_are_trained_whole_and_the_run_is_evaluated_and_repeated_like_any_other(tmp_path, arguments, capsys):
+    whole = [
+        *arguments,
+        "--use_peft=false",
+        "--gradient_storage=recompute",
+        "--lora_target_modules",
+        "q_proj",
+        "up_proj",
+    ]
+    assert main(whole) == 0
+    folder = tmp_path / "run" / "adapter"
+    assert not (folder / "adapter_config.json").exists()
+    trained = load_file(folder / "model.safetensors")
+    start = load_file(Path(arguments[arguments.index("--model_name_or_path") + 1]) / "model.safetensors")
+    moved = {name for name, value in trained.items() if not torch.equal(value, start[name])}
+    assert moved == {name for name in trained if name.endswith(("q_proj.weight", "up_proj.weight"))}
+    card = (folder / "README.md").read_text()
+    assert "# A fine-tuned" in card
+    assert "library_name: transformers" in card
+    config = str(tmp_path / "run" / "config.yaml")
+    assert main(["train", "--config", config, "--output_dir", str(tmp_path / "again"), "--use_cpu"]) == 0
+    again = load_file(tmp_path / "again" / "adapter" / "model.safetensors")
+    assert all(torch.equal(value, again[name]) for name, value in trained.items())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "selection.jsonl").read_text().splitlines()]
+    assert any(not all(line["kept"]) for line in lines if line["event"] == "step")
+    short = ["--limit", "2", "--max_new_tokens", "4"]
+    assert main(["evaluate", "--model", str(tmp_path / "run"), "--suite", "builtin", *short]) == 0
+    for verb in (["audit"], ["diagnose", "--probe_data", "builtin:refusal[504:518]"]):
+        capsys.readouterr()
+        assert main([*verb, "--config", config, "--output_dir", str(tmp_path / verb[0])]) == 2
+        assert "temporary LoRA adapter" in capsys.readouterr().err
+
+
+def test_whole_layers_resume_to_the_same_bytes(tmp_path, arguments):
+    whole = [*arguments, "--use_peft=false", "--lora_target_modules", "q_proj"]
+    assert main([*whole, "--max_steps", "4"]) == 0
+    shutil.rmtree(tmp_path / "run" / "adapter")
+    assert main([*whole, "--resume", "auto"]) == 0
+    assert main([*whole, "--output_dir", str(tmp_path / "through")]) == 0
+    one, other = (load_file(tmp_path / name / "adapter" / "model.safetensors") for name in ("run", "through"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())

@@ -10,14 +10,16 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from dualselect.data.token_columns import token_rows
 from dualselect.diagnostic import diagnose, read_diagnostic
 from dualselect.diagnostic.diagnosing import read_result
 from dualselect.diagnostic.figure import STYLE, draw, write_figure
+from dualselect.diagnostic.pool import cosine_table
 from dualselect.diagnostic.rows import read_rows, task_batches, tokenize_rows
-from dualselect.diagnostic.sketch import cosine_table
 from dualselect.diagnostic.subject import Subject
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.store import Store
+from dualselect.gradients import Materialise
 from dualselect.system.lock import FOLDER_LOCK
 
 
@@ -192,7 +194,9 @@ def test_in_mixed_precision_the_model_moves_and_gradients_are_compared_in_float3
     directions = torch.stack([subject.mean_gradient(rows.task.tokens, batch.rows) for batch in batches])
     lengths = [len(row) for row in rows.pool.tokens["input_ids"]]
     by_length = sorted(range(18), key=lambda row: (lengths[row], row))
-    gradients = subject.gradients(rows.pool.tokens, by_length).gradients
+    sink = Materialise(subject.layout, 18)
+    subject.run(token_rows(rows.pool.tokens, by_length), [sink])
+    gradients = sink.gradients
     assert torch.equal(gradients, gradients.bfloat16().float())
     with Store.opened(made.folder / "measured.jsonl") as store:
         found = torch.tensor(store[f"pool/{by_length[0]}"]["cosines"])

@@ -2,16 +2,17 @@
 
 import pytest
 import torch
+from gradients_for_tests import one_at_a_time
 
+from dualselect.data.token_columns import token_rows
 from dualselect.diagnostic.diagnosing import select
 from dualselect.diagnostic.pool import reference_directions, score_pool
 from dualselect.diagnostic.probing import Probing
 from dualselect.diagnostic.rows import TaskBatch, read_rows, tokenize_rows
-from dualselect.diagnostic.sketch import CountSketch
 from dualselect.diagnostic.subject import Subject
 from dualselect.evaluation.store import Store
-from dualselect.gradients import cosines, sequential_gradients
-from dualselect.gradients.losses import response_cross_entropy, response_kl
+from dualselect.gradients import CountSketch, cosines
+from dualselect.models.losses import response_cross_entropy, response_kl
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def studied(settings):
 
 
 def one_by_one(subject, rows, positions):
-    batch = subject.batch(rows, positions)
-    return sequential_gradients(subject.model, batch, response_cross_entropy, subject.layout)
+    """Losses and gradients of rows."""
+    return one_at_a_time(subject.model, subject.batch(rows, positions), response_cross_entropy, subject.layout)
 
 
 def test_steps_are_those_of_an_optimizer_over_the_parameters(studied):
@@ -66,7 +67,11 @@ def test_mixed_precision_is_in_the_forward_and_nowhere_else(settings, files, mon
     for loss in (response_cross_entropy, response_kl):
         monkeypatch.setattr(f"dualselect.diagnostic.subject.{loss.__name__}", watched(loss, "loss"))
     rows = tokenize_rows(read_rows(settings()), subject.tokenizer, subject.config).task.tokens
-    for measured in (subject.gradients, subject.losses, subject.divergences):
+
+    def gradients(rows, positions):
+        subject.run(token_rows(rows, positions), [])
+
+    for measured in (gradients, subject.losses, subject.divergences):
         seen.clear()
         measured(rows, [0, 1])
         assert dict(seen) == {"loss": False, "model": True}
@@ -76,19 +81,19 @@ def test_the_pool_is_scored_against_all_directions_and_its_directions_are_weight
     subject, rows, made = studied
     pool, size = rows.pool.tokens, len(rows.pool.tokens)
     state = subject.step(subject.state(), subject.mean_gradient(rows.task.tokens, [0, 9, 18]))
-    exact = one_by_one(subject, pool, range(size))
-    directions = torch.stack([one_by_one(subject, rows.task.tokens, [row]).gradients[0] for row in (3, 12, 21)])
+    losses, gradients = one_by_one(subject, pool, range(size))
+    directions = torch.stack([one_by_one(subject, rows.task.tokens, [row])[1][0] for row in (3, 12, 21)])
     with Store.opened(tmp_path / "store.jsonl") as store:
         numbers = score_pool(subject, rows, directions, store, sketch=None)
     for row, direction in zip(numbers.cosines, directions, strict=True):
-        torch.testing.assert_close(row.float(), cosines(exact.gradients, direction), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(row.float(), cosines(gradients, direction), rtol=1e-3, atol=1e-5)
     with subject.start_model():
         before = subject.losses(pool, range(size))
-    torch.testing.assert_close(numbers.preservation_losses.float(), exact.losses - before, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(numbers.preservation_losses.float(), losses - before, rtol=1e-3, atol=1e-5)
     choices = [some[0] for some in select(made, rows, numbers, 2).values()]
     found = reference_directions(subject, pool, choices)
     for direction, choice in zip(found, choices, strict=True):
-        torch.testing.assert_close(direction, choice.weights.float() @ exact.gradients, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(direction, choice.weights.float() @ gradients, rtol=1e-3, atol=1e-5)
     subject.load(state)
 
 

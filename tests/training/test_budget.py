@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from rows_for_tests import conversation_rows, events, safe_rows, small_trainer, trained
+from rows_for_tests import conversation_rows, events, small_trainer, trained
 
 from dualselect.errors import ConfigError
 
@@ -80,10 +80,3 @@ def test_a_run_shorter_than_the_default_warmup_selects_and_says_so(tmp_path, cap
 def test_a_given_warmup_that_leaves_no_step_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Lower selection_warmup_steps or leave it out"):
         small_trainer(tmp_path, max_steps=5, selection_warmup_steps=5).train()
-
-
-def test_the_memory_of_the_gradients_is_said_at_the_start(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    trainer = small_trainer(tmp_path, gradient_accumulation_steps=3, references=safe_rows(3))
-    size = trainer._layout.size
-    assert f"12 rows x {size:,} parameters x 4 bytes = {12 * size * 4 / 2**20:.1f} MiB" in caplog.text

@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 from datasets import Dataset
+from gradients_for_tests import one_at_a_time
 from models_for_tests import ARCHITECTURES
 from rows_for_tests import adapter_of, conversation_rows, events, safe_rows, small_trainer, trained
 from transformers import TrainerCallback
@@ -16,8 +17,8 @@ from trl import SFTConfig
 
 from dualselect import DualSelectConfig
 from dualselect.errors import ConfigError, DataError, GradientError
-from dualselect.gradients import GradientLayout, cosines, sequential_gradients
-from dualselect.gradients.losses import response_cross_entropy
+from dualselect.gradients import GradientLayout, cosines
+from dualselect.models.losses import response_cross_entropy
 from dualselect.training.references import start_model_of
 
 
@@ -80,22 +81,20 @@ def test_a_step_is_what_the_method_says(tmp_path):
         names = prepared.ids_of(prepared.indices)
         rows = [prepared.tokens[names.index(name)] for name in ids]
         batch = trainer.data_collator([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
-        return sequential_gradients(model, batch, response_cross_entropy, layout)
+        return one_at_a_time(model, batch, response_cross_entropy, layout)
 
-    warmup = sum(
-        gradients(trainer._rows["train"], line["ids"]).gradients.mean(0) for line in events(trainer, "warmup")
-    )
+    warmup = sum(gradients(trainer._rows["train"], line["ids"])[1].mean(0) for line in events(trainer, "warmup"))
     (refresh,), (step,) = events(trainer, "refresh"), events(trainer, "step")
-    pool = gradients(trainer._rows["reference"], refresh["ids"])
-    scores = pool.losses - cosines(pool.gradients, warmup)
+    losses, pool = gradients(trainer._rows["reference"], refresh["ids"])
+    scores = losses - cosines(pool, warmup)
     assert refresh["scores"] == pytest.approx(scores.tolist(), abs=1e-5)
     assert refresh["kept"] == [position == int(scores.argmax()) for position in range(10)]
-    direction = pool.gradients[int(scores.argmax())]
-    batch = gradients(trainer._rows["train"], step["ids"])
-    task_scores = batch.losses - cosines(batch.gradients, direction)
+    direction = pool[int(scores.argmax())]
+    losses, batch = gradients(trainer._rows["train"], step["ids"])
+    task_scores = losses - cosines(batch, direction)
     assert step["scores"] == pytest.approx(task_scores.tolist(), abs=1e-5)
     kept = task_scores.argsort()[:2]
-    expected = batch.gradients[kept].mean(0) + 0.3 * direction
+    expected = batch[kept].mean(0) + 0.3 * direction
     torch.testing.assert_close(seen.gradient, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -379,9 +378,9 @@ def test_the_conflict_threshold_lies_between_safe_responses_and_their_contrasts(
     found = []
     for rows in (trainer.pool.rows, trainer.pool.contrast_rows):
         batch = trainer.data_collator([{key: rows[n][key] for key in ("input_ids", "labels")} for n in others])
-        gradients = sequential_gradients(
+        _, gradients = one_at_a_time(
             trainer.model.eval(), batch, response_cross_entropy, GradientLayout.of(trainer.model)
-        ).gradients
+        )
         found.append(cosines(gradients, refresh.directions.score).mean().item())
     safe, unsafe = found
     assert unsafe < refresh.conflict_threshold < safe

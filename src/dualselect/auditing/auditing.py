@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.auditing.aggregates import Aggregates, share
-from dualselect.auditing.engine import TokenRow, adapted
+from dualselect.auditing.engine import adapted
 from dualselect.auditing.hard_negatives import hard_negatives, needed_negatives
 from dualselect.auditing.measuring import RowMeasurer, RowTokenizer, is_supervised, row_tokenizer
 from dualselect.auditing.output_files import NEGATIVES, REFERENCES, ROWS, TABLE, read_rows, write_rows
@@ -31,6 +31,7 @@ from dualselect.auditing.survey import Survey, survey_rows
 from dualselect.data.checks import leave_out_shared
 from dualselect.data.rendering import renderer
 from dualselect.data.source_rows import BUILTIN, read_sources
+from dualselect.data.token_columns import TokenRow
 from dualselect.errors import ConfigError, DataError
 from dualselect.runs.directory import REPORT
 from dualselect.runs.record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint

@@ -5,23 +5,24 @@ Shapes: B rows in a batch, P trainable parameters.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from datasets import Dataset
 from peft import PeftConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 from trl.trainer.utils import add_fused_lm_head
 
+from dualselect.data.token_columns import TokenRow
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import GradientError, ModelError
-from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
-from dualselect.gradients.losses import mean_over_tokens, response_cross_entropy, score_responses
+from dualselect.gradients import GradientEngine, GradientLayout, Sink, Sum
+from dualselect.gradients.layout import ExampleLosses
+from dualselect.models.losses import mean_over_tokens, response_cross_entropy, score_responses
 from dualselect.models.precision import autocast_forward
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
@@ -31,23 +32,18 @@ from dualselect.training.references import without_dropout
 OPENING_TOKENS = 8
 """Number of supervised tokens in the opening of a response."""
 
-TokenRow = Mapping[str, Sequence[int]]
-"""`input_ids` and `labels` of one row."""
-
 
 @dataclass(frozen=True)
-class RowGradients:
-    """Losses and gradients of B rows from one forward-backward pass.
+class RowLosses:
+    """Losses of B rows.
 
     Attributes:
         losses: Mean over the supervised tokens, shape (B,).
         opening_losses: Mean over the first `OPENING_TOKENS` supervised tokens, shape (B,).
-        gradients: Per-example gradients, shape (B, P).
     """
 
     losses: Tensor
     opening_losses: Tensor
-    gradients: Tensor
 
 
 @dataclass
@@ -59,13 +55,18 @@ class Engine:
         layout: The layout of the adapter.
         padding: Padding token id.
         config: Settings.
+        steps: Optimizer steps taken by `train`.
     """
 
     model: PeftModel
     layout: GradientLayout
     padding: int
     config: DualSelectConfig
-    _verified: bool = field(default=False, repr=False)
+    steps: int = 0
+    _gradients: GradientEngine = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._gradients = GradientEngine(self.config.gradient_engine, self.model, self.layout)
 
     def collate(self, rows: Sequence[TokenRow]) -> dict[str, Tensor]:
         """Collate rows into one right-padded batch."""
@@ -76,12 +77,12 @@ class Engine:
         }
         return {name: value.to(self.layout.device) for name, value in batch.items()}
 
-    def gradients(self, model: nn.Module, batch: Mapping[str, Any]) -> PerExampleGradients:
-        """Per-example losses and gradients, with the signature that `ReferencePool` expects."""
-        return self._gradients(batch, response_cross_entropy)
+    def run(self, model: nn.Module, batch: Mapping[str, Any], losses: ExampleLosses, sinks: Sequence[Sink]) -> Tensor:
+        """Losses of a batch, shape (B,); the sinks collect the gradients. `ReferencePool` calls it."""
+        return self._gradients(model, batch, losses, sinks, step=self.steps)
 
-    def row_gradients(self, rows: Sequence[TokenRow]) -> RowGradients:
-        """Losses, opening losses and gradients of rows, in one batch."""
+    def run_rows(self, rows: Sequence[TokenRow], sinks: Sequence[Sink]) -> RowLosses:
+        """Losses and opening losses of rows, in one batch; the sinks collect the gradients."""
         openings: list[Tensor] = []
 
         def losses(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
@@ -89,8 +90,7 @@ class Engine:
             openings.append(opening_losses(outputs.log_probs.detach(), inputs["labels"]))
             return mean_over_tokens(outputs, inputs["labels"])
 
-        results = self._gradients(self.collate(rows), losses)
-        return RowGradients(results.losses, torch.cat(openings), results.gradients)
+        return RowLosses(self.run(self.model, self.collate(rows), losses, sinks), torch.cat(openings))
 
     def losses(self, rows: Sequence[TokenRow]) -> Tensor:
         """Loss of each row without gradients, shape (B,)."""
@@ -148,8 +148,10 @@ class Engine:
             gradient = self.layout.zeros()
             chosen = [rows[(step * size + index) % len(rows)] for index in range(size)]
             for start in range(0, size, config.per_device_train_batch_size):
-                part = self.collate(chosen[start : start + config.per_device_train_batch_size])
-                gradient += self._gradients(part, response_cross_entropy).gradients.sum(0) / size
+                part = chosen[start : start + config.per_device_train_batch_size]
+                sink = Sum(self.layout, torch.full((len(part),), 1 / size))
+                self.run(self.model, self.collate(part), response_cross_entropy, [sink])
+                gradient += sink.total[0]
             if not torch.isfinite(gradient).all():
                 raise GradientError(
                     f"{what}: the gradient of step {step + 1} is not finite; lower learning_rate or use float32"
@@ -160,23 +162,8 @@ class Engine:
                 torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
-            self._verified = self._verified and step > 0  # before the first step B is 0, and so is A's gradient
+            self.steps += 1
         return direction
-
-    def _gradients(self, batch: Mapping[str, Any], losses: Callable[..., Tensor]) -> PerExampleGradients:
-        if self.config.gradient_engine == "sequential":
-            return sequential_gradients(self.model, batch, losses, self.layout)
-        unverified, self._verified = None if self._verified else set(self.layout.names), True
-        return tapped_gradients(self.model, batch, losses, self.layout, unverified=unverified)
-
-
-def token_rows(rows: Dataset, positions: Sequence[int]) -> list[TokenRow]:
-    """Rows of a tokenized data set at the given positions."""
-    selected = rows[list(positions)]
-    return [
-        {"input_ids": tokens, "labels": labels}
-        for tokens, labels in zip(selected["input_ids"], selected["labels"], strict=True)
-    ]
 
 
 def opening_losses(log_probs: Tensor, labels: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualselect.auditing.engine import OPENING_TOKENS, Engine, TokenRow
+from dualselect.auditing.engine import OPENING_TOKENS, Engine
 from dualselect.auditing.reference_directions import ReferenceDirections
 from dualselect.auditing.scores import NUMBERS, SCORES, Calibration, Numbers
 from dualselect.data.conversations import TEMPLATE_COLUMNS
+from dualselect.data.token_columns import TokenRow
 from dualselect.data.tokens import IGNORED_LABEL, batch_tokenizer
+from dualselect.gradients import Score
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
 
@@ -87,12 +89,9 @@ class RowMeasurer:
         return {name: np.empty(0) for name in NUMBERS} | {name: np.empty((0, size)) for name, size in widths.items()}
 
     def _batch_numbers(self, rows: Sequence[TokenRow]) -> dict[str, Tensor]:
-        results = self.engine.row_gradients(rows)
-        return {
-            "loss": results.losses,
-            "opening_loss": results.opening_losses,
-            **self.directions.cosines(results.gradients),
-        }
+        score = Score(self.engine.layout, len(rows), self.directions.table)
+        found = self.engine.run_rows(rows, [score])
+        return {"loss": found.losses, "opening_loss": found.opening_losses, **self.directions.cosines(score)}
 
     def _losses_with(self, adapter: Tensor, rows: Sequence[TokenRow]) -> Tensor:
         self.engine.set_parameters(adapter)

@@ -16,13 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dualselect.auditing.engine import Engine, TokenRow, token_rows
+from dualselect.auditing.engine import Engine
 from dualselect.auditing.hard_negatives import score_negatives
 from dualselect.auditing.measuring import COMPLIED, CONTROL, RowMeasurer, RowTokenizer, short
 from dualselect.auditing.pool import Pool, calibration_positions, held_out_positions
 from dualselect.auditing.reference_directions import ReferenceDirections, compute_directions
 from dualselect.auditing.scores import Calibration
 from dualselect.auditing.settings import AuditSettings
+from dualselect.data.token_columns import TokenRow, token_rows
 from dualselect.errors import ResumeError
 from dualselect.system.files import write_atomically
 from dualselect.training.config import DualSelectConfig
@@ -82,9 +83,7 @@ def prepare(
     """
     config = engine.config
     contrasts = pool.contrasts if config.reference_contrast != "none" else None
-    reference_pool = ReferencePool(
-        pool.tokens, pool.ids, contrasts, engine.collate, engine.gradients, engine.layout, config
-    )
+    reference_pool = ReferencePool(pool.tokens, pool.ids, contrasts, engine.collate, engine.run, engine.layout, config)
     start = engine.parameters()
     start_losses = reference_pool.start_losses(engine.model) if config.preservation_loss == "excess" else None
     direction = engine.train(warmup, _steps(config), "Warm-up")
@@ -184,7 +183,7 @@ def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
     """Write everything into one safetensors file, atomically."""
     directions = prepared.directions
     tensors = {"warm": prepared.warm} | {f"tuned/{name}": it for name, it in prepared.tuned.items()}
-    tensors |= {name: getattr(directions, name) for name in ("named", "by_category", "safe", "unsafe")}
+    tensors["directions"] = directions.table
     for part in ("safe", "unsafe", "harmless"):
         for name, values in getattr(prepared.calibration, part).items():
             tensors[f"calibration/{part}/{name}"] = torch.from_numpy(np.ascontiguousarray(values))
@@ -225,13 +224,7 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
         return {name.removeprefix(prefix): it.numpy() for name, it in tensors.items() if name.startswith(prefix)}
 
     directions = ReferenceDirections(
-        tensors["named"].to(device),
-        facts["categories"],
-        tensors["by_category"].to(device),
-        facts["stored"],
-        tensors["safe"].to(device),
-        tensors["unsafe"].to(device),
-        facts["contrasted"],
+        tensors["directions"].to(device), facts["categories"], facts["stored"], facts["contrasted"]
     )
     return Prepared(
         tensors["warm"].to(device),

@@ -8,13 +8,16 @@ Shapes: N references, K stored references, C categories, B rows in a batch, P tr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dualselect.auditing.engine import Engine, token_rows
+from dualselect.auditing.engine import Engine
 from dualselect.auditing.pool import Pool
-from dualselect.gradients.layout import NORM_FLOOR
+from dualselect.data.token_columns import token_rows
+from dualselect.gradients import Score, Sum
+from dualselect.gradients.layout import NORM_FLOOR, cosines_of
 from dualselect.selection import Choice
 
 
@@ -25,58 +28,57 @@ MOST_CONFLICTS = 3
 """Most references named per row, of those to which its cosine is negative."""
 
 
+DIRECTIONS = ("cosine", "safe_cosine", "contrast_cosine", "harmless_free_cosine")
+
+
 @dataclass(frozen=True)
 class ReferenceDirections:
     """Directions that task gradients are compared with.
 
     Attributes:
-        named: One direction per name in `DIRECTIONS`, shape (4, P).
+        table: All of them, shape (4 + C + 2K, P): one per name in `DIRECTIONS`, the mean scored gradient of each
+            category, and the gradients of the stored references' safe responses and of their contrasts.
         categories: Names of the C categories.
-        by_category: Mean scored gradient per category, shape (C, P).
         stored: Pool positions of the K stored references, highest score first.
-        safe: Gradients of their safe responses, shape (K, P).
-        unsafe: Gradients of their contrasts, shape (K, P).
         contrasted: Whether a reference is scored by the gradient of its safe response minus that of its contrast.
     """
 
-    named: Tensor
+    table: Tensor
     categories: list[str]
-    by_category: Tensor
     stored: list[int]
-    safe: Tensor
-    unsafe: Tensor
     contrasted: bool
 
-    def cosines(self, gradients: Tensor) -> dict[str, Tensor]:
+    def cosines(self, score: Score) -> dict[str, Tensor]:
         """Cosines of B task gradients, by name.
 
         Args:
-            gradients: Shape (B, P).
+            score: Of the B rows, with `table` as its directions.
 
         Returns:
             Shape (B,) each, except `categories` (B, C) and `references` (B, K).
         """
-        named = unit_cosines(gradients, self.named)
-        scored = self.safe - self.unsafe if self.contrasted else self.safe
+        named, by_category, safe, unsafe = self.split(score.cosines)
+        references = safe
+        if self.contrasted:
+            _, _, safe_dots, unsafe_dots = self.split(score.dots)
+            references = cosines_of(safe_dots - unsafe_dots, score.norms, self._contrast_norms[:, None])
         return {
-            **{name: named[:, index] for index, name in enumerate(DIRECTIONS)},
-            "nearest_safe": unit_cosines(gradients, self.safe).amax(1),
-            "nearest_unsafe": unit_cosines(gradients, self.unsafe).amax(1),
-            "categories": unit_cosines(gradients, self.by_category),
-            "references": unit_cosines(gradients, scored),
+            **{name: named[index] for index, name in enumerate(DIRECTIONS)},
+            "nearest_safe": safe.amax(0),
+            "nearest_unsafe": unsafe.amax(0),
+            "categories": by_category.T,
+            "references": references.T,
         }
 
+    @cached_property
+    def _contrast_norms(self) -> Tensor:
+        _, _, safe, unsafe = self.split(self.table)
+        return torch.stack([torch.linalg.vector_norm(one - other) for one, other in zip(safe, unsafe, strict=True)])
 
-DIRECTIONS = ("cosine", "safe_cosine", "contrast_cosine", "harmless_free_cosine")
-
-
-def unit_cosines(gradients: Tensor, directions: Tensor) -> Tensor:
-    """Pairwise cosines of B gradients (B, P) and D directions (D, P), shape (B, D); 0 if a norm is below the floor."""
-    row_norms = torch.linalg.vector_norm(gradients, dim=1)[:, None]
-    direction_norms = torch.linalg.vector_norm(directions, dim=1)
-    vanishing = (row_norms < NORM_FLOOR) | (direction_norms < NORM_FLOOR)
-    cosines = (gradients @ directions.T) / (row_norms * direction_norms).masked_fill(vanishing, 1.0)
-    return cosines.masked_fill(vanishing, 0.0).clamp(-1.0, 1.0)
+    def split(self, values: Tensor) -> list[Tensor]:
+        """Rows of `table`, or what belongs to them: named, by category, safe responses, contrasts."""
+        count = len(self.stored)
+        return list(values.split([len(DIRECTIONS), len(self.categories), count, count]))
 
 
 def stored_count(selected: int, parameters: int) -> int:
@@ -104,26 +106,32 @@ def compute_directions(
     layout, contrasted = engine.layout, engine.config.reference_contrast != "none"
     order = sorted(choice.kept, key=lambda position: (-float(scores[position]), position))
     stored = order[: stored_count(len(order), layout.size)]
-    slots = {position: slot for slot, position in enumerate(stored)}
-    safe, unsafe = layout.zeros(len(stored)), layout.zeros(len(stored))
-    sums = layout.zeros(2)
     categories = pool.named_categories
-    weights = _category_weights(categories, pool.categories, set(held_out)).to(layout.device)
-    by_category = layout.zeros(len(categories))
+    # one weighted sum of the pool per row: the selected references, each category, each stored reference
+    weights = torch.cat(
+        [
+            choice.weights[None].float(),
+            _category_weights(categories, pool.categories, set(held_out)),
+            nn.functional.one_hot(torch.tensor(stored), len(pool.ids)).float(),
+        ]
+    )
+    sums = layout.zeros(2, len(weights))
     for positions in engine.batches(pool.by_length, "Reference directions"):
-        safe_gradients, unsafe_gradients = (
-            engine.row_gradients(token_rows(rows, positions)).gradients for rows in (pool.tokens, pool.contrasts)
-        )
-        chosen = choice.weights[positions].float().to(layout.device)
-        sums += torch.stack([chosen @ safe_gradients, chosen @ unsafe_gradients])
-        by_category += weights[:, positions] @ (safe_gradients - unsafe_gradients if contrasted else safe_gradients)
-        for row, position in enumerate(positions):
-            if position in slots:
-                safe[slots[position]], unsafe[slots[position]] = safe_gradients[row], unsafe_gradients[row]
-    contrast = sums[0] - sums[1]
-    harmless_free = _project_out(sums[0], _harmless_direction(engine, pool))
-    named = torch.stack([contrast if contrasted else sums[0], sums[0], contrast, harmless_free])
-    return ReferenceDirections(named, categories, by_category, stored, safe, unsafe, contrasted)
+        rows_used = weights[:, positions].any(1).nonzero().flatten()
+        for rows, total in zip((pool.tokens, pool.contrasts), sums, strict=True):
+            sink = Sum(layout, weights[rows_used][:, positions])
+            engine.run_rows(token_rows(rows, positions), [sink])
+            total[rows_used.to(total.device)] += sink.total
+    (safe, by_category, safe_stored), (unsafe, unsafe_by_category, unsafe_stored) = (
+        total.split([1, len(categories), len(stored)]) for total in sums
+    )
+    contrast = safe[0] - unsafe[0]
+    harmless_free = _project_out(safe[0], _harmless_direction(engine, pool))
+    named = torch.stack([contrast if contrasted else safe[0], safe[0], contrast, harmless_free])
+    if contrasted:
+        by_category -= unsafe_by_category
+    table = torch.cat([named, by_category, safe_stored, unsafe_stored])
+    return ReferenceDirections(table, categories, stored, contrasted)
 
 
 def _category_weights(categories: Sequence[str], category_of: Sequence[str], held_out: set[int]) -> Tensor:
@@ -140,7 +148,9 @@ def _harmless_direction(engine: Engine, pool: Pool) -> Tensor:
     """Mean gradient of half of the harmless conversations; the other half calibrates."""
     total, (rows, _) = engine.layout.zeros(), pool.harmless_halves
     for positions in engine.batches(rows, "Harmless direction"):
-        total += engine.row_gradients(token_rows(pool.harmless_tokens, positions)).gradients.sum(0) / len(rows)
+        sink = Sum(engine.layout, torch.full((len(positions),), 1 / len(rows)))
+        engine.run_rows(token_rows(pool.harmless_tokens, positions), [sink])
+        total += sink.total[0]
     return total
 
 

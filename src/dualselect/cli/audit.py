@@ -60,6 +60,7 @@ def run(arguments: list[str]) -> int:
     from dualselect.cli.parser import parse_train_arguments
     from dualselect.data.source_rows import mapped_sources
     from dualselect.runs.directory import ADAPTER, METRICS_LOG
+    from dualselect.runs.settings import check_adapter
     from dualselect.system.lock import folder_lock
 
     # before the libraries are silenced, which would take the progress bars from the settings
@@ -69,6 +70,7 @@ def run(arguments: list[str]) -> int:
         print(request.help_text)
         return 0
     settings = request.settings
+    check_adapter(settings, "an audit")
     if options.fail_above is not None and not 0 <= options.fail_above <= 1:
         raise ConfigError(f"--fail_above is {options.fail_above}: it must be a share of the rows, from 0 to 1")
     if options.budget is not None and options.cleaned is None:

@@ -16,7 +16,14 @@ from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.models.foreign_code import check_trust
 from dualselect.preflight.refusals import Refusals, built, given
 from dualselect.runs.config_file import COMMAND_LINE, ConfigFile, check_known, read_config
-from dualselect.runs.settings import SETTING_CLASSES, RunSettings, setting_choices, setting_types, wanted_text
+from dualselect.runs.settings import (
+    SETTING_CLASSES,
+    LoraModelConfig,
+    RunSettings,
+    setting_choices,
+    setting_types,
+    wanted_text,
+)
 from dualselect.system.libraries import ignore_library_warnings
 
 
@@ -106,7 +113,10 @@ def collect_train_arguments(
     with warnings.catch_warnings():
         ignore_library_warnings()
         data, training, model = (built(kind, given(kind, values), refusals) for kind in SETTING_CLASSES)
-    return Request(RunSettings(data, training, model), file.record), named
+    settings = RunSettings(data, training, LoraModelConfig())
+    with refusals.collecting():
+        settings = RunSettings(data, training, model)
+    return Request(settings, file.record), named
 
 
 def _collected(

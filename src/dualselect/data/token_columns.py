@@ -1,7 +1,7 @@
-"""Columns of tokens as numpy arrays: counts and hashes over all rows, without Python lists."""
+"""Rows of tokens, and columns of tokens as numpy arrays: counts and hashes over all rows, without Python lists."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +9,9 @@ from datasets import Dataset
 
 
 _ROWS_AT_ONCE = 1000
+
+TokenRow = Mapping[str, Sequence[int]]
+"""`input_ids` and `labels` of one row."""
 
 
 def supervised_counts(tokens: Dataset, ignored_label: int) -> np.ndarray:
@@ -54,3 +57,10 @@ def _lists(tokens: Dataset, column: str) -> Iterator[tuple[np.ndarray, np.ndarra
         lists: pa.ListArray = table[column].combine_chunks()
         lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         yield lengths, lists.flatten().to_numpy(zero_copy_only=False).copy()
+
+
+def token_rows(rows: Dataset, positions: Sequence[int]) -> list[TokenRow]:
+    """Rows of a tokenized data set at the given positions, in this order."""
+    # by index and not by `select`: the data sets that `select` makes outlive their batch and add up
+    columns, selected = ("input_ids", "labels"), rows[list(positions)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*(selected[name] for name in columns), strict=True)]

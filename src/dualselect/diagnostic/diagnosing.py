@@ -26,11 +26,11 @@ from dualselect.diagnostic.probing import UNCORRECTED, Probing, Variant, variant
 from dualselect.diagnostic.results import TABLES, Measurements, content_of, write_tables
 from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch, read_rows, task_batches, tokenize_rows
 from dualselect.diagnostic.settings import DiagnosticSettings
-from dualselect.diagnostic.sketch import CountSketch
 from dualselect.diagnostic.strategies import dualselect, periodic_random, uniform
 from dualselect.diagnostic.subject import ModelState, Subject
 from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.store import Store
+from dualselect.gradients import CountSketch
 from dualselect.models.checking import check_model
 from dualselect.runs.record import data_record, model_fingerprint, tokenizer_fingerprint
 from dualselect.selection import Choice

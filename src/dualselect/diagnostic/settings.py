@@ -13,7 +13,7 @@ from dualselect.methods.fine_tune import run_settings
 from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.models.foreign_code import check_trust
 from dualselect.runs.config_file import COMMAND_LINE, RECORD_KEY, check_keys, read_mapping
-from dualselect.runs.settings import RunSettings, setting_types, settings_to_write
+from dualselect.runs.settings import RunSettings, check_adapter, setting_types, settings_to_write
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.ignored_settings import IGNORED_BY_PLAIN_STEPS, IgnoredSettings, warn_ignored
 
@@ -151,7 +151,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
         if str(of_run.pop(name, False)).lower() != "false":
             raise ConfigError(
                 f"{where}: {name} is a setting of dualselect train; a diagnostic resumes by the same command, and "
-                "restarts after its folder was removed: omit {name}"
+                f"restarts after its folder was removed: omit {name}"
             )
     for name in ("eval_data", "eval_strategy", "eval_steps"):
         if name in of_run:
@@ -165,6 +165,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     # gradient checkpointing would be on by default with a GPU
     of_run = {"gradient_checkpointing": False, **of_run}
     run = run_settings(METHODS["dualselect"], of_run, Path(str(folder)).expanduser())
+    check_adapter(run, "a diagnostic")
     warn_ignored(run.training, _IGNORED, "a diagnostic")
     if run.training.correction == "none":
         raise ConfigError("correction is none, but strategies are compared by their corrections: omit it")

@@ -20,8 +20,9 @@ from trl import get_peft_config
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import add_fused_lm_head
 
-from dualselect.gradients import GradientLayout, PerExampleGradients, sequential_gradients, tapped_gradients
-from dualselect.gradients.losses import response_cross_entropy, response_kl
+from dualselect.data.token_columns import TokenRow, token_rows
+from dualselect.gradients import GradientEngine, GradientLayout, Sink, Sum
+from dualselect.models.losses import response_cross_entropy, response_kl
 from dualselect.models.precision import autocast_forward
 from dualselect.runs.model import load_run_model
 from dualselect.runs.settings import RunSettings
@@ -60,7 +61,7 @@ class Subject:
         self.layout = GradientLayout.of(model)
         self.start_model = start_model_of(model)
         self._collate = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id or 0)
-        self._engine = tapped_gradients if config.gradient_engine == "taps" else sequential_gradients
+        self._gradients = GradientEngine(config.gradient_engine, model, self.layout)
 
     @classmethod
     def of(cls, settings: RunSettings) -> "Subject":
@@ -86,16 +87,15 @@ class Subject:
 
     def batch(self, rows: Dataset, positions: Sequence[int]) -> Mapping[str, Any]:
         """A padded batch of rows, on the model's device."""
-        selected = rows[list(positions)]
-        examples = [
-            {"input_ids": tokens, "labels": labels}
-            for tokens, labels in zip(selected["input_ids"], selected["labels"], strict=True)
-        ]
-        return {name: value.to(self.layout.device) for name, value in self._collate(examples).items()}
+        return self.collate(token_rows(rows, positions))
 
-    def gradients(self, rows: Dataset, positions: Sequence[int]) -> PerExampleGradients:
-        """Per-example losses and gradients of rows."""
-        return self._engine(self.model, self.batch(rows, positions), response_cross_entropy, self.layout)
+    def collate(self, rows: Sequence[TokenRow]) -> Mapping[str, Any]:
+        """Rows as a padded batch, on the model's device."""
+        return {name: value.to(self.layout.device) for name, value in self._collate([*rows]).items()}
+
+    def run(self, rows: Sequence[TokenRow], sinks: Sequence[Sink]) -> Tensor:
+        """Per-example losses of rows, shape (B,); the sinks collect the gradients."""
+        return self._gradients(self.model, self.collate(rows), response_cross_entropy, sinks)
 
     def losses(self, rows: Dataset, positions: Sequence[int]) -> Tensor:
         """Per-example losses without gradients, shape (B,)."""
@@ -110,8 +110,10 @@ class Subject:
         """Gradient of the mean loss of rows, shape (P,)."""
         total = self.layout.zeros()
         for part in parts_of(positions, self.config.per_device_train_batch_size):
-            total += self.gradients(rows, part).gradients.sum(0)
-        return total / len(positions)
+            sink = Sum(self.layout, torch.full((len(part),), 1 / len(positions)))
+            self.run(token_rows(rows, part), [sink])
+            total += sink.total[0]
+        return total
 
     def state(self) -> ModelState:
         """The current parameters with a fresh optimizer state."""

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dualselect.data.tokens import IGNORED_LABEL, PromptFormat, batch_tokenizer
 from dualselect.evaluation.suite import Turns
-from dualselect.gradients.losses import kl_per_token
+from dualselect.models.losses import kl_per_token
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,24 @@
-"""Per-example gradients of the trainable parameters."""
+"""Per-example gradients of the trainable parameters: taps see them, sinks keep what is needed."""
 
+from dualselect.gradients.count_sketch import CountSketch
 from dualselect.gradients.engine import GradientEngine
-from dualselect.gradients.layout import GradientLayout, PerExampleGradients, check_non_finite, cosines
-from dualselect.gradients.sequential import sequential_gradients
-from dualselect.gradients.taps import tapped_gradients, tapped_layers
+from dualselect.gradients.layout import GradientLayout, cosines
+from dualselect.gradients.sequential import run_sequentially
+from dualselect.gradients.sinks import Materialise, Score, Sink, Sketch, Sum
+from dualselect.gradients.taps import Taps, tapped_layers
 
 
 __all__ = [
+    "CountSketch",
     "GradientEngine",
     "GradientLayout",
-    "PerExampleGradients",
-    "check_non_finite",
+    "Materialise",
+    "Score",
+    "Sink",
+    "Sketch",
+    "Sum",
+    "Taps",
     "cosines",
-    "sequential_gradients",
-    "tapped_gradients",
+    "run_sequentially",
     "tapped_layers",
 ]

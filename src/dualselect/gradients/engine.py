@@ -1,13 +1,14 @@
 """The gradient engine of a run: taps or one example at a time, checked against autograd while the run begins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from dualselect.gradients.layout import ExampleLosses, GradientLayout, PerExampleGradients
-from dualselect.gradients.sequential import sequential_gradients
-from dualselect.gradients.taps import tapped_gradients, tapped_layers
+from dualselect.gradients.layout import ExampleLosses, GradientLayout
+from dualselect.gradients.sequential import run_sequentially
+from dualselect.gradients.sinks import Sink
+from dualselect.gradients.taps import Taps
 
 
 VERIFIED_STEPS = 10
@@ -15,7 +16,7 @@ VERIFIED_STEPS = 10
 
 
 class GradientEngine:
-    """Per-example gradients of a model.
+    """Hands the per-example gradients of a model's batches to sinks.
 
     Args:
         kind: `taps`, one batched forward and backward for linear layers; `sequential`, one example at a time for
@@ -28,28 +29,34 @@ class GradientEngine:
     """
 
     def __init__(self, kind: Literal["taps", "sequential"], model: nn.Module, layout: GradientLayout) -> None:
-        self._kind, self._layout = kind, layout
-        if kind == "taps":
-            tapped_layers(model, layout)
+        self.layout = layout
+        self._taps = Taps(model, layout) if kind == "taps" else None
         # the gradient of LoRA's A is zero until B has moved, so the check goes on until it has seen all parameters
         self.unverified = set(layout.names)
         self._verified_steps: set[int] = set()
 
     def __call__(
-        self, model: nn.Module, inputs: Mapping[str, Any], example_losses: ExampleLosses, *, step: int
-    ) -> PerExampleGradients:
-        """Loss and gradient of each example of a batch.
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        example_losses: ExampleLosses,
+        sinks: Sequence[Sink],
+        *,
+        step: int = 0,
+    ) -> Tensor:
+        """Loss of each example of a batch, shape (B,), float32, detached; the sinks collect the gradients.
 
         Args:
             model: The model.
-            inputs: A batch of B examples.
+            inputs: A batch of B examples, padded or packed.
             example_losses: From model and inputs to losses of shape (B,).
+            sinks: Each made for this batch.
             step: Optimizer steps done; the first batch of each of the first steps is verified.
         """
-        if self._kind == "sequential":
-            return sequential_gradients(model, inputs, example_losses, self._layout)
+        if self._taps is None:
+            return run_sequentially(model, inputs, example_losses, self.layout, sinks)
         unverified = None
         if step not in self._verified_steps and len(self._verified_steps) < VERIFIED_STEPS:
             self._verified_steps.add(step)
             unverified = self.unverified
-        return tapped_gradients(model, inputs, example_losses, self._layout, unverified=unverified)
+        return self._taps.run(model, inputs, example_losses, sinks, unverified=unverified)

@@ -3,8 +3,7 @@
 Shapes: B examples, P trainable parameters in all.
 """
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,27 +13,11 @@ from torch import Tensor, nn
 from dualselect.errors import GradientError
 
 
-logger = logging.getLogger(__name__)
-
-ALLOW_MORE = " To train without these rows, raise max_nonfinite_fraction."
 NORM_FLOOR = 1e-12
 """A gradient shorter than this has no direction; its cosine to anything is 0."""
 
 ExampleLosses = Callable[[nn.Module, Mapping[str, Any]], Tensor]
 """From a model and a padded batch to the loss of each example, shape (B,), each the mean over its own tokens."""
-
-
-@dataclass(frozen=True)
-class PerExampleGradients:
-    """Losses and gradients of a batch of B examples.
-
-    Attributes:
-        losses: Loss of each example, shape (B,), float32, detached.
-        gradients: Gradient of each example's own loss, shape (B, P), float32, in the order of a `GradientLayout`.
-    """
-
-    losses: Tensor
-    gradients: Tensor
 
 
 @dataclass(frozen=True)
@@ -110,51 +93,17 @@ class GradientLayout:
 
 
 def cosines(gradients: Tensor, direction: Tensor) -> Tensor:
-    """Cosine of each gradient to a direction, over all trainable parameters together.
+    """Cosine of each gradient, shape (B, P), to a direction, shape (P,), over all trainable parameters: shape (B,)."""
+    norms = torch.linalg.vector_norm(gradients, dim=-1)
+    return cosines_of(gradients @ direction, norms, torch.linalg.vector_norm(direction))
 
-    Args:
-        gradients: Shape (B, P).
-        direction: Shape (P,).
+
+def cosines_of(dots: Tensor, norms: Tensor, other_norms: Tensor) -> Tensor:
+    """Cosines from dot products and norms of shapes that broadcast to theirs.
 
     Returns:
-        Shape (B,), in [-1, 1]; 0 where either norm is below `NORM_FLOOR`.
+        The shape of `dots`, in [-1, 1]; 0 where either norm is below `NORM_FLOOR`.
     """
-    norms = torch.linalg.vector_norm(gradients, dim=-1) * torch.linalg.vector_norm(direction)
-    short = (torch.linalg.vector_norm(gradients, dim=-1) < NORM_FLOOR) | (
-        torch.linalg.vector_norm(direction) < NORM_FLOOR
-    )
-    cosine = (gradients @ direction) / norms.masked_fill(short, 1.0)
+    short = (norms < NORM_FLOOR) | (other_norms < NORM_FLOOR)
+    cosine = dots / (norms * other_norms).masked_fill(short, 1.0)
     return cosine.masked_fill(short, 0.0).clamp(-1.0, 1.0)
-
-
-def check_non_finite(
-    values: Tensor, ids: Sequence[str], what: str, *, at_most: float = 0.0, of: int | None = None, before: int = 0
-) -> list[int]:
-    """Warn of rows whose number is NaN or infinite; stop when they are too many.
-
-    Args:
-        values: One number per row, shape (n,).
-        ids: The n row ids.
-        what: What the numbers are, for the message.
-        at_most: Largest share of such rows, in [0, 1].
-        of: Rows that it is a share of; n if None.
-        before: Such rows counted before these.
-
-    Returns:
-        Positions of the rows whose number is finite.
-
-    Raises:
-        GradientError: The share is larger, or all n rows are such rows; the message names rows.
-    """
-    finite = torch.isfinite(values)
-    bad = (~finite).nonzero().flatten().tolist()
-    if bad:
-        rows = ", ".join(ids[position] for position in bad[:5]) + (", ..." if len(bad) > 5 else "")
-        seen = f"{what} is not finite for {len(bad)} of {len(ids)} rows (row ids: {rows})"
-        if len(bad) == len(ids) or before + len(bad) > at_most * (of or len(ids)):
-            raise GradientError(
-                f"{seen}; nothing was updated. Look at these rows. If they are sound, lower learning_rate or train in "
-                f"float32, and resume from the last checkpoint.{ALLOW_MORE if at_most else ''}"
-            )
-        logger.warning("%s: they are left out", seen)
-    return finite.nonzero().flatten().tolist()

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dualselect.gradients.losses import response_cross_entropy
 from dualselect.methods.memory import Memory
 from dualselect.methods.method import Method, Need, Run, Update, check_count
+from dualselect.models.losses import response_cross_entropy
 from dualselect.selection import project_conflict
 
 

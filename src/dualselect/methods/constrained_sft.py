@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dualselect.data.tokens import IGNORED_LABEL
-from dualselect.gradients.losses import mean_per_example, score_responses
 from dualselect.methods.method import Method, Need, Run, Update, check_range
+from dualselect.models.losses import mean_per_example, score_responses
 
 
 LEAST_WEIGHT = 1e-3

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dualselect.errors import ConfigError
 from dualselect.gradients import GradientLayout
-from dualselect.gradients.losses import response_cross_entropy
+from dualselect.models.losses import response_cross_entropy
 
 
 Need = Literal[

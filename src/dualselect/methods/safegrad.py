@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dualselect.data.tokens import IGNORED_LABEL
-from dualselect.gradients.losses import kl_per_token, mean_per_example, only_positions
 from dualselect.methods.memory import Memory
 from dualselect.methods.method import Method, Need, Run, Update, check_count, check_range
+from dualselect.models.losses import kl_per_token, mean_per_example, only_positions
 from dualselect.selection import project_conflict
 
 

@@ -9,8 +9,8 @@ from datasets import Dataset
 from torch import Tensor
 
 from dualselect.errors import DataError
-from dualselect.gradients.losses import response_cross_entropy
 from dualselect.methods.method import Method, Run, Update, check_range
+from dualselect.models.losses import response_cross_entropy
 from dualselect.training.references import without_dropout
 
 

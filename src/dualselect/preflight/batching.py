@@ -5,15 +5,15 @@ Both are computed by autograd, so that the answer is about the model and not abo
 Shapes: B examples, P trainable parameters.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dualselect.gradients import GradientEngine, GradientLayout, sequential_gradients
-from dualselect.gradients.losses import response_cross_entropy
+from dualselect.gradients import GradientEngine, GradientLayout, Materialise, Sink, run_sequentially
+from dualselect.models.losses import response_cross_entropy
 
 
 EXACT_TOLERANCE, ROUNDED_TOLERANCE = 1e-3, 0.1
@@ -57,7 +57,9 @@ def check_batching(model: nn.Module, inputs: Mapping[str, Any], *, rounded: bool
     """
     layout = GradientLayout.of(model)
     batched = _batched(model, inputs, layout)
-    alone = sequential_gradients(model, inputs, response_cross_entropy, layout).gradients
+    sink = Materialise(layout, len(inputs["input_ids"]))
+    run_sequentially(model, inputs, response_cross_entropy, layout, [sink])
+    alone = sink.gradients
     differences = (batched - alone).norm(dim=1) / alone.norm(dim=1).clamp(min=1e-12)
     lengths = inputs["attention_mask"].sum(1).tolist()
     return BatchingCheck(
@@ -73,8 +75,8 @@ def check_engine(kind: Any, model: nn.Module, inputs: Mapping[str, Any]) -> None
     Raises:
         GradientError: The engine cannot compute the per-example gradients of this model.
     """
-    engine: Callable[..., Any] = GradientEngine(kind, model, GradientLayout.of(model))
-    engine(model, inputs, response_cross_entropy, step=0)
+    engine, sinks = GradientEngine(kind, model, GradientLayout.of(model)), list[Sink]()
+    engine(model, inputs, response_cross_entropy, sinks)
 
 
 def move_zeros(model: nn.Module) -> None:

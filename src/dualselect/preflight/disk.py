@@ -4,6 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
+from torch import nn
+
 from dualselect.training.config import DualSelectConfig
 
 
@@ -14,33 +17,41 @@ SMALL_FILES = 2**16
 """Configuration, card, trainer state and manifest beside the tensors."""
 
 
-def adapter_bytes(trainable: int, tokenizer: Any) -> int:
-    """Size of the saved adapter with its tokenizer, about.
+def weight_bytes(model: nn.Module) -> int:
+    """Size of the weights that are saved: of the adapter, in float32, or of the whole model without one."""
+    if isinstance(model, PeftModel):
+        return BYTES_PER_NUMBER * sum(value.numel() for value in model.parameters() if value.requires_grad)
+    return sum(value.numel() * value.element_size() for value in model.parameters())
+
+
+def final_bytes(weights: int, tokenizer: Any) -> int:
+    """Size of the weights that a finished run leaves, with the tokenizer, about.
 
     Args:
-        trainable: Number of trainable parameters, P.
-        tokenizer: Saved beside it.
+        weights: Of `weight_bytes`.
+        tokenizer: Saved beside them.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     words = len(backend.to_str(pretty=True).encode()) if backend is not None else 0
-    return trainable * BYTES_PER_NUMBER + words + SMALL_FILES
+    return weights + words + SMALL_FILES
 
 
-def checkpoint_bytes(config: DualSelectConfig, trainable: int, tokenizer: Any) -> int:
-    """Size of one checkpoint, about: the adapter, the optimizer's moments, the directions of the selection.
+def checkpoint_bytes(config: DualSelectConfig, trainable: int, weights: int, tokenizer: Any) -> int:
+    """Size of one checkpoint, about: the weights, the optimizer's moments, the directions of the selection.
 
     Args:
         config: The settings.
         trainable: Number of trainable parameters, P.
-        tokenizer: Saved beside the adapter.
+        weights: Of `weight_bytes`.
+        tokenizer: Saved beside the weights.
     """
     name = str(getattr(config.optim, "value", config.optim))
     moments = next((count for start, count in MOMENTS.items() if name.startswith(start)), 2)
     directions = 3 if config.reference_contrast == "none" else 4
-    adapter = adapter_bytes(trainable, tokenizer)
+    saved = final_bytes(weights, tokenizer)
     if config.save_only_model:
-        return adapter
-    return adapter + (moments + directions) * trainable * BYTES_PER_NUMBER
+        return saved
+    return saved + (moments + directions) * trainable * BYTES_PER_NUMBER
 
 
 def existing(path: Path) -> Path:

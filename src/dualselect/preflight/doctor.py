@@ -20,7 +20,15 @@ from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.gradients import GradientLayout, tapped_layers
 from dualselect.preflight.batching import check_batching, check_engine, move_zeros
 from dualselect.preflight.coverage import coverage
-from dualselect.preflight.disk import adapter_bytes, checkpoint_bytes, counted, existing, free_bytes, in_units
+from dualselect.preflight.disk import (
+    checkpoint_bytes,
+    counted,
+    existing,
+    final_bytes,
+    free_bytes,
+    in_units,
+    weight_bytes,
+)
 from dualselect.preflight.length import RunLength, run_length
 from dualselect.preflight.log import held_back_log
 from dualselect.preflight.machine import machine_lines, versions
@@ -119,7 +127,7 @@ class _Examination:
         self.model: PreTrainedModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.length: RunLength | None = None
-        self.trainable = 0
+        self.trainable = self.weights = 0
 
     # Settings
 
@@ -242,7 +250,7 @@ class _Examination:
         with tempfile.TemporaryDirectory(prefix="dualselect-") as folder, self.refusals.collecting():
             trainer = self._sample_trainer(folder)
             covered = coverage(trainer.model)
-            self.trainable = covered.trainable
+            self.trainable, self.weights = covered.trainable, weight_bytes(trainer.model)
             self.details[title] = covered.describe()
             if self.settings.training.gradient_engine == "taps":
                 tapped_layers(trainer.model, GradientLayout.of(trainer.model))
@@ -304,17 +312,17 @@ class _Examination:
             return
         training, length = self.settings.training, self.length
         path = Path(training.output_dir or ".")
-        each = checkpoint_bytes(training, self.trainable, self.tokenizer)
-        needed = length.kept_checkpoints * each + adapter_bytes(self.trainable, self.tokenizer)
+        each = checkpoint_bytes(training, self.trainable, self.weights, self.tokenizer)
+        needed = length.kept_checkpoints * each + final_bytes(self.weights, self.tokenizer)
         free = free_bytes(path)
         self.details["Disk"] = [
-            f"{counted(length.kept_checkpoints, 'checkpoint')} of {in_units(each)}, and the adapter: "
+            f"{counted(length.kept_checkpoints, 'checkpoint')} of {in_units(each)}, and the final weights: "
             f"{in_units(needed)}",
             f"free in {existing(path)}: {in_units(free)}",
         ]
         if needed > free:
             self.warnings.append(
-                f"checkpoints and adapter need about {in_units(needed)} and {in_units(free)} are free in "
+                f"checkpoints and final weights need about {in_units(needed)} and {in_units(free)} are free in "
                 f"{existing(path)}: set save_total_limit: 1 or a larger save_steps, make room, or name another "
                 "output_dir"
             )

@@ -1,18 +1,20 @@
 """What to change so that a run fits into less memory, with the arithmetic.
 
 The peak of a step is what is in use between two steps, plus the per-example gradients of the rows of the step, plus
-the activations of one micro-batch of the longest rows, which grow with the rows of the micro-batch. The peak of a
-refresh is what is in use, plus what one batch of references needs.
+the activations of one micro-batch of the longest rows, which grow with the rows of the micro-batch. With
+`gradient_storage: recompute`, no gradients are kept, and the peak does not grow with the rows of the step. The peak of
+a refresh is what is in use, plus what one batch of references needs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dualselect.preflight.disk import in_units
 from dualselect.preflight.measuring import Measured
 from dualselect.training.config import DualSelectConfig
 
 
-BYTES_PER_NUMBER = 4
+RECOMPUTE = "gradient_storage: recompute, "
+CHECKPOINTING = "gradient_checkpointing: true, "
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class MemoryParts:
     Attributes:
         settled: In use between two steps: model, rows, optimizer, directions.
         rows: Task rows of one optimizer step.
-        row_gradients: Per-example gradients of one row.
+        row_gradients: Per-example gradients of one row; 0 where they are not kept in this memory.
         micro_batch: Task rows in one forward and backward.
         activations: Of one micro-batch of the longest rows.
         reference_batch: References in one forward and backward.
@@ -48,8 +50,7 @@ class MemoryParts:
         micro_batch = config.per_device_train_batch_size
         rows = micro_batch * config.gradient_accumulation_steps
         above = max(0, measured.step_memory - measured.settled_memory)
-        # a peak that does not hold all gradients has another shape; no activations are made up for it
-        gradients = min(above // rows, measured.trainable * BYTES_PER_NUMBER)
+        gradients = min(above // rows, measured.row_gradients)
         return cls(
             settled=measured.settled_memory,
             rows=rows,
@@ -59,6 +60,10 @@ class MemoryParts:
             reference_batch=config.reference_micro_batch_size,
             reference_work=max(0, measured.refresh_memory - measured.settled_memory),
         )
+
+    def without_gradients(self) -> "MemoryParts":
+        """The same where no per-example gradients are kept."""
+        return replace(self, row_gradients=0)
 
     def step(self, rows: int, micro_batch: int) -> int:
         """Peak of a step of `rows` rows in micro-batches."""
@@ -115,23 +120,21 @@ def changes_to_fit(parts: MemoryParts, memory: int, checkpointed: MemoryParts | 
 def _step_changes(parts: MemoryParts, memory: int, checkpointed: MemoryParts | None) -> list[str]:
     if parts.step(parts.rows, parts.micro_batch) <= memory:
         return []
-    for candidate, also in ((parts, ""), (checkpointed, "gradient_checkpointing: true, ")):
-        if candidate is None:
-            continue
+    tried: dict[str, MemoryParts] = {"": parts}
+    if parts.row_gradients:
+        tried[RECOMPUTE] = parts.without_gradients()
+    if checkpointed is not None:
+        tried[CHECKPOINTING] = checkpointed
+        if checkpointed.row_gradients:
+            tried[CHECKPOINTING + RECOMPUTE] = checkpointed.without_gradients()
+    for also, candidate in tried.items():
         for size in _divisors(candidate.rows, candidate.micro_batch):
             if candidate.step(candidate.rows, size) <= memory:
                 return [
                     f"{also}per_device_train_batch_size: {size}, gradient_accumulation_steps: "
                     f"{candidate.rows // size} (as many rows per step): {candidate._sum_of_step(candidate.rows, size)}"
                 ]
-    least, also = (parts, "") if checkpointed is None else (checkpointed, "gradient_checkpointing: true, ")
-    for rows in range(least.rows - 1, 0, -1):
-        if least.step(rows, 1) <= memory:
-            return [
-                f"{also}per_device_train_batch_size: 1, gradient_accumulation_steps: {rows} (fewer rows per step, "
-                "which changes the training; a lower lora_r takes less per row): "
-                f"{least._sum_of_step(rows, 1)}"
-            ]
+    least = list(tried.values())[-1]
     return [
         f"one row per step needs more than {in_units(memory)} ({least._sum_of_step(1, 1)}): lower max_length, to "
         "which the activations are about proportional, or take a smaller model"

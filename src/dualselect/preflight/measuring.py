@@ -33,11 +33,13 @@ from transformers import (
 
 from dualselect.data.source_rows import SourceRows
 from dualselect.data.token_columns import lengths_of
+from dualselect.gradients import GradientLayout
 from dualselect.preflight.memory import PeakMemory
 from dualselect.preflight.reading import HELD_OUT, POOL, TASK
 from dualselect.runs.settings import RunSettings
 from dualselect.runs.train import dualselect_trainer, explain_refusals
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.gradient_storage import DTYPES, choose_storage
 from dualselect.training.preparation import PreparedRows
 from dualselect.training.references import spread
 from dualselect.training.trainer import DualSelectTrainer
@@ -77,7 +79,7 @@ class Measured:
         save_seconds: Duration of saving a checkpoint; 0 where none is saved.
         evaluation_seconds: Duration of an evaluation of each held-out row; 0 without any.
         checkpoint_bytes: Size of a checkpoint on the disk; 0 where none is saved.
-        adapter_bytes: Size of the final adapter on the disk.
+        final_bytes: Size of the final weights on the disk.
         start_memory: Memory in use before the first step.
         settled_memory: Memory in use between two steps, with the optimizer's moments and the directions.
         step_memory: Peak of a step.
@@ -86,6 +88,7 @@ class Measured:
         slice_references: References in the slice.
         slice_selected: References selected of them.
         trainable: P.
+        row_gradients: Bytes of the per-example gradients of a row that are kept in the memory that is measured.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -94,7 +97,7 @@ class Measured:
     save_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     checkpoint_bytes: int = 0
-    adapter_bytes: int = 0
+    final_bytes: int = 0
     start_memory: int = 0
     settled_memory: int = 0
     step_memory: int = 0
@@ -103,6 +106,7 @@ class Measured:
     slice_references: int = 0
     slice_selected: int = 0
     trainable: int = 0
+    row_gradients: int = 0
 
     @property
     def timed(self) -> tuple[np.ndarray, np.ndarray]:
@@ -137,13 +141,19 @@ def sampled(rows: Mapping[str, SourceRows], prepared: Mapping[str, PreparedRows]
     wanted = per_step * (UNTIMED_STEPS + MOST_TIMED)
     order = np.concatenate([chance.permutation(len(lengths)) for _ in range(-(-wanted // len(lengths)))])[:wanted]
     order[per_step : 2 * per_step] = np.resize(np.argsort(-lengths, kind="stable")[:per_step], per_step)
-    places, tokens = _slice(lengths_of(prepared[POOL].tokens), config.reference_micro_batch_size)
+    places, tokens = _slice(lengths_of(prepared[POOL].tokens), references_at_once(config))
     found = {TASK: _taken(rows[TASK], prepared[TASK], order), POOL: _taken(rows[POOL], prepared[POOL], places)}
     if HELD_OUT in rows:
         held_out = rows[HELD_OUT].dataset
         some = spread(range(len(held_out)), HELD_OUT_ROWS)
         found[HELD_OUT] = replace(rows[HELD_OUT], dataset=held_out.select(some))
     return Sample(found, tokens)
+
+
+def references_at_once(config: DualSelectConfig) -> int:
+    """References in one batch of the pool; with a contrast, each takes the place of two rows."""
+    size = config.reference_micro_batch_size
+    return size if config.reference_contrast == "none" else max(1, size // 2)
 
 
 def padded_tokens(lengths: Sequence[int] | np.ndarray, size: int) -> list[int]:
@@ -193,6 +203,7 @@ def measure(
         batches = padded_tokens(lengths_of(trainer.train_dataset), size)
         measured.tokens = [sum(batches[start : start + steps]) for start in range(0, len(batches), steps)]
         measured.trainable = sum(value.numel() for value in trainer.model.parameters() if value.requires_grad)
+        measured.row_gradients = _row_gradients(trainer)
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
         trainer.add_callback(watch)
@@ -265,21 +276,19 @@ class _Watch(TrainerCallback):
         self._bar.close()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.meter.release()
-        self.meter.take()
+        self.meter.take(release=True)
         self.measured.start_memory = self.meter.now()
         self._since = now(args.device)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         elapsed = now(args.device) - self._since
         self.measured.seconds.append(elapsed - self._in_pool)
-        self.measured.step_memory = max(self.measured.step_memory, self.meter.take())
+        self.measured.step_memory = max(self.measured.step_memory, self._peak())
         self._in_pool, self.step = 0.0, state.global_step
         if self.step > UNTIMED_STEPS:
             self._bar.update(min(elapsed, max(0.0, self._seconds - self._timed)))
             self._timed += elapsed
         if self.step == min(self._last, UNTIMED_STEPS):
-            self.meter.release()
             self.measured.settled_memory = self.meter.now()
         enough = self.step >= UNTIMED_STEPS + FEWEST_TIMED and self._timed >= self._seconds
         if enough or self.step >= self._last:
@@ -291,14 +300,18 @@ class _Watch(TrainerCallback):
 
     def call(self, name: str, function: Any, device: torch.device, *arguments: Any, **options: Any) -> Any:
         """Call a method of the pool, and record its time and its peak."""
-        self.measured.step_memory = max(self.measured.step_memory, self.meter.take())
+        entered = now(device)
+        self.measured.step_memory = max(self.measured.step_memory, self._peak())
         begun = now(device)
         result = function(*arguments, **options)
-        seconds = now(device) - begun
-        self._in_pool += seconds
-        self.measured.calls.append(PoolCall(name, self.step, seconds))
-        self.measured.refresh_memory = max(self.measured.refresh_memory, self.meter.take())
+        self.measured.calls.append(PoolCall(name, self.step, now(device) - begun))
+        self.measured.refresh_memory = max(self.measured.refresh_memory, self._peak())
+        self._in_pool += now(device) - entered
         return result
+
+    def _peak(self) -> int:
+        """The peak since the last call; before the timed steps, without what an earlier phase left behind."""
+        return self.meter.take(release=self.step < UNTIMED_STEPS)
 
 
 class _TimedPool:
@@ -324,10 +337,19 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def _row_gradients(trainer: DualSelectTrainer) -> int:
+    """Bytes that the per-example gradients of a row take on the device, by the storage that the run would choose."""
+    layout = GradientLayout.of(trainer.model)
+    storage = choose_storage(trainer.args, trainer.model, layout)
+    if storage == "recompute" or (storage == "host" and layout.device.type != "cpu"):
+        return 0
+    return layout.size * DTYPES[trainer.args.gradient_dtype].itemsize
+
+
 def _measure_files(trainer: DualSelectTrainer, folder: Path, measured: Measured) -> None:
     measured.checkpoint_bytes = sum(map(_size, folder.glob("checkpoint-*")))
     trainer.save_model(str(folder / "adapter"))
-    measured.adapter_bytes = _size(folder / "adapter")
+    measured.final_bytes = _size(folder / "adapter")
 
 
 def _measure_evaluation(trainer: DualSelectTrainer, measured: Measured) -> None:

@@ -28,8 +28,7 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._gpu = device if device.type == "cuda" else None
-        self.release()
-        self.take()
+        self.take(release=True)
 
     def now(self) -> int:
         """Memory in use, in bytes."""
@@ -37,19 +36,26 @@ class PeakMemory:
             return torch.cuda.memory_allocated(self._gpu)
         return _status_bytes("VmRSS") or _maximum_resident()
 
-    def take(self) -> int:
-        """Peak in bytes since the last call, which is forgotten."""
+    def take(self, *, release: bool = False) -> int:
+        """Peak in bytes since the last call, which is forgotten.
+
+        Args:
+            release: Hand back what is free to the system, so that it does not count in the next peak.
+        """
         if self._gpu is not None:
             torch.cuda.synchronize(self._gpu)
             peak = torch.cuda.max_memory_reserved(self._gpu)
+        else:
+            peak = _status_bytes("VmHWM") or _maximum_resident()
+        if release:
+            self._release()
+        if self._gpu is not None:
             torch.cuda.reset_peak_memory_stats(self._gpu)
-            return peak
-        peak = _status_bytes("VmHWM") or _maximum_resident()
-        _forget_peak()
+        else:
+            _forget_peak()
         return peak
 
-    def release(self) -> None:
-        """Hand back what is free to the system, so that it does not count."""
+    def _release(self) -> None:
         gc.collect()
         if self._gpu is not None:
             torch.cuda.empty_cache()

@@ -70,8 +70,8 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Bytes of the checkpoints that are kept at once, and of the adapter."""
-        return self.length.kept_checkpoints * self.measured.checkpoint_bytes + self.measured.adapter_bytes
+        """Bytes of the checkpoints that are kept at once, and of the final weights."""
+        return self.length.kept_checkpoints * self.measured.checkpoint_bytes + self.measured.final_bytes
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -87,7 +87,7 @@ class Plan:
             "refresh_memory": self.measured.refresh_memory,
             "peak_memory": self.peak_memory,
             "checkpoint_bytes": self.measured.checkpoint_bytes,
-            "adapter_bytes": self.measured.adapter_bytes,
+            "final_bytes": self.measured.final_bytes,
             "disk_bytes": self.disk,
         }
 
@@ -121,8 +121,8 @@ class Plan:
             *(f"  {line}" for line in self.parts.describe()),
             "",
             "Disk",
-            f"  {counted(length.kept_checkpoints, 'checkpoint')} of {in_units(measured.checkpoint_bytes)} + adapter "
-            f"{in_units(measured.adapter_bytes)} = {in_units(self.disk)}; free in {existing(path)}: "
+            f"  {counted(length.kept_checkpoints, 'checkpoint')} of {in_units(measured.checkpoint_bytes)} + "
+            f"{in_units(measured.final_bytes)} final weights = {in_units(self.disk)}; free in {existing(path)}: "
             f"{in_units(free_bytes(path))}",
         ]
         if self.changes:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dualselect.data.token_columns import lengths_of
 from dualselect.preflight.length import RunLength
-from dualselect.preflight.measuring import UNTIMED_STEPS, Measured, padded_tokens
+from dualselect.preflight.measuring import UNTIMED_STEPS, Measured, padded_tokens, references_at_once
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import PreparedRows
 from dualselect.training.references import CALIBRATION_REFERENCES
@@ -73,8 +73,7 @@ def predict(
     """
     plain = _step_seconds(measured, _tokens_of_a_step(lengths_of(task.tokens), config))
     slow_start = max(0.0, measured.seconds[0] + measured.seconds[UNTIMED_STEPS - 1] - 2 * plain)
-    size = config.reference_micro_batch_size
-    whole = sum(padded_tokens(np.sort(lengths_of(pool.tokens))[::-1], size))
+    whole = sum(padded_tokens(np.sort(lengths_of(pool.tokens))[::-1], references_at_once(config)))
     by_pool = whole / max(1, measured.slice_tokens)
     count = len(pool.tokens)
     selected = selected_references(config, count)

@@ -15,6 +15,7 @@ from dualselect.models import load_model
 from dualselect.models.checking import check_model
 from dualselect.models.foreign_code import comes_with_code
 from dualselect.models.precision import quantization_of
+from dualselect.models.whole_layers import train_whole_layers
 from dualselect.runs.settings import RunSettings
 
 
@@ -51,6 +52,8 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
             f"lora_target_modules: {', '.join(missing)} is no linear layer of {settings.model.model_name_or_path}; it "
             f"has {there}. Write some of these, or all-linear."
         )
+    if not settings.model.use_peft:
+        train_whole_layers(model, targets or "all-linear")
     _set_text(tokenizer, settings)
     return model, tokenizer
 

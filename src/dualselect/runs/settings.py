@@ -101,7 +101,11 @@ class LoraModelConfig(ModelConfig):
         },
     )
     use_peft: bool = field(
-        default=True, metadata={"help": "Train a LoRA adapter. Full fine-tuning is not supported yet."}
+        default=True,
+        metadata={
+            "help": "Train a LoRA adapter. `false` trains the layers of lora_target_modules whole, in float32, and "
+            "freezes the others; gradient_storage is then `recompute` unless memory is ample."
+        },
     )
     lora_r: int = field(default=16, metadata={"help": "Rank of the adapter."})
     lora_alpha: int = field(default=32, metadata={"help": "The adapter is scaled by lora_alpha / lora_r."})
@@ -119,11 +123,19 @@ class LoraModelConfig(ModelConfig):
         if isinstance(target, list) and target != ["all-linear"]:
             # TRL makes a text of a list of one, which PEFT would match against whole module names.
             self.lora_target_modules = target
-        if not self.use_peft:
+        if self.use_peft:
+            return
+        if self.dtype not in ("auto", "float32"):
             raise ConfigError(
-                "use_peft is false: full fine-tuning is not supported yet, only LoRA adapters are trained. Leave "
-                "use_peft out; for a larger adapter write lora_r: 64 and lora_target_modules: all-linear."
+                f"use_peft is false and dtype is {self.dtype}: layers that are trained whole are float32. Leave dtype "
+                "out, and write bf16: true to compute in bfloat16."
             )
+        if self.load_in_4bit or self.load_in_8bit:
+            raise ConfigError(
+                "use_peft is false and the model is loaded in 4 or 8 bits: such layers cannot be trained whole. Leave "
+                "use_peft out, or load_in_4bit and load_in_8bit."
+            )
+        self.dtype = "float32"
 
 
 @dataclass
@@ -134,11 +146,38 @@ class RunSettings:
         data: Where the rows come from.
         training: The method and the training.
         model: The model and its adapter.
+
+    Raises:
+        ConfigError: Two of the settings exclude each other.
     """
 
     data: TrainArguments
     training: DualSelectConfig
     model: LoraModelConfig
+
+    def __post_init__(self) -> None:
+        if not self.model.use_peft and self.training.preservation_loss == "kl":
+            raise ConfigError(
+                "preservation_loss: kl compares with the model without its adapter, and use_peft: false trains none. "
+                "Use preservation_loss: excess."
+            )
+
+
+def check_adapter(settings: RunSettings, what: str) -> None:
+    """Refuse `use_peft: false` for work that needs an adapter.
+
+    Args:
+        settings: The settings.
+        what: The work, such as `an audit`.
+
+    Raises:
+        ConfigError: `use_peft` is false.
+    """
+    if not settings.model.use_peft:
+        raise ConfigError(
+            f"use_peft is false, and {what} measures with a temporary LoRA adapter: leave use_peft out, or pass "
+            "--use_peft true over the file"
+        )
 
 
 SETTING_CLASSES: tuple[type[Any], ...] = (TrainArguments, DualSelectConfig, LoraModelConfig)

@@ -31,6 +31,7 @@ class Card:
         sources: Sources by role. For a path, the card shows only the file name.
         settings: Settings of the method and the training.
         command: The command that repeats the training.
+        whole: Whether this is a model and not an adapter.
     """
 
     base: str
@@ -40,15 +41,16 @@ class Card:
     sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    whole: bool = False
 
     def text(self) -> str:
         """The card as Markdown with YAML in front."""
         base = public_name(self.base)
         facts = {
             **({"base_model": base} if _HUB_NAME.fullmatch(base) else {}),
-            "library_name": "peft",
+            "library_name": "transformers" if self.whole else "peft",
             "pipeline_tag": "text-generation",
-            "tags": ["dualselect", "lora", "trl"],
+            "tags": ["dualselect", *([] if self.whole else ["lora"]), "trl"],
         }
         rows = {"Base model": _code(base), "Method": f"{_plain(self.method)} ({_paper(self.paper)})"}
         for role, count in self.data.items():
@@ -62,7 +64,7 @@ class Card:
                 f"---\n{yaml.safe_dump(facts, sort_keys=False)}---",
                 MARK,
                 "",
-                f"# An adapter of {_plain(base)}",
+                f"# {'A fine-tuned' if self.whole else 'An adapter of'} {_plain(base)}",
                 "",
                 f"Trained with dualselect by {_plain(self.method)}. This card says how; it does not say that the "
                 "model is safe: measure that with `dualselect evaluate`.",

@@ -247,6 +247,19 @@ class DualSelectConfig(SFTConfig):
             "`sequential`, one example at a time, for any trainable parameters, but slower."
         },
     )
+    gradient_storage: Literal["auto", "device", "host", "recompute"] = field(
+        default="auto",
+        metadata={
+            "help": "Where the per-example gradients of an optimizer step are kept until its rows are chosen: "
+            "`device`; `host`, in pinned memory of the CPU; `recompute`, nowhere: the step is scored layer by layer, "
+            "and a second backward computes the gradients of the kept rows (memory does not grow with rows per step; "
+            "dropout draws other masks). `auto` takes the first that fits and logs why; a resumed run keeps it."
+        },
+    )
+    gradient_dtype: Literal["float32", "bfloat16"] = field(
+        default="float32",
+        metadata={"help": "Precision of the per-example gradients that are kept; `bfloat16` halves their memory."},
+    )
 
     def __post_init__(self) -> None:
         check_backends(self)

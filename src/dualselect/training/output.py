@@ -66,6 +66,7 @@ class OutputTrainer(SFTTrainer):
             sources=self.card_sources,
             settings={name: _plain(value) for name, value in settings.items()},
             command=self.card_command,
+            whole=adapter is None,
         )
 
     def _card_method(self) -> tuple[str, str]:

@@ -18,22 +18,22 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from dualselect.data.token_columns import TokenRow, token_rows
 from dualselect.errors import ConfigError, DataError
-from dualselect.gradients import GradientLayout, PerExampleGradients, check_non_finite, cosines
-from dualselect.gradients.losses import response_cross_entropy, response_kl
+from dualselect.gradients import GradientLayout, Score, Sum
+from dualselect.models.losses import response_cross_entropy, response_kl
 from dualselect.selection import Choice, choose_highest, reference_scores
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.nonfinite import check_non_finite
 from dualselect.training.refresh import Directions, PoolScores, Refresh, cosine_or_none
+from dualselect.training.step import RunGradients
 
 
 logger = logging.getLogger(__name__)
 
 CALIBRATION_REFERENCES = 32
 """The most references used to calibrate the conflict threshold; enough for a mean cosine within about 0.02."""
-
-Gradients = Callable[[nn.Module, Mapping[str, Any]], PerExampleGradients]
-"""Maps a model and a batch to the per-example gradients of the response cross-entropy."""
 
 ChooseReferences = Callable[[Tensor, int], Choice]
 """Maps the scores of all references, shape (N,), and the number K to keep to a choice of K references."""
@@ -47,7 +47,7 @@ class ReferencePool:
         ids: Their N row ids, for messages.
         contrast_rows: For each reference, the tokenized response whose gradient is subtracted for scoring; or None.
         collate: Makes a padded batch of a list of rows.
-        gradients: The gradient engine.
+        run: The gradient engine.
         layout: The layout of the trainable parameters.
         config: Settings.
         choose: Chooses references by their scores; None for the K highest.
@@ -59,15 +59,17 @@ class ReferencePool:
         ids: Sequence[str],
         contrast_rows: Dataset | None,
         collate: Callable[[list[Any]], Mapping[str, Any]],
-        gradients: Gradients,
+        run: RunGradients,
         layout: GradientLayout,
         config: DualSelectConfig,
         choose: ChooseReferences | None = None,
     ) -> None:
         self._choose = choose or self._highest
         self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
-        self._collate, self._gradients, self._layout, self._config = collate, gradients, layout, config
+        self._collate, self._run, self._layout, self._config = collate, run, layout, config
         lengths = [len(row) for row in rows["input_ids"]]
+        if contrast_rows is not None and len(contrast_rows) == len(rows):
+            lengths = [max(pair) for pair in zip(lengths, map(len, contrast_rows["input_ids"]), strict=True)]
         # batches of similar length need little padding; the longest come first, so that an out-of-memory
         # error shows in the first seconds
         self._by_length = sorted(range(len(rows)), key=lambda position: (-lengths[position], position))
@@ -116,17 +118,17 @@ class ReferencePool:
         direction_of_before = None if before is None else self._layout.zeros()
         with without_dropout(model):
             for positions in self._batches(self._by_length, "Scoring references"):
-                batch = self._batch(positions)
-                safe = self._gradients(model, batch)
-                if before is not None and direction_of_before is not None:
-                    _add_weighted(direction_of_before, before.weights[positions], safe.gradients)
-                cosine = cosines(self._minus_contrast(safe.gradients, model, positions), task_direction)
+                score = Score(self._layout, len(positions), task_direction, pairs=self.contrast_rows is not None)
+                previous = None if before is None else before.weights[positions]
+                losses, total = self._score_and_sum(model, positions, score, previous)
+                if direction_of_before is not None and total is not None:
+                    direction_of_before += total
                 kl = (
-                    response_kl(model, start_model, batch)
+                    response_kl(model, start_model, self._batch(positions))
                     if self._config.preservation_loss == "kl"
-                    else torch.zeros_like(safe.losses)
+                    else torch.zeros_like(losses)
                 )
-                stats[:, positions] = torch.stack([safe.losses, cosine, kl]).cpu().double()
+                stats[:, positions] = torch.stack([losses, score.cosines[0], kl]).cpu().double()
         losses, cosine, kl = stats
         preservation = {"ce": losses, "kl": kl}.get(self._config.preservation_loss)
         if preservation is None:
@@ -156,16 +158,17 @@ class ReferencePool:
 
     def directions(self, model: nn.Module, choice: Choice) -> Directions:
         """Second pass: the weighted mean gradient of the chosen references, one batch at a time."""
-        correction, kept = self._layout.zeros(), set(choice.kept)
-        score = correction if self.contrast_rows is None else self._layout.zeros()
+        kept = set(choice.kept)
+        total = self._layout.zeros(1 if self.contrast_rows is None else 2)
         with without_dropout(model):
             for positions in self._batches([p for p in self._by_length if p in kept], "Reference direction"):
-                weights = choice.weights[positions].float().to(self._layout.device)
-                safe = self._gradients(model, self._batch(positions)).gradients
-                correction += weights @ safe
-                if score is not correction:
-                    score += weights @ self._minus_contrast(safe, model, positions)
-        return Directions(correction, score)
+                safe = self._safe_weights(choice.weights[positions])
+                weights = safe if self.contrast_rows is None else torch.stack([safe, safe - safe.roll(1)])
+                sink = Sum(self._layout, weights)
+                self._run(model, self._pairs(positions), response_cross_entropy, [sink])
+                total += sink.total
+        correction = total[0]
+        return Directions(correction, correction if self.contrast_rows is None else total[1])
 
     def agreement(self, model: nn.Module, refresh: Refresh) -> float | None:
         """Cosine between the direction of a refresh and the same references' direction under the current model.
@@ -176,8 +179,9 @@ class ReferencePool:
         now, kept = self._layout.zeros(), set(refresh.choice.kept)
         with without_dropout(model):
             for positions in self._batches([p for p in self._by_length if p in kept], "References at the end"):
-                gradients = self._gradients(model, self._batch(positions)).gradients
-                _add_weighted(now, refresh.choice.weights[positions], gradients)
+                sink = Sum(self._layout, refresh.choice.weights[positions])
+                self._run(model, self._batch(positions), response_cross_entropy, [sink])
+                now += sink.total[0]
         return cosine_or_none(now, refresh.directions.correction)
 
     def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
@@ -197,14 +201,14 @@ class ReferencePool:
         """
         kept = set(choice.kept)
         others = [position for position in self._by_length if position not in kept] or self._by_length
-        safe_and_unsafe: list[list[Tensor]] = [[], []]
-        sample = spread(others, CALIBRATION_REFERENCES)
+        cosines = []
         with without_dropout(model):
-            for positions in self._batches(sample, "Calibrating the conflict"):
-                for rows, collected in zip((self.rows, self.contrast_rows), safe_and_unsafe, strict=True):
-                    gradients = self._gradients(model, self._batch(positions, rows)).gradients
-                    collected.append(cosines(gradients, directions.score).cpu().double())
-        return sum(float(torch.cat(collected).nanmean()) for collected in safe_and_unsafe) / 2
+            for positions in self._batches(spread(others, CALIBRATION_REFERENCES), "Calibrating the conflict"):
+                score = Score(self._layout, 2 * len(positions), directions.score)
+                self._run(model, self._pairs(positions), response_cross_entropy, [score])
+                cosines.append(score.cosines[0].cpu().double())
+        safe, unsafe = torch.cat(cosines).unflatten(0, (-1, 2)).nanmean(0).tolist()
+        return float(safe + unsafe) / 2
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
         """A random subset of a choice, drawn without replacement; its weights are renormalized."""
@@ -222,29 +226,49 @@ class ReferencePool:
         soft = self._config.selection_mode == "soft"
         return choose_highest(scores, count, temperature=self._config.reference_temperature if soft else None)
 
-    def _minus_contrast(self, gradients: Tensor, model: nn.Module, positions: list[int]) -> Tensor:
-        if self.contrast_rows is None:
-            return gradients
-        return gradients - self._gradients(model, self._batch(positions, self.contrast_rows)).gradients
+    def _score_and_sum(
+        self, model: nn.Module, positions: list[int], score: Score, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Score a batch of references and, where weights are given, sum up their safe responses' gradients.
 
-    def _batch(self, positions: list[int], rows: Dataset | None = None) -> dict[str, Any]:
-        # by index and not by `select`: the data sets that `select` makes outlive their batch and add up
-        found = (self.rows if rows is None else rows)[positions]
-        columns = ("input_ids", "labels")
-        picked = [dict(zip(columns, row, strict=True)) for row in zip(*(found[name] for name in columns), strict=True)]
-        batch = self._collate(picked)
-        return {name: value.to(self._layout.device) for name, value in batch.items()}
+        Returns:
+            Losses of the safe responses, shape (B,); the weighted sum, shape (P,), without the references whose
+            gradient is not finite.
+        """
+        batch, total = self._pairs(positions), None
+        if weights is None or not weights.any():
+            losses = self._run(model, batch, response_cross_entropy, [score])
+        else:
+            total = Sum(self._layout, self._safe_weights(weights))
+            losses = self._run(model, batch, response_cross_entropy, [score, total])
+            if not torch.isfinite(total.total).all():
+                total = Sum(self._layout, self._safe_weights(weights * torch.isfinite(score.norms).cpu()))
+                self._run(model, batch, response_cross_entropy, [total])
+        return losses[:: len(losses) // len(positions)], None if total is None else total.total[0]
+
+    def _safe_weights(self, weights: Tensor) -> Tensor:
+        """Weights of B references as weights of the rows of `_pairs`; those of contrasts are 0."""
+        if self.contrast_rows is None:
+            return weights
+        return torch.stack([weights, torch.zeros_like(weights)], dim=1).flatten()
+
+    def _pairs(self, positions: list[int]) -> dict[str, Any]:
+        """A batch of references; with contrasts, each reference is followed by its contrast."""
+        if self.contrast_rows is None:
+            return self._batch(positions)
+        pairs = zip(token_rows(self.rows, positions), token_rows(self.contrast_rows, positions), strict=True)
+        return self._collated([row for pair in pairs for row in pair])
+
+    def _batch(self, positions: list[int]) -> dict[str, Any]:
+        return self._collated(token_rows(self.rows, positions))
+
+    def _collated(self, rows: list[TokenRow]) -> dict[str, Any]:
+        return {name: value.to(self._layout.device) for name, value in self._collate(rows).items()}
 
     def _batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
         size, quiet = self._config.reference_micro_batch_size, self._config.disable_tqdm
+        size = size if self.contrast_rows is None else max(1, size // 2)  # a reference and its contrast are two rows
         return in_batches(positions, size, description=what, unit="ref", quiet=quiet)
-
-
-def _add_weighted(direction: Tensor, weights: Tensor, gradients: Tensor) -> None:
-    """Add the weighted gradients to a direction, skipping non-finite ones: 0 times NaN is NaN."""
-    used = [place for place in weights.nonzero().flatten().tolist() if torch.isfinite(gradients[place]).all()]
-    if used:
-        direction += weights[used].float().to(direction.device) @ gradients[used]
 
 
 def spread(ordered: Sequence[int], count: int) -> list[int]:

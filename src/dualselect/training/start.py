@@ -1,4 +1,4 @@
-"""Checks and messages at the start of a run: default settings, kind of model, warm-up, gradient memory."""
+"""Checks and messages at the start of a run: default settings, kind of model, warm-up."""
 
 import logging
 from typing import Any
@@ -10,9 +10,6 @@ from dualselect.training.config import DEFAULT_WARMUP_STEPS, DualSelectConfig
 
 
 logger = logging.getLogger(__name__)
-
-BYTES_PER_NUMBER = 4
-MEBIBYTE = 2**20
 
 
 def default_config(model: Any) -> DualSelectConfig:
@@ -50,21 +47,3 @@ def check_warmup(config: DualSelectConfig, steps: int) -> None:
         )
     if config.selection_warmup_steps is None and warmup < DEFAULT_WARMUP_STEPS:
         logger.info("the run has %d optimizer steps: selection starts after %d warm-up steps", steps, warmup)
-
-
-def explain_gradient_memory(parameters: int, config: DualSelectConfig) -> None:
-    """Log the memory that the per-example gradients of one optimizer step take, and what lowers it.
-
-    Args:
-        parameters: Number of trainable parameters, P.
-        config: Settings.
-    """
-    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    logger.info(
-        "per-example gradients of one optimizer step: %d rows x %s parameters x %d bytes = %.1f MiB; fewer rows per "
-        "step, a lower LoRA rank or fewer target modules take less",
-        rows,
-        f"{parameters:,}",
-        BYTES_PER_NUMBER,
-        rows * parameters * BYTES_PER_NUMBER / MEBIBYTE,
-    )

@@ -23,6 +23,7 @@ from dualselect.gradients import GradientLayout, cosines
 from dualselect.selection import Choice
 from dualselect.system.files import write_atomically
 from dualselect.training.checkpoints import STATE_FILE
+from dualselect.training.gradient_storage import Storage
 from dualselect.training.preparation import PreparedRows
 from dualselect.training.refresh import Directions, Refresh
 from dualselect.training.resume_rule import differences
@@ -43,6 +44,7 @@ class LoopState:
         refresh: The last choice of references; None before the first.
         step: Optimizer steps done.
         warmup_steps: Warm-up steps of the selection in this run; None before the run has begun.
+        gradient_storage: Where the gradients of a step are kept in this run; None before the run has begun.
         totals: What was offered to the selection and dropped so far.
         logging: Sums since the last log line, as JSON.
     """
@@ -53,6 +55,7 @@ class LoopState:
     refresh: Refresh | None = None
     step: int = 0
     warmup_steps: int | None = None
+    gradient_storage: Storage | None = None
     totals: SelectionTotals = field(default_factory=SelectionTotals)
     logging: dict[str, Any] = field(default_factory=dict)
 
@@ -124,6 +127,7 @@ def save_state(
         "step": state.step,
         "direction_steps": state.direction_steps,
         "warmup_steps": state.warmup_steps,
+        "gradient_storage": state.gradient_storage,
         "totals": asdict(state.totals),
         "logging": logging or {},
         "fingerprint": _compared(layout, fingerprint),
@@ -191,6 +195,7 @@ def load_state(
         tensors["direction_sum"].to(layout.device), facts["direction_steps"], tensors.get("start_losses")
     )
     state.step, state.warmup_steps = facts["step"], facts["warmup_steps"]
+    state.gradient_storage = facts["gradient_storage"]
     state.totals, state.logging = SelectionTotals(**facts["totals"]), facts["logging"]
     if facts["refresh"] is not None:
         moved = {name: tensors[name].to(layout.device) for name in tensors if name.endswith("_direction")}

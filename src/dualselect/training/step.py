@@ -3,15 +3,21 @@
 Shapes: n examples in the step, P trainable parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dualselect.gradients import GradientLayout, PerExampleGradients, cosines
-from dualselect.selection import Choice
+from dualselect.data.tokens import IGNORED_LABEL
+from dualselect.gradients import GradientLayout, Materialise, Score, Sink, Sum
+from dualselect.gradients.layout import ExampleLosses
+from dualselect.models.losses import response_cross_entropy
+from dualselect.selection import Choice, corrected
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.gradient_storage import Storage
+from dualselect.training.refresh import Directions
 
 
 @dataclass(frozen=True)
@@ -44,64 +50,142 @@ class ExampleStats:
         return ExampleStats(self.losses[at], self.cosines[at], self.gradient_norms[at], self.tokens[at], rows)
 
 
+RunGradients = Callable[[nn.Module, Mapping[str, Any], ExampleLosses, Sequence[Sink]], Tensor]
+"""Maps a model, a batch, its losses and sinks to the loss of each example, (B,); the sinks collect the gradients."""
+
+
+@dataclass
+class _MicroBatch:
+    """A micro-batch of B examples; `gradients` (B, P) if they are kept, else `inputs` to compute them again."""
+
+    losses: Tensor
+    score: Score
+    tokens: Tensor
+    rows: Tensor
+    gradients: Tensor | None
+    inputs: Mapping[str, Any] | None
+
+
 class StepExamples:
-    """Per-example gradients of the micro-batches of one optimizer step.
+    """The examples of the micro-batches of one optimizer step.
+
+    Every example is scored in its own backward, layer by layer, so the choice does not depend on the storage.
 
     Args:
         layout: The layout of the trainable parameters.
+        run: The gradient engine.
+        storage: Where gradients are kept until the choice (`choose_storage`).
+        dtype: Precision of the gradients that are kept.
     """
 
-    def __init__(self, layout: GradientLayout) -> None:
-        self._layout = layout
-        self._gradients: list[Tensor] = []
-        self._stats: list[tuple[Tensor, Tensor, Tensor]] = []  # losses, tokens, row indices of a micro-batch
+    def __init__(self, layout: GradientLayout, run: RunGradients, storage: Storage, dtype: torch.dtype) -> None:
+        self._layout, self._run, self._storage, self._dtype = layout, run, storage, dtype
+        self._parts: list[_MicroBatch] = []
 
     def __bool__(self) -> bool:
-        return bool(self._gradients)
+        return bool(self._parts)
 
-    def add(self, gradients: PerExampleGradients, tokens: Tensor, rows: Tensor) -> None:
-        """Add a micro-batch of B examples.
-
-        Args:
-            gradients: Losses and gradients of its examples.
-            tokens: Number of supervised tokens of each, shape (B,).
-            rows: Row index of each, shape (B,).
-        """
-        self._gradients.append(gradients.gradients)
-        self._stats.append((gradients.losses, tokens, rows))
-
-    def stats(self, direction: Tensor | None) -> ExampleStats:
-        """Concatenate the statistics of all examples; one device-to-host copy.
+    def add(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        example_losses: ExampleLosses,
+        rows: Tensor,
+        direction: Tensor | None,
+    ) -> None:
+        """Forward and backward of a micro-batch of B examples.
 
         Args:
+            model: The model.
+            inputs: The batch as the model takes it.
+            example_losses: From model and inputs to losses of shape (B,).
+            rows: Row index of each example, shape (B,).
             direction: Reference direction for the cosines, shape (P,); None during the warm-up.
         """
-        parts = [
-            torch.stack([losses, _cosines(gradients, direction), gradients.norm(dim=1), tokens.float()])
-            for gradients, (losses, tokens, _) in zip(self._gradients, self._stats, strict=True)
-        ]
-        losses, cosine, norms, tokens = torch.cat(parts, dim=1).cpu().double()
-        return ExampleStats(losses, cosine, norms, tokens, torch.cat([rows for *_, rows in self._stats]).tolist())
+        score = Score(self._layout, len(rows), direction)
+        tokens = (inputs["labels"][:, 1:] != IGNORED_LABEL).sum(1)
+        if self._storage == "recompute":
+            losses = self._run(model, inputs, example_losses, [score])
+            self._parts.append(_MicroBatch(losses, score, tokens, rows, None, inputs))
+            return
+        device = torch.device("cpu") if self._storage == "host" else None
+        kept = Materialise(self._layout, len(rows), dtype=self._dtype, device=device)
+        losses = self._run(model, inputs, example_losses, [score, kept])
+        self._parts.append(_MicroBatch(losses, score, tokens, rows, kept.gradients, None))
 
-    def keep(self, positions: Sequence[int]) -> None:
-        """Keep only the gradients of these examples: a weight of 0 would not remove a NaN."""
-        kept, start = set(positions), 0
-        for number, gradients in enumerate(self._gradients):
-            inside = [place for place in range(len(gradients)) if start + place in kept]
-            start += len(gradients)
-            self._gradients[number] = gradients[inside]
+    def stats(self) -> ExampleStats:
+        """Concatenate the statistics of all examples; one device-to-host copy."""
+        numbers = []
+        for part in self._parts:
+            cosine = part.score.cosines[0] if len(part.score.cosines) else torch.zeros_like(part.losses)
+            numbers.append(torch.stack([part.losses, cosine, part.score.norms, part.tokens.float()]))
+        losses, cosine, norms, tokens = torch.cat(numbers, dim=1).cpu().double()
+        rows = torch.cat([part.rows for part in self._parts]).tolist()
+        return ExampleStats(losses, cosine, norms, tokens, rows)
 
-    def weighted_sum(self, weights: Tensor) -> Tensor:
+    def weighted_sum(self, model: nn.Module, weights: Tensor) -> Tensor:
         """Sum of the gradients times their weights, shape (P,).
 
         Args:
-            weights: One weight per remaining example (see `keep`), shape (n,).
+            model: The model, for `recompute`.
+            weights: One weight per example, shape (n,). A gradient of weight 0 is left out, also if it is not finite.
         """
         total = self._layout.zeros()
-        parts = weights.float().to(self._layout.device).split([len(gradients) for gradients in self._gradients])
-        for part, gradients in zip(parts, self._gradients, strict=True):
-            total += part @ gradients
+        parts = weights.float().to(self._layout.device).split([len(part.rows) for part in self._parts])
+        for part, shares in zip(self._parts, parts, strict=True):
+            used = shares.nonzero().flatten()
+            if not len(used):
+                continue
+            if part.gradients is not None:
+                kept = part.gradients[used.to(part.gradients.device)].to(self._layout.device)
+                total += shares[used] @ kept.float()
+            else:
+                assert part.inputs is not None
+                sink = Sum(self._layout, shares[used])
+                self._run(model, examples_of(part.inputs, used), response_cross_entropy, [sink])
+                total += sink.total[0]
         return total
+
+
+def examples_of(inputs: Mapping[str, Any], examples: Tensor) -> dict[str, Any]:
+    """Some examples of a padded batch, without the padding that they no longer need.
+
+    Args:
+        inputs: Tensors of shape (B, T), with `attention_mask`.
+        examples: Indices, shape (E,).
+    """
+    size = inputs["input_ids"].shape
+    columns = inputs["attention_mask"][examples].any(0).nonzero().flatten()
+    span = slice(int(columns[0]), int(columns[-1]) + 1)
+    return {
+        name: value[examples, span] if isinstance(value, Tensor) and value.shape == size else value
+        for name, value in inputs.items()
+    }
+
+
+def corrected_update(
+    task_gradient: Tensor, directions: Directions | None, config: DualSelectConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """Correct the task gradient, shape (P,), by the reference direction.
+
+    Args:
+        task_gradient: Shape (P,).
+        directions: Of the selected references; None during the warm-up, which corrects nothing.
+        config: Settings.
+
+    Returns:
+        The update, shape (P,), never the same tensor as the task gradient; norms for the log.
+    """
+    norms = {"task_gradient_norm": task_gradient.norm().item()}
+    update = task_gradient
+    if directions is not None:
+        update = corrected(
+            task_gradient, directions.correction, mode=config.correction, rho=config.rho, rho_mode=config.rho_mode
+        )
+        norms["reference_direction_norm"] = directions.correction.norm().item()
+    norms["update_norm"] = update.norm().item()
+    # clipping scales `.grad` in place, and the task gradient is needed for the task direction
+    return update.clone() if update is task_gradient else update, norms
 
 
 def selection_fields(stats: ExampleStats, scores: Tensor, choice: Choice) -> dict[str, Any]:
@@ -123,7 +207,3 @@ def selection_metrics(stats: ExampleStats, choice: Choice) -> dict[str, float]:
         "kept_fraction": float(kept.double().mean()),
         "kept_token_fraction": float((stats.tokens * kept).sum() / stats.tokens.sum()),
     }
-
-
-def _cosines(gradients: Tensor, direction: Tensor | None) -> Tensor:
-    return gradients.new_zeros(len(gradients)) if direction is None else cosines(gradients, direction)

@@ -1,15 +1,15 @@
 """`DualSelectTrainer`: TRL's SFT trainer with coupled task-reference selection in its training step.
 
-The step, in order: refresh the references when due; per-example gradients of each micro-batch; on the last
-micro-batch choose among all examples of the optimizer step, take their weighted mean gradient, correct it, and hand
-it to clipping and the optimizer as usual.
+The step, in order: refresh the references when due; score the examples of each micro-batch by their gradients; on the
+last micro-batch choose among all examples of the optimizer step, take their weighted mean gradient, correct it, and
+hand it to clipping and the optimizer as usual.
 
 Shapes: n examples in an optimizer step, N references, P trainable parameters.
 """
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.data.checks import check_embeddings
-from dualselect.data.tokens import IGNORED_LABEL
-from dualselect.gradients import GradientEngine, GradientLayout, PerExampleGradients, check_non_finite
-from dualselect.gradients.losses import mean_over_tokens, response_cross_entropy, score_responses
+from dualselect.gradients import GradientEngine, GradientLayout, Sink
+from dualselect.models.losses import mean_over_tokens, score_responses
 from dualselect.models.precision import with_float32_adapter
-from dualselect.selection import Choice, choose_all, choose_task_rows, corrected, refresh_due, task_scores
+from dualselect.selection import Choice, choose_all, choose_task_rows, refresh_due, task_scores
 from dualselect.training.collator import RowIndexCollator
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.gradient_storage import DTYPES, Storage, choose_storage
+from dualselect.training.nonfinite import check_non_finite
 from dualselect.training.preparation import (
     ROW,
     PreparedRows,
@@ -42,10 +43,15 @@ from dualselect.training.start import (
     check_dense_text_model,
     check_warmup,
     default_config,
-    explain_gradient_memory,
 )
 from dualselect.training.state import date_in_rows, empty_state, fingerprint_of, load_state, save_state
-from dualselect.training.step import ExampleStats, StepExamples, selection_fields, selection_metrics
+from dualselect.training.step import (
+    ExampleStats,
+    StepExamples,
+    corrected_update,
+    selection_fields,
+    selection_metrics,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -112,13 +118,12 @@ class DualSelectTrainer(ResumableTrainer):
         check_embeddings(self.model, self._tokenizer, **{role: rows.tokens for role, rows in self._rows.items()})
         self._layout = GradientLayout.of(with_float32_adapter(self.model))
         self._engine = GradientEngine(args.gradient_engine, self.model, self._layout)
+        self._storage: Storage = "recompute"  # chosen when training begins
         self.pool = self._reference_pool(choose_references)
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
-        self._loop = empty_state(self._layout)
+        self._loop, self._examples = empty_state(self._layout), self._no_examples()
         self._directions: Directions | None = None
-        self._examples = StepExamples(self._layout)
-        explain_gradient_memory(self._layout.size, args)
 
     # Rows
 
@@ -161,10 +166,9 @@ class DualSelectTrainer(ResumableTrainer):
         rows = self._rows["reference"]
         contrast = contrast_rows(rows, self._tokenizer, self.args)
         check_pool(rows.tokens, contrast, self.args.reference_top_k)
-        gradients = functools.partial(self._gradients, example_losses=response_cross_entropy)
         ids = rows.ids_of(rows.indices)
         return ReferencePool(
-            rows.tokens, ids, contrast, self.data_collator, gradients, self._layout, self.args, choose
+            rows.tokens, ids, contrast, self.data_collator, self._run_gradients, self._layout, self.args, choose
         )
 
     # The step
@@ -186,16 +190,23 @@ class DualSelectTrainer(ResumableTrainer):
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
             if not self._examples:
                 self._prepare_update(model)
-            gradients = self._gradients(model, inputs, example_losses=self._task_losses)
-        self._examples.add(gradients, (inputs["labels"][:, 1:] != IGNORED_LABEL).sum(1), rows)
-        if not self.accelerator.sync_gradients:
-            return torch.zeros((), device=self.args.device)
-        return self._update(model)
+            direction = self._directions.score if self._directions else None
+            self._examples.add(model, inputs, self._task_losses, rows, direction)
+            if not self.accelerator.sync_gradients:
+                return torch.zeros((), device=self.args.device)
+            return self._update(model)
 
-    def _gradients(
-        self, model: nn.Module, inputs: Mapping[str, Any], example_losses: Callable[..., Tensor]
-    ) -> PerExampleGradients:
-        return self._engine(model, inputs, example_losses, step=self.state.global_step)
+    def _run_gradients(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        example_losses: Callable[..., Tensor],
+        sinks: Sequence[Sink],
+    ) -> Tensor:
+        return self._engine(model, inputs, example_losses, sinks, step=self.state.global_step)
+
+    def _no_examples(self) -> StepExamples:
+        return StepExamples(self._layout, self._run_gradients, self._storage, DTYPES[self.args.gradient_dtype])
 
     def _task_losses(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         outputs = score_responses(model, inputs)
@@ -253,8 +264,10 @@ class DualSelectTrainer(ResumableTrainer):
         self._record_refresh(refresh, scores, before)
 
     def _update(self, model: nn.Module) -> Tensor:
-        examples, self._examples = self._examples, StepExamples(self._layout)
-        stats = self._finite(examples, examples.stats(self._directions.score if self._directions else None))
+        examples, self._examples = self._examples, self._no_examples()
+        stats = examples.stats()
+        finite, weights = self._finite(stats), torch.zeros(len(stats.rows), dtype=torch.float64)
+        stats = stats.at(finite)
         scores = task_scores(
             stats.losses,
             stats.cosines,
@@ -262,17 +275,18 @@ class DualSelectTrainer(ResumableTrainer):
             conflict_weight=self.args.conflict_weight,
         )
         choice = self._choose(stats, scores)
-        task_gradient = examples.weighted_sum(choice.weights)
+        weights[finite] = choice.weights
+        task_gradient = examples.weighted_sum(model, weights)
         self._loop.add_step(task_gradient)
-        update, norms = self._corrected(task_gradient)
+        update, norms = corrected_update(task_gradient, self._directions, self.args)
         self._layout.assign(model, update)
         if direction_cosine := self._loop.task_direction_cosine:
             norms["task_direction_cosine"] = direction_cosine
         self._record_step(choice, stats, scores, norms)
         return (choice.weights * stats.losses).sum().float().to(self.args.device)
 
-    def _finite(self, examples: StepExamples, stats: ExampleStats) -> ExampleStats:
-        """Drop rows with a non-finite loss or gradient from the step; log and count them."""
+    def _finite(self, stats: ExampleStats) -> list[int]:
+        """Positions of the rows whose loss and gradient are finite; the others are logged and counted."""
         ids = self._rows["train"].ids_of(stats.rows)
         step = self.state.global_step + 1
         finite = check_non_finite(
@@ -283,13 +297,11 @@ class DualSelectTrainer(ResumableTrainer):
             of=self.state.max_steps * len(ids),
             before=self._loop.totals.nonfinite_rows,
         )
-        if len(finite) == len(ids):
-            return stats
-        taken_out = [row for position, row in enumerate(ids) if position not in set(finite)]
-        self._loop.totals.nonfinite_rows += len(taken_out)
-        self.selection_log.append("nonfinite", step, ids=taken_out)
-        examples.keep(finite)
-        return stats.at(finite)
+        if len(finite) < len(ids):
+            taken_out = [row for position, row in enumerate(ids) if position not in set(finite)]
+            self._loop.totals.nonfinite_rows += len(taken_out)
+            self.selection_log.append("nonfinite", step, ids=taken_out)
+        return finite
 
     def _choose(self, stats: ExampleStats, scores: Tensor) -> Choice:
         if self._directions is None:
@@ -308,24 +320,6 @@ class DualSelectTrainer(ResumableTrainer):
         )
         totals.add(choice, stats.tokens)
         return choice
-
-    def _corrected(self, task_gradient: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The corrected update, and norms for the log."""
-        norms = {"task_gradient_norm": task_gradient.norm().item()}
-        update = task_gradient
-        if self._directions is not None:
-            reference_direction = self._directions.correction
-            update = corrected(
-                task_gradient,
-                reference_direction,
-                mode=self.args.correction,
-                rho=self.args.rho,
-                rho_mode=self.args.rho_mode,
-            )
-            norms["reference_direction_norm"] = reference_direction.norm().item()
-        norms["update_norm"] = update.norm().item()
-        # clipping scales `.grad` in place, and the task gradient is needed for the task direction
-        return update.clone() if update is task_gradient else update, norms
 
     # Logging
 
@@ -352,8 +346,9 @@ class DualSelectTrainer(ResumableTrainer):
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
         check_warmup(self.args, max_steps)
         self._loop, self._directions, self._logging_before = empty_state(self._layout), None, {}
-        self._examples = StepExamples(self._layout)
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        self._storage = choose_storage(self.args, self.model, self._layout, self._loop.gradient_storage)
+        self._loop.gradient_storage, self._examples = self._storage, self._no_examples()
         if self._loop.warmup_steps is None:
             self._loop.warmup_steps = self.args.planned_warmup_steps(max_steps)
         self._restore_logs(resume_from_checkpoint, self.selection_log.path)

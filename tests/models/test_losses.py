@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trl.trainer.utils import add_fused_lm_head
 
 from dualselect.data.tokens import IGNORED_LABEL
-from dualselect.gradients import losses
-from dualselect.gradients.losses import response_cross_entropy, response_kl, score_responses
+from dualselect.models import losses
+from dualselect.models.losses import response_cross_entropy, response_kl, score_responses
 
 
 VOCABULARY = 40

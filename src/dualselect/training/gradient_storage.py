@@ -1,0 +1,72 @@
+"""Where the per-example gradients of an optimizer step are kept until its rows are chosen."""
+
+import logging
+from typing import Literal
+
+import psutil
+import torch
+from torch import nn
+
+from dualselect.gradients import GradientLayout
+from dualselect.training.config import DualSelectConfig
+
+
+logger = logging.getLogger(__name__)
+
+Storage = Literal["device", "host", "recompute"]
+
+DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
+"""Shares of the free memory that the gradients of one optimizer step may take."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+GIBIBYTE = 2**30
+
+
+def choose_storage(
+    config: DualSelectConfig, model: nn.Module, layout: GradientLayout, recorded: Storage | None = None
+) -> Storage:
+    """Resolve `gradient_storage`, and log the choice, its reason and the memory it takes.
+
+    Args:
+        config: Settings.
+        model: The model, for its dropout.
+        layout: The layout of the trainable parameters.
+        recorded: The choice of the run that is resumed; it is kept.
+    """
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    needed = rows * layout.size * DTYPES[config.gradient_dtype].itemsize
+    arithmetic = (
+        f"{rows} rows x {layout.size:,} parameters x {DTYPES[config.gradient_dtype].itemsize} bytes = "
+        f"{needed / GIBIBYTE:.2f} GiB"
+    )
+    if config.gradient_storage != "auto":
+        storage, why = config.gradient_storage, "as set"
+    elif recorded is not None:
+        storage, why = recorded, "as before the resume"
+    else:
+        storage, why = _by_memory(needed, layout.device)
+    if storage == "recompute":
+        advice = "the gradients of the kept rows are computed again in a second backward"
+        if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
+            advice += "; dropout draws other masks in it"
+    else:
+        advice = "gradient_storage: recompute, fewer rows per step or a lower LoRA rank take less"
+    logger.info(
+        "per-example gradients of one optimizer step: %s; gradient_storage: %s (%s); %s",
+        arithmetic,
+        storage,
+        why,
+        advice,
+    )
+    return storage
+
+
+def _by_memory(needed: int, device: torch.device) -> tuple[Storage, str]:
+    """The first storage whose memory suffices, and the arithmetic."""
+    host = psutil.virtual_memory().available
+    on_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else host
+    if needed <= DEVICE_SHARE * free:
+        return "device", f"auto: at most {DEVICE_SHARE:.0%} of {free / GIBIBYTE:.1f} GiB that are free"
+    if on_gpu and needed <= HOST_SHARE * host:
+        return "host", f"auto: over {DEVICE_SHARE:.0%} of {free / GIBIBYTE:.1f} GiB free on the device"
+    return "recompute", f"auto: over {DEVICE_SHARE:.0%} of {free / GIBIBYTE:.1f} GiB that are free"
