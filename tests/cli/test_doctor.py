@@ -182,6 +182,7 @@ def test_layers_that_are_trained_whole(settings, capsys):
     told = capsys.readouterr().out
     assert "2 things to change" in told
     assert "preservation_loss: kl compares with the model without its adapter" in told
+    assert "seen by the taps: 3,584 parameters in 8 linear layers" in told  # the model that is named, with an adapter
 
 
 def test_the_output_directory_is_examined(tmp_path, settings, capsys):

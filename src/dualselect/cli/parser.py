@@ -3,7 +3,7 @@
 import argparse
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import torch
@@ -18,7 +18,6 @@ from dualselect.preflight.refusals import Refusals, built, given
 from dualselect.runs.config_file import COMMAND_LINE, ConfigFile, check_known, read_config
 from dualselect.runs.settings import (
     SETTING_CLASSES,
-    LoraModelConfig,
     RunSettings,
     setting_choices,
     setting_types,
@@ -113,9 +112,11 @@ def collect_train_arguments(
     with warnings.catch_warnings():
         ignore_library_warnings()
         data, training, model = (built(kind, given(kind, values), refusals) for kind in SETTING_CLASSES)
-    settings = RunSettings(data, training, LoraModelConfig())
-    with refusals.collecting():
+    try:
         settings = RunSettings(data, training, model)
+    except ConfigError as error:  # it is about use_peft: false
+        refusals.add(str(error))
+        settings = RunSettings(data, training, replace(model, use_peft=True))
     return Request(settings, file.record), named
 
 
