@@ -3,7 +3,6 @@
 import ctypes
 import gc
 import re
-import resource
 import sys
 from pathlib import Path
 
@@ -96,5 +95,10 @@ def _forget_peak() -> None:
 
 
 def _maximum_resident() -> int:
+    """Peak of the process since it began; 0 where the system does not tell (Windows)."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
