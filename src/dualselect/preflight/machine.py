@@ -12,6 +12,9 @@ from dualselect.preflight.disk import in_units
 
 PACKAGES = ("dualselect", "torch", "transformers", "trl", "peft")
 
+BUSY = 0.5
+"""Load above the number of cores that is told."""
+
 
 def versions() -> Mapping[str, str]:
     """Versions of Python and of the packages that decide what a run computes."""
@@ -50,3 +53,15 @@ def total_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
+
+
+def busy_warning() -> str:
+    """A warning where more work is queued than there are cores, so that times are those of a busy machine; or empty."""
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load <= cores + BUSY:
+        return ""
+    return (
+        f"the machine is busy (load {load:.1f} on {cores} cores): the minutes are those of a run under this load; plan "
+        "again when it is idle"
+    )

@@ -47,7 +47,7 @@ from dualselect.training.trainer import DualSelectTrainer
 
 UNTIMED_STEPS = 3
 """The first step, the one of the longest rows, the one with the refresh."""
-FEWEST_TIMED, MOST_TIMED = 2, 24
+FEWEST_TIMED, MOST_TIMED = 5, 24
 SLICE_BATCHES, SLICE_REFERENCES = 3, 24
 """The slice of the pool has as many whole batches as this, and more until it has as many references."""
 HELD_OUT_ROWS = 32

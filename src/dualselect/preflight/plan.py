@@ -14,7 +14,7 @@ from dualselect.preflight.disk import counted, existing, free_bytes, in_units
 from dualselect.preflight.fitting import MemoryParts, changes_to_fit
 from dualselect.preflight.length import RunLength, run_length
 from dualselect.preflight.log import held_back_log
-from dualselect.preflight.machine import machine_lines
+from dualselect.preflight.machine import busy_warning, machine_lines
 from dualselect.preflight.measuring import Measured, Sample, measure, sampled
 from dualselect.preflight.prediction import Duration, predict
 from dualselect.preflight.reading import HELD_OUT, POOL, TASK
@@ -105,7 +105,7 @@ class Plan:
             "Time",
             f"  start        {_minutes(parts.start)}",
             f"  steps        {_minutes(parts.steps)}   {length.steps:,} x {parts.step:.3g} s "
-            f"(mean of {len(seconds)}, {seconds.min():.3g} to {seconds.max():.3g} s)",
+            f"(median of {len(seconds)}, {seconds.min():.3g} to {seconds.max():.3g} s)",
             f"  refreshes    {_minutes(parts.refreshes)}   {length.refreshes:,} x {parts.refresh:.3g} s "
             f"(from {counted(measured.slice_references, 'reference')})",
             f"  checkpoints  {_minutes(parts.saving)}",
@@ -177,7 +177,8 @@ def plan_run(
         duration = predict(measured, length, training, ready.task, ready.pool, start=start, held_out=held_out)
         parts = MemoryParts.of(measured, training)
         changes = [] if memory is None else _changes(ready, sample, parts, memory)
-    return Plan(ready.settings, length, duration, measured, parts, changes, told, memory)
+        busy = busy_warning()
+    return Plan(ready.settings, length, duration, measured, parts, changes, [*told, *([busy] if busy else [])], memory)
 
 
 def _ready(settings: RunSettings) -> _Ready:

@@ -1,6 +1,6 @@
 """From what was measured on a few steps to the duration of the whole run.
 
-A step takes as long as the timed steps did on average, corrected for the length of their rows; a pass over the pool as
+A step takes as long as the timed steps did in the median, corrected for the length of their rows; a pass over the pool as
 long as its slice did, times the tokens of the pool over those of the slice.
 """
 
@@ -108,14 +108,16 @@ def selected_references(config: DualSelectConfig, count: int) -> int:
 
 
 def _step_seconds(measured: Measured, expected_tokens: float) -> float:
-    """Seconds of a step of the expected number of tokens: the mean, moved along the slope of time over tokens."""
+    """Seconds of a step of the expected number of tokens: the median of the steps, each moved along the slope of time
+    over tokens. A burst of work of other processes in one of them does not count.
+    """
     seconds, tokens = measured.timed
     mean = float(seconds.mean())
     spread = float(tokens.var())
     slope = float(((seconds - mean) * (tokens - tokens.mean())).mean()) / spread if spread else 0.0
     # time does not fall with tokens, and grows no faster than they do
     slope = min(max(slope, 0.0), mean / float(tokens.mean()))
-    return mean + slope * (expected_tokens - float(tokens.mean()))
+    return float(np.median(seconds + slope * (expected_tokens - tokens)))
 
 
 def _tokens_of_a_step(lengths: np.ndarray, config: DualSelectConfig) -> float:
