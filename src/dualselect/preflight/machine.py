@@ -56,12 +56,12 @@ def total_memory() -> int:
 
 
 def busy_warning() -> str:
-    """A warning where more work is queued than there are cores, so that times are those of a busy machine; or empty."""
+    """A warning where more work is queued than there are cores, which makes all times longer; empty otherwise."""
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load <= cores + BUSY:
         return ""
     return (
-        f"the machine is busy (load {load:.1f} on {cores} cores): the minutes are those of a run under this load; plan "
-        "again when it is idle"
+        f"the machine is busy (load {load:.1f} on {cores} cores): the minutes are those of a run under this load; "
+        "plan again when it is idle"
     )

@@ -1,7 +1,7 @@
 """From what was measured on a few steps to the duration of the whole run.
 
-A step takes as long as the timed steps did in the median, corrected for the length of their rows; a pass over the pool as
-long as its slice did, times the tokens of the pool over those of the slice.
+A step takes as long as the timed steps did in the median, corrected for the length of their rows; a pass over the pool
+as long as its slice did, times the tokens of the pool over those of the slice.
 """
 
 import math
@@ -108,8 +108,10 @@ def selected_references(config: DualSelectConfig, count: int) -> int:
 
 
 def _step_seconds(measured: Measured, expected_tokens: float) -> float:
-    """Seconds of a step of the expected number of tokens: the median of the steps, each moved along the slope of time
-    over tokens. A burst of work of other processes in one of them does not count.
+    """Seconds of a step of the expected number of tokens.
+
+    The median of the timed steps, each moved along the slope of time over tokens: a burst of other work in one step
+    does not count.
     """
     seconds, tokens = measured.timed
     mean = float(seconds.mean())
