@@ -197,7 +197,7 @@ def test_every_example_is_a_run_that_could_start(repository_root, capsys):
 
     others = ("compare.yaml", "diagnose.yaml")  # tested beside their verbs
     examples = sorted(path for path in (repository_root / "examples").rglob("*.yaml") if path.name not in others)
-    assert len(examples) == 5
+    assert len(examples) == 6
     for path in examples:
         arguments = ["--config", str(path), "--use_cpu"]
         if "paper" in path.parts:

@@ -124,6 +124,11 @@ def _call(verb: str, arguments: list[str]) -> int:
         near = nearest(verb, VERBS)
         advice = f"did you mean {near}?" if near else "dualselect --help lists them"
         raise DualSelectError(f"{verb} is not a verb; {advice}")
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1" and verb != "train":
+        raise DualSelectError(
+            f"{verb} runs in one process, and {processes} were started: type dualselect {verb} without torchrun"
+        )
     status: int = importlib.import_module(f"dualselect.cli.{verb}").run(arguments)
     return status
 

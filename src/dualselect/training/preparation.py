@@ -232,7 +232,7 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
         )
     if sft.get("compute_loss_func") is not None:
         raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
-    check_hardware(args)
+    check_hardware(args, several_processes=True)
     check_packages(args)
 
 
