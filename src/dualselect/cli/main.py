@@ -49,7 +49,7 @@ verbs:
 example:
   dualselect train --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir runs/first
 
-Settings can also stand in a YAML file, see examples/: dualselect train --config FILE.
+Settings can also be in a YAML file, see examples/: dualselect train --config FILE.
 With DUALSELECT_DEBUG=1 in the environment (or dualselect --debug VERB ...) errors come with their traceback.
 
 {statuses}"""

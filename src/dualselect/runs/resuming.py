@@ -60,7 +60,7 @@ def claim(directory: RunDirectory, settings: RunSettings) -> Claim:
 
 
 def _auto(directory: RunDirectory) -> Claim:
-    """Start, go on or be done, whatever a directory holds."""
+    """Start, continue or be done, for any state of the directory."""
     if directory.adapter.exists():
         logger.info("resume: auto: the run in %s is finished; nothing is left to do", directory.path)
         return Claim(done=True)

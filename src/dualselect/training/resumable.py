@@ -47,7 +47,7 @@ class ResumableTrainer(OutputTrainer):
             **options: As for `SFTTrainer`.
 
         Raises:
-            ResumeError: The checkpoint is damaged or is of another run, or a log beside it has changed.
+            ResumeError: The checkpoint is damaged or is of another run, or a log next to it has changed.
         """
         with folder_lock(self.args.output_dir):
             checkpoint = None

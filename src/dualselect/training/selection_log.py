@@ -51,8 +51,8 @@ class SelectionLog:
                 good = False
             if not good:
                 raise ResumeError(
-                    f"{self.path} is broken in line {number}: it is no JSON object with `event` and `step`. Restore "
-                    "the file; what comes before that line is unharmed."
+                    f"{self.path} is broken in line {number}: it is not a JSON object with `event` and `step`. "
+                    "Restore the file; what comes before that line is unharmed."
                 )
             lines.append(found)
         return lines

@@ -137,7 +137,7 @@ class DualSelectTrainer(ResumableTrainer):
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
     ) -> Any:
-        """Tokenize with exact response boundaries; rows without a role are for evaluation, whatever their name."""
+        """Tokenize with exact response boundaries; rows without a role are for evaluation."""
         role, self._role = self._role, None
         trl_prepare = functools.partial(
             super()._prepare_dataset,
