@@ -137,9 +137,9 @@ def test_files(tmp_path, name, content, parts):
 
 # behind the path of a file with three rows
 BEHIND = {
-    "bad slice": ("[a:b]", ["[a:b] is no slice", "[start:stop]"]),
-    "slice with step": ("[::2]", ["[::2] is no slice"]),
-    "one index": ("[1]", ["[1] is no slice"]),
+    "bad slice": ("[a:b]", ["[a:b] is not a slice", "[start:stop]"]),
+    "slice with step": ("[::2]", ["[::2] is not a slice"]),
+    "one index": ("[1]", ["[1] is not a slice"]),
     "slice beyond the end": ("[0:4]", ["[0:4]", "4 is beyond the end", "3 rows", "lower it"]),
     "slice beyond the start": ("[-4:]", ["-4 is beyond the end", "3 rows"]),
     "empty slice": ("[2:2]", ["hold no row", "before the stop"]),

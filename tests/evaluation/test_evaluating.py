@@ -250,7 +250,7 @@ class Pairwise:
         ),
         ({"limit": 0}, ConfigError, "limit is 0"),
         ({"output": "e.txt"}, ConfigError, "no .json file"),
-        ({"output": "{folder}/other.json"}, ConfigError, "is no evaluation, so it is not replaced"),
+        ({"output": "{folder}/other.json"}, ConfigError, "is not an evaluation, so it is not replaced"),
         ({"model": "{folder}/none"}, ConfigError, "neither a run nor an adapter here"),
         ({"model": "{folder}/none", "start_model": None}, ModelError, "none"),
         ({"model_name": "x"}, ConfigError, "is for a server"),

@@ -51,7 +51,7 @@ verbs:
 example:
   dualselect train --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir runs/first
 
-Settings can also stand in a YAML file, see examples/: dualselect train --config FILE.
+Settings can also be in a YAML file, see examples/: dualselect train --config FILE.
 With DUALSELECT_DEBUG=1 in the environment (or dualselect --debug VERB ...) errors come with their traceback.
 
 {statuses}"""
@@ -126,6 +126,11 @@ def _call(verb: str, arguments: list[str]) -> int:
         near = nearest(verb, VERBS)
         advice = f"did you mean {near}?" if near else "dualselect --help lists them"
         raise DualSelectError(f"{verb} is not a verb; {advice}")
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1" and verb != "train":
+        raise DualSelectError(
+            f"{verb} runs in one process, and {processes} were started: type dualselect {verb} without torchrun"
+        )
     status: int = importlib.import_module(f"dualselect.cli.{verb}").run(arguments)
     return status
 

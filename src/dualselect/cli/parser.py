@@ -52,7 +52,7 @@ def parse_train_arguments(
     Args:
         arguments: The words.
         defaults: Of settings that neither names, where a verb has others than `dualselect train`.
-        options: Names of the verb's own options, which may have been meant by a name that is no setting.
+        options: Names of the verb's own options, which may have been meant by a name that is not a setting.
 
     Raises:
         ConfigError: An unknown setting (the nearest known one is named), a value of the wrong type or out of range,

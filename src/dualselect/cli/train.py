@@ -4,6 +4,7 @@ from dualselect.cli import plan
 from dualselect.cli.parser import parse_train_arguments
 from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.summary import RunSummary
+from dualselect.system.processes import is_main_process
 
 
 PLAN = "--plan"
@@ -28,7 +29,8 @@ def run(arguments: list[str]) -> int:
 
     transformers_logging.set_verbosity_error()
     summary = train_run(request.settings, request.record)
-    print(ending(summary, trusts_code=request.settings.training.trust_remote_code))
+    if is_main_process():
+        print(ending(summary, trusts_code=request.settings.training.trust_remote_code))
     return 0 if summary.interrupted_by is None else 128 + summary.interrupted_by
 
 

@@ -18,7 +18,7 @@ example:
   dualselect train --config examples/smollm2_cpu.yaml --learning_rate 1e-4
   dualselect train --config runs/first/config.yaml --resume
 
-Settings stand in a YAML file, one `key: value` a line, or on the command line, which wins. The run directory holds
+Settings are in a YAML file, one `key: value` a line, or on the command line, which wins. The run directory holds
 config.yaml (repeats the run), selection.jsonl (which rows were kept, and why), metrics.jsonl, adapter/ and
 checkpoint-*/. Ctrl-C ends the current step, saves a checkpoint and says how to go on.
 

@@ -69,7 +69,7 @@ def decide(directory: RunDirectory, settings: RunSettings) -> Claim:
 
 
 def _auto(directory: RunDirectory) -> Claim:
-    """Start, go on or be done, whatever a directory holds."""
+    """Start, continue or be done, for any state of the directory."""
     if directory.adapter.exists():
         logger.info("resume: auto: the run in %s is finished; nothing is left to do", directory.path)
         return Claim(done=True)
@@ -108,19 +108,23 @@ def _checkpoint(directory: RunDirectory, named: str | None) -> Path:
     return folder
 
 
-def record_of_same_run(directory: RunDirectory, written: dict[str, Any]) -> dict[str, Any] | None:
+def record_of_same_run(
+    directory: RunDirectory, written: dict[str, Any], *, processes: int = 1
+) -> dict[str, Any] | None:
     """What the run in a directory was made with, after a comparison of its settings.
 
     Args:
         directory: The run to resume.
         written: The settings now, as they would be written.
+        processes: Number of processes now.
 
     Raises:
         ResumeError: Settings differ that a resumed run must share; the message names them.
     """
     before = read_config(directory.config)
     typed = {name: typed_value(name, value, "settings") for name, value in written.items()}
-    then, now = deciding(before.settings), deciding(typed)
+    recorded = int((before.record or {}).get("processes", 1))
+    then, now = deciding(before.settings, processes=recorded), deciding(typed, processes=processes)
     if other := differences(then, now, list(then | now)):
         raise ResumeError(
             f"resume: the run in {directory.path} was started with other settings ({', '.join(other[:3])}"

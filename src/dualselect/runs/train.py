@@ -38,6 +38,7 @@ from dualselect.runs.rows import check_evaluation, read_run_rows, with_absolute_
 from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
 from dualselect.system.lock import ADVICE, folder_lock, held
+from dualselect.system.processes import from_main, is_main_process, process_count, wait_for_all
 from dualselect.system.progress import ShortProgress
 from dualselect.training.hardware import check_hardware
 from dualselect.training.output import OutputTrainer
@@ -99,18 +100,23 @@ def train_run(
     """
     refuse_other_method(record, method)
     check_evaluation(settings)
-    check_hardware(settings.training)
+    check_hardware(settings.training, several_processes=method is None)
     check_packages(settings.training)
     check_model(settings.model)
     settings = with_absolute_paths(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
     with folder_lock(directory.path):
-        claimed = claim(directory, settings)
-        if claimed.overwrite:
-            check_overwrite(directory)
+        claimed = from_main(lambda: _claimed(directory, settings))
         if claimed.done:
             return summarize(directory, planned_steps=None, seconds=0)
         return _run(directory, claimed, settings, record, method, build_trainer or dualselect_trainer, callbacks)
+
+
+def _claimed(directory: RunDirectory, settings: RunSettings) -> Claim:
+    claimed = claim(directory, settings)
+    if claimed.overwrite:
+        check_overwrite(directory)
+    return claimed
 
 
 def _run(
@@ -125,7 +131,7 @@ def _run(
     written = settings_to_write(settings)
     checkpoint = claimed.checkpoint
     if checkpoint is not None:
-        record = record_of_same_run(directory, written)
+        record = record_of_same_run(directory, written, processes=process_count())
     rows = read_run_rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
     data = {role: {"sources": found.sources} | data_record(found.dataset, found.files) for role, found in rows.items()}
     if record is not None:
@@ -173,7 +179,7 @@ class _Beginning(TrainerCallback):
         self.begin = begin
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.begin()
+        from_main(self.begin)
 
 
 def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None) -> RunSummary:
@@ -183,8 +189,9 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
         planned = trainer.state.max_steps
         finished = trainer.state.global_step >= planned
-        if finished:
+        if finished and is_main_process():
             directory.save_adapter(trainer.save_model)
+        wait_for_all()
     return summarize(
         directory,
         planned_steps=planned,
