@@ -60,6 +60,11 @@ def test_time_that_does_not_grow_with_the_rows_stays():
     assert whole(config(), flat, [10] * 200 + [30] * 200, [20] * 20).step == pytest.approx(1.0)
 
 
+def test_a_burst_of_other_work_in_one_step_does_not_count():
+    burst = measured([1.0, 1.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0], [40] * 8)
+    assert whole(config(), burst, [10] * 400, [20] * 20).step == pytest.approx(1.0)
+
+
 def test_a_replay_is_in_every_step_of_the_selection():
     settings = config(reference_gradient="replay", reference_replay_size=4, selection_warmup_steps=20)
     later = [PoolCall("draw", step, 0.0) for step in (3, 4)] + [PoolCall("directions", step, 0.3) for step in (3, 4)]

@@ -55,10 +55,18 @@ def total_memory() -> int:
         return 0
 
 
-def busy_warning() -> str:
-    """A warning where more work is queued than there are cores, which makes all times longer; empty otherwise."""
-    cores = os.cpu_count() or 1
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+def load_average() -> float:
+    """Work queued over the last minute, in cores; 0 where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def busy_warning(load: float, cores: int) -> str:
+    """A warning where more work is queued than there are cores, which makes all times longer; empty otherwise.
+
+    Args:
+        load: Of `load_average`.
+        cores: Cores of the machine.
+    """
     if load <= cores + BUSY:
         return ""
     return (
