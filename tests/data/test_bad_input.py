@@ -99,7 +99,7 @@ FILES = {
         ["line 1", "last turn of prompt", "end it with a user turn"],
     ),
     "transcript without response": ("rows.jsonl", json.dumps({"chosen": "\n\nHuman: q"}), ["line 1", "by user"]),
-    "no transcript": ("rows.jsonl", '{"chosen": "Sure."}', ["line 1", "no transcript", "'Sure.'", "column prompt"]),
+    "no transcript": ("rows.jsonl", '{"chosen": "Sure."}', ["line 1", "not a transcript", "'Sure.'", "column prompt"]),
     "foreign conversation": (
         "rows.jsonl",
         json.dumps({"prompt": "other", "chosen": [USER, ASSISTANT]}),

@@ -241,7 +241,7 @@ class Pairwise:
         ({"judges": [Pairwise()]}, ConfigError, "prefers one of two responses.*--compare"),
         ({"average": ["builtin-harmful"]}, ConfigError, "no judge prefers one of two"),
         ({"judges": [Pairwise()], "baseline": "{clean}", "average": ["hh"]}, ConfigError, "no suite hh here"),
-        ({"baseline": "{folder}/other.json"}, DataError, "no evaluation of format 1"),
+        ({"baseline": "{folder}/other.json"}, DataError, "not an evaluation of format 1"),
         ({"judges": ["refusal", "refusal"]}, ConfigError, "named twice"),
         (
             {"suites": [pairs()], "judges": ["refusal"], "start_model": None},

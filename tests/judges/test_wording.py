@@ -161,7 +161,7 @@ def test_a_file_can_start_from_a_preset(tmp_path):
         ("measure: unsafe", "pattern must be given"),
         ("measure: niceness\npattern: '(?P<verdict>x)'", "niceness.*is not known"),
         ("measure: unsafe\npattern: '(x)'", "verdict"),
-        ("measure: unsafe\npattern: '(?P<verdict>x'", "no regular expression"),
+        ("measure: unsafe\npattern: '(?P<verdict>x'", "not a regular expression"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\ntemplate: 'no place'", "{response}"),
         ("measure: preference\npattern: '(?P<verdict>x)'", "{first} and {second}"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\ntemplate: '{response} {first}'", "{first}.*no meaning"),

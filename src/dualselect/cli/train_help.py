@@ -43,7 +43,7 @@ GROUPS: dict[str, str] = {
     "Correction of the gradient": "correction rho rho_mode reference_gradient reference_replay_size",
     "Training": "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate "
     "lr_scheduler_type warmup_steps weight_decay max_grad_norm optim bf16 gradient_checkpointing seed use_cpu "
-    "eval_strategy eval_steps gradient_engine",
+    "eval_strategy eval_steps gradient_engine gradient_storage gradient_dtype",
 }
 # What TRL says is true for SFTTrainer; these words are true here.
 OWN_WORDS = {
