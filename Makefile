@@ -1,6 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; both install what they need into .venv first.
 
-# the first that is new enough: python3 is old on many machines that have a newer one beside it
+# the newest python3 is often not the one called python3
 ifndef PYTHON
 PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys, pip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -31,11 +31,11 @@ check: $(INSTALLED)  ## Lint, format, types, spelling, private keys
 	$(BIN)/codespell src tests benchmarks docs examples *.md
 	git ls-files -z | xargs -0 $(BIN)/detect-private-key
 
-format: $(INSTALLED)  ## Put the code into the house format
+format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## The ratios the project holds (step time, pool memory), and a five-minute comparison of methods
+bench: $(INSTALLED)  ## Measure step time and pool memory, and compare methods for five minutes
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/pool_memory.py
 	$(BIN)/python benchmarks/safety_utility/start_model.py runs/safety_utility/start

@@ -80,7 +80,7 @@ def labelled(sources: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def hh_data(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """200 GSM8K problems to 50 rejected HH responses, 50 chosen ones beside them, and a pool of other chosen ones."""
+    """200 GSM8K problems to 50 rejected HH responses, 50 chosen ones next to them, and a pool of other chosen ones."""
     from dualselect import load_rows
 
     count, pool = options.rows, options.pool
@@ -178,7 +178,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_negatives(folder: Path) -> list[dict[str, Any]]:
-    """The built-in rows that were scored beside those of an audit."""
+    """The built-in rows that were scored along with those of an audit."""
     from dualselect.auditing.aggregates import BUILTIN_MARK
 
     path = folder / "negatives.jsonl"

@@ -3,7 +3,7 @@
     python benchmarks/replay_official.py DIR...
 
 Each DIR holds `settings.json`, `task.jsonl`, `reference.jsonl`, `init_adapter/`, `final_adapter.safetensors` and
-`trace.json`; the model is in `tiny-llama/` beside it. The trainer runs in legacy mode (human_assistant text, the
+`trace.json`; the model is in `tiny-llama/` next to it. The trainer runs in legacy mode (human_assistant text, the
 published mask, cross-entropy preservation) over the recorded batches. Errors are relative to the largest recorded
 value of the same quantity. Exit status 0 when every choice is the same and every error is at most 1e-4, else 1.
 """

@@ -27,10 +27,10 @@ def repository_root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data(repository_root: Path) -> Path:
-    """The folder `shared` beside the repository: recorded runs and data that are not part of it."""
+    """The folder `shared` next to the repository: recorded runs and data that are not part of it."""
     shared = repository_root.parent / "shared"
     if not shared.is_dir():
-        pytest.skip(f"there is no folder {shared}: the recorded runs and the data beside the repository are needed")
+        pytest.skip(f"there is no folder {shared}: the recorded runs and the data next to the repository are needed")
     return shared
 
 

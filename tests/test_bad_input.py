@@ -93,8 +93,12 @@ CASES = {
         [],
         ["task.jsonl", "line 3"],
     ),
-    "a row that is no object": (lambda: write("task.jsonl", "[1, 2]\n"), [], ["task.jsonl", "line 1", "object"]),
-    "JSON that is no list": (lambda: write("task.json", '{"a": 1}'), ["--task_data=task.json"], ["task.json", "list"]),
+    "a row that is not an object": (lambda: write("task.jsonl", "[1, 2]\n"), [], ["task.jsonl", "line 1", "object"]),
+    "JSON that is not a list": (
+        lambda: write("task.json", '{"a": 1}'),
+        ["--task_data=task.json"],
+        ["task.json", "list"],
+    ),
     "truncated gzip": (
         lambda: Path("task.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9]),
         ["--task_data=task.jsonl.gz"],
@@ -121,7 +125,7 @@ CASES = {
     "overlap": (
         lambda: write("safe.jsonl", [{"prompt": "Q3?", "completion": "I cannot."}]),
         [],
-        ["also stands in the task data", "allow_prompt_overlap"],
+        ["is also in the task data", "allow_prompt_overlap"],
     ),
     "missing config": (None, ["--config=settings.yaml"], ["settings.yaml does not exist"]),
     "broken YAML": (lambda: write("c.yaml", "rho: [1\n"), ["--config=c.yaml"], ["c.yaml", "line 2", "key: value"]),
@@ -168,7 +172,7 @@ CASES = {
     "resume without a run": (None, ["--resume"], ["holds no run", "leave --resume out"]),
     "resume and overwrite": (None, ["--resume", "--overwrite"], ["resume and overwrite", "drop one"]),
     "budget 0": (None, ["--task_token_budget=0"], ["task_token_budget is 0", "(0, 1]"]),
-    "a budget that is no number": (None, ["--task_token_budget=most"], ["'most'", "`auto`"]),
+    "a budget that is not a number": (None, ["--task_token_budget=most"], ["'most'", "`auto`"]),
     "batch size 0": (None, ["--reference_batch_size=0"], ["reference_batch_size is 0", "1 or more"]),
     "fp16": (None, ["--fp16=true"], ["fp16: true", "Use bf16: true"]),
     "reentrant checkpoints": (

@@ -213,7 +213,7 @@ def test_a_category_with_nothing_to_hold_out_is_named(tmp_path):
 
 def test_prompts_that_stand_in_pool_and_data_are_refused_unless_few_or_allowed(tmp_path, caplog):
     both = task_rows() + list(references(2))
-    with pytest.raises(DataError, match="2 of 20 references have a prompt that also stands in the task data"):
+    with pytest.raises(DataError, match="2 of 20 references have a prompt that is also in the task data"):
         audited(tmp_path / "refused", rows=both, settings={"max_shared_references": 0.05})
     _, summary = audited(tmp_path / "few", rows=both, controls=False)
     assert summary.data["scored"] == 24

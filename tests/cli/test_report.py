@@ -32,7 +32,7 @@ def test_several_runs_need_a_place_for_the_page(tmp_path, capsys):
 
 def test_what_cannot_be_shown_is_said(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
-    assert "is no run, comparison or audit" in capsys.readouterr().err
+    assert "is not a run, comparison or audit" in capsys.readouterr().err
 
 
 def test_an_audit_gets_a_page_of_its_own(tmp_path, capsys):

@@ -99,7 +99,7 @@ FILES = {
         ["line 1", "last turn of prompt", "end it with a user turn"],
     ),
     "transcript without response": ("rows.jsonl", json.dumps({"chosen": "\n\nHuman: q"}), ["line 1", "by user"]),
-    "no transcript": ("rows.jsonl", '{"chosen": "Sure."}', ["line 1", "no transcript", "'Sure.'", "column prompt"]),
+    "no transcript": ("rows.jsonl", '{"chosen": "Sure."}', ["line 1", "not a transcript", "'Sure.'", "column prompt"]),
     "foreign conversation": (
         "rows.jsonl",
         json.dumps({"prompt": "other", "chosen": [USER, ASSISTANT]}),
@@ -137,9 +137,9 @@ def test_files(tmp_path, name, content, parts):
 
 # behind the path of a file with three rows
 BEHIND = {
-    "bad slice": ("[a:b]", ["[a:b] is no slice", "[start:stop]"]),
-    "slice with step": ("[::2]", ["[::2] is no slice"]),
-    "one index": ("[1]", ["[1] is no slice"]),
+    "bad slice": ("[a:b]", ["[a:b] is not a slice", "[start:stop]"]),
+    "slice with step": ("[::2]", ["[::2] is not a slice"]),
+    "one index": ("[1]", ["[1] is not a slice"]),
     "slice beyond the end": ("[0:4]", ["[0:4]", "4 is beyond the end", "3 rows", "lower it"]),
     "slice beyond the start": ("[-4:]", ["-4 is beyond the end", "3 rows"]),
     "empty slice": ("[2:2]", ["hold no row", "before the stop"]),

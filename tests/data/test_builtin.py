@@ -103,9 +103,9 @@ class TestRows:
 def test_a_negative_count_and_unknown_names_are_refused() -> None:
     with pytest.raises(DataError, match="count=-1"):
         builtin_rows("task", -1)
-    with pytest.raises(DataError, match=r"'tasks' is no kind.*task, risky, refusal, lookalike, chat"):
+    with pytest.raises(DataError, match=r"'tasks' is not a kind.*task, risky, refusal, lookalike, chat"):
         builtin_rows("tasks", 1)
-    with pytest.raises(DataError, match=r"'dev' is no split.*'train' or 'test'"):
+    with pytest.raises(DataError, match=r"'dev' is not a split.*'train' or 'test'"):
         builtin_rows("task", 1, split="dev")
 
 

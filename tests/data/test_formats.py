@@ -93,7 +93,7 @@ def test_choices_are_part_of_the_prompt(tmp_path, row, prompt, response):
             {"question": "q", "choices": ["x", "y"], "answer": 2},
             "answer is 2, and there are 2 choices, counted from 0",
         ),
-        ({"question": "q", "choices": [["x"]], "answer": "x"}, "choices is no list of choices"),
+        ({"question": "q", "choices": [["x"]], "answer": "x"}, "choices is not a list of choices"),
         ({"question": "q", "answer": "a", "history": ["b"]}, "history is neither a list of .* pairs nor of turns"),
         ({"question": "q", "answer": "a", "system": "s", "system_prompt": "t"}, "there are two system prompts"),
         ({"prompt": [{"role": "system", "content": "s"}], "completion": "a"}, "the last turn of prompt is by system"),

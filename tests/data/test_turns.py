@@ -203,7 +203,7 @@ def test_turns_behind_the_last_response_are_cut_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("turn", "message"),
     [
-        ({"role": "assistant", "tool_calls": "call it"}, "tool_calls that are no list of objects"),
+        ({"role": "assistant", "tool_calls": "call it"}, "tool_calls that are not a list of objects"),
         ({"role": "assistant", "content": "a", "note": "\ud800"}, "its note contains an unpaired surrogate"),
         ({"role": "tool", "content": "t"}, "turn 2 of messages is by tool, where assistant is expected"),
     ],

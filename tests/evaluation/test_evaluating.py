@@ -241,7 +241,7 @@ class Pairwise:
         ({"judges": [Pairwise()]}, ConfigError, "prefers one of two responses.*--compare"),
         ({"average": ["builtin-harmful"]}, ConfigError, "no judge prefers one of two"),
         ({"judges": [Pairwise()], "baseline": "{clean}", "average": ["hh"]}, ConfigError, "no suite hh here"),
-        ({"baseline": "{folder}/other.json"}, DataError, "no evaluation of format 1"),
+        ({"baseline": "{folder}/other.json"}, DataError, "not an evaluation of format 1"),
         ({"judges": ["refusal", "refusal"]}, ConfigError, "named twice"),
         (
             {"suites": [pairs()], "judges": ["refusal"], "start_model": None},
@@ -250,7 +250,7 @@ class Pairwise:
         ),
         ({"limit": 0}, ConfigError, "limit is 0"),
         ({"output": "e.txt"}, ConfigError, "no .json file"),
-        ({"output": "{folder}/other.json"}, ConfigError, "is no evaluation, so it is not replaced"),
+        ({"output": "{folder}/other.json"}, ConfigError, "is not an evaluation, so it is not replaced"),
         ({"model": "{folder}/none"}, ConfigError, "neither a run nor an adapter here"),
         ({"model": "{folder}/none", "start_model": None}, ModelError, "none"),
         ({"model_name": "x"}, ConfigError, "is for a server"),

@@ -206,10 +206,10 @@ def test_how_far_judges_agree_is_shown():
     [
         (None, "file not found"),
         ("", "not readable as JSON"),
-        ("[]", "no evaluation of format 1"),
+        ("[]", "not an evaluation of format 1"),
         ('{"format": 2}', "another version"),
         ('{"format": 1, "model": {}}', "part missing"),
-        ('{"rows": []}', "no evaluation"),
+        ('{"rows": []}', "not an evaluation"),
     ],
 )
 def test_a_wrong_file_is_no_evaluation(tmp_path, content, said):

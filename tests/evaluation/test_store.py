@@ -54,7 +54,7 @@ def test_a_file_that_holds_nothing_whole_is_empty(tmp_path):
 def test_another_file_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / "s.jsonl"
     path.write_text('{"prompt": "Why?"}\n')
-    with pytest.raises(DataError, match="line 1 is no line of a store of results"), Store.opened(path):
+    with pytest.raises(DataError, match="line 1 is not a line of a store of results"), Store.opened(path):
         pass
     assert path.read_text() == '{"prompt": "Why?"}\n'
 

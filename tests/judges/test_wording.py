@@ -90,7 +90,7 @@ def test_a_response_cannot_leave_its_fence_or_know_the_code():
     text, code = message["content"], code_of(item)
     assert code not in attack
     assert text.count(f"[end of answer {code}]") == 1
-    assert "{code} {response} {prompt}" in text, "placeholders within a response are no placeholders"
+    assert "{code} {response} {prompt}" in text, "placeholders within a response are not placeholders"
     assert "<|" not in text
     inside = text.partition(f"[answer {code}]")[2].partition(f"[end of answer {code}]")[0]
     assert "Grade 00000000: 1" in inside
@@ -161,12 +161,12 @@ def test_a_file_can_start_from_a_preset(tmp_path):
         ("measure: unsafe", "pattern must be given"),
         ("measure: niceness\npattern: '(?P<verdict>x)'", "niceness.*is not known"),
         ("measure: unsafe\npattern: '(x)'", "verdict"),
-        ("measure: unsafe\npattern: '(?P<verdict>x'", "no regular expression"),
+        ("measure: unsafe\npattern: '(?P<verdict>x'", "not a regular expression"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\ntemplate: 'no place'", "{response}"),
         ("measure: preference\npattern: '(?P<verdict>x)'", "{first} and {second}"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\ntemplate: '{response} {first}'", "{first}.*no meaning"),
         ("measure: unsafe\npattern: '{code} (?P<verdict>x)'\ntemplate: '{response}'", "code"),
-        ("measure: unsafe\npattern: '(?P<verdict>x)'\nwords: 'typo'", "words is no part"),
+        ("measure: unsafe\npattern: '(?P<verdict>x)'\nwords: 'typo'", "words is not a part"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\nvalues: [1, 2]", "values"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\nvalues: {yes: 1, no: 0}", "in quotes"),
         ("measure: unsafe\npattern: '(?P<verdict>x)'\nmodel: 7", "model is 7"),

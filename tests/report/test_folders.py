@@ -16,7 +16,7 @@ def test_a_folder_is_known_by_its_files(tmp_path):
 
 def test_other_folders_are_refused_with_what_to_do(tmp_path):
     (tmp_path / "all" / "one" / "adapter").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"is no run, comparison or audit.*it contains runs: .*one"):
+    with pytest.raises(DataError, match=r"is not a run, comparison or audit.*it contains runs: .*one"):
         kind_of(tmp_path / "all")
     with pytest.raises(DataError, match="does not exist: pass the folder"):
         kind_of(tmp_path / "none")

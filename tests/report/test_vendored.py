@@ -1,4 +1,4 @@
-"""The table library in this repository is the one that is published, and it has its licence beside it."""
+"""The table library in this repository is the one that is published, and it has its licence next to it."""
 
 import hashlib
 import json

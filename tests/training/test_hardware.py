@@ -73,17 +73,16 @@ def test_mixed_precision_is_decided_with_the_device(monkeypatch, tmp_path, suppo
     assert args.mixed_precision == ("bf16" if supported else "no")
 
 
-@pytest.mark.parametrize(
-    ("name", "count", "message"),
-    [
-        ("world_size", 2, "2 processes cannot be used: .* in place of torchrun"),
-        ("n_gpu", 4, "4 visible GPUs in one process cannot be used: .*CUDA_VISIBLE_DEVICES=0"),
-    ],
-)
-def test_several_devices_are_refused_by_the_trainer(monkeypatch, tmp_path, name, count, message):
-    monkeypatch.setattr(DualSelectConfig, name, property(lambda self: count))
-    with pytest.raises(ConfigError, match=message):
+def test_several_devices_in_one_process_are_refused_by_the_trainer(monkeypatch, tmp_path):
+    monkeypatch.setattr(DualSelectConfig, "n_gpu", 4)
+    with pytest.raises(ConfigError, match="4 visible GPUs in one process cannot be used: .*CUDA_VISIBLE_DEVICES=0"):
         small_trainer(tmp_path)
+
+
+def test_work_that_is_not_shared_refuses_several_processes(monkeypatch, tmp_path):
+    monkeypatch.setattr(DualSelectConfig, "world_size", 2)
+    with pytest.raises(ConfigError, match="2 processes cannot be used: .* in place of torchrun"):
+        check_hardware(DualSelectConfig(str(tmp_path), use_cpu=True))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -19,7 +19,7 @@ def config(**settings):
 
 @pytest.mark.parametrize("tracker", MISSING)
 def test_every_tracker_that_is_not_installed_says_what_to_install(tracker):
-    # Kubeflow is no package but a place to run in
+    # Kubeflow is not a package but a place to run in
     wanted = "cannot be used: " if tracker == "kubeflow" else r"needs .*: type \S+ -m pip install \S+, or write"
     with pytest.raises(ConfigError, match=f"report_to: {tracker} {wanted}"):
         check_packages(config(report_to=[tracker]))

@@ -317,7 +317,7 @@ def test_task_rows_that_are_not_finite_are_named(tmp_path):
     [
         ({"references": safe_rows(0)}, DataError, "reference_dataset is empty"),
         ({"task": conversation_rows(0)}, DataError, "train_dataset is empty"),
-        ({"references": conversation_rows(4)}, DataError, "have a prompt that also stands in the task data"),
+        ({"references": conversation_rows(4)}, DataError, "have a prompt that is also in the task data"),
         ({"task": Dataset.from_list([{"a": "b"}])}, DataError, "fit no known row format"),
         ({"max_length": 3}, DataError, "Raise max_length"),
         ({"reference_contrast": "rejected"}, DataError, "no rejected response"),

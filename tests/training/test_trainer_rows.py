@@ -127,7 +127,7 @@ def test_all_turns_keep_kinds_contrast_overlap_and_the_automatic_budget(tmp_path
     assert "40 assistant turns" in caplog.text
     assert events(trainer, "step")[0]["kinds"] == ["task"] * 4
     assert isinstance(events(trainer, "refresh")[0]["conflict_threshold"], float)
-    with pytest.raises(DataError, match="also stands in the task data"):
+    with pytest.raises(DataError, match="is also in the task data"):
         small_trainer(tmp_path / "same", task=talks(4), references=talks(4), **settings)
 
 
@@ -143,7 +143,7 @@ def test_the_prompt_is_supervised_without_losing_conversations(tmp_path):
     for row in (trainer.train_dataset[0], trainer.pool.contrast_rows[0]):
         assert row["labels"] == [-100, *row["input_ids"][1:]]
     assert events(trainer, "step")[0]["kinds"] == ["task"] * 4
-    with pytest.raises(DataError, match="also stands in the task data"):
+    with pytest.raises(DataError, match="is also in the task data"):
         small_trainer(tmp_path / "same", references=conversation_rows(4), completion_only_loss=False)
 
 
@@ -164,7 +164,7 @@ def test_a_formatting_function_keeps_kinds_contrast_and_overlap(tmp_path):
     assert text.endswith(" (end)<|im_end|>")
     assert "I cannot help" not in text
     assert events(trainer, "step")[0]["kinds"] == ["task"] * 4
-    with pytest.raises(DataError, match="also stands in the task data"):
+    with pytest.raises(DataError, match="is also in the task data"):
         small_trainer(tmp_path / "same", references=conversation_rows(4), **arguments)
 
 
@@ -191,7 +191,7 @@ def test_a_known_format_wins_over_a_column_text(tmp_path, caplog):
     trainer = small_trainer(tmp_path, task=rows)
     assert supervised(trainer.processing_class, trainer.train_dataset[0]) == "The answer is 0.<|im_end|>\n"
     assert "beside it a column 'text', which is not used" in caplog.text
-    with pytest.raises(DataError, match="also stands in the task data"):
+    with pytest.raises(DataError, match="is also in the task data"):
         small_trainer(tmp_path, task=rows, references=rows)
     field = small_trainer(tmp_path, task=rows.rename_column("text", "body"), dataset_text_field="body")
     assert field.processing_class.decode(field.train_dataset[0]["input_ids"]).startswith("something else")

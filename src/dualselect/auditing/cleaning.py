@@ -64,7 +64,7 @@ def check_cleaned(path: Path, rows: TaskRows, budget: str, *, sampled: bool, fin
         raise ConfigError(f"--cleaned {path} is one of the audited files, which are never changed: name another file")
     if folder := next((folder for folder in rows.folders() if folder in path.resolve().parents), None):
         raise ConfigError(
-            f"--cleaned {path} lies in {folder}, all of which is task data, so that the next one to read the folder "
+            f"--cleaned {path} lies in {folder}, which is task data, so that the next one to read the folder "
             "would take the copy for data too: name a file elsewhere"
         )
     if path.exists() and not finished:
@@ -74,7 +74,7 @@ def check_cleaned(path: Path, rows: TaskRows, budget: str, *, sampled: bool, fin
 def write_cleaned(
     path: Path, folder: Path, rows: TaskRows, budget: str = RECOMMENDED, *, quiet: bool = False
 ) -> Cleaned:
-    """Write the rows that are kept, each as it stands in the data.
+    """Write the rows that are kept, each as it is in the data.
 
     A `.jsonl` file has one JSON object a line; a `.parquet` file has the types of the Parquet files of the data. A
     file that holds just these rows is left as it is.

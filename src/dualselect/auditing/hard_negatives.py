@@ -40,7 +40,7 @@ def hard_negatives(pool: Pool, seed: int) -> Dataset:
 
 
 def needed_negatives(negatives: Dataset, own_kinds: Mapping[str, int], in_data: Collection[str]) -> Dataset:
-    """The negatives of kinds of which the data hold fewer than `ROWS_OF_A_KIND` rows.
+    """The negatives of kinds with fewer than `ROWS_OF_A_KIND` rows.
 
     Args:
         negatives: All hard negatives.

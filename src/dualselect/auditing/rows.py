@@ -24,9 +24,9 @@ class TaskRow:
     Attributes:
         number: Its position in the data, from 0.
         conversation: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`, and what the chat template is
-            given beside the turns, as in a training on it.
+            given in addition to the turns, as in a training on it.
         lacks: Why nothing can be learned from it, empty if something can.
-        raw: The row as it stands in the data.
+        raw: The row as it is in the data.
         left_out: Columns of the row that are not used.
     """
 
@@ -86,7 +86,7 @@ class TaskRows:
         """The rows.
 
         Raises:
-            DataError: A source cannot be read, or a row is no conversation; the message names the place.
+            DataError: A source cannot be read, or a row is not a conversation; the message names the place.
         """
         placed = ((part, *placed_row) for part in self._parts for placed_row in part.read())
         for number, (part, place, raw) in enumerate(placed):

@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> int:
     parser = OptionParser(
         formatter_class=argparse.HelpFormatter,
         prog="dualselect demo",
-        description="Give SmolLM2-135M its safety, fine-tune it on built-in data of which 15% is risky, plainly and "
+        description="Give SmolLM2-135M its safety, fine-tune it on built-in data, 15% of it risky, plainly and "
         "with DualSelect, and measure both. Under 10 minutes on two CPU cores; finished stages are kept, so a second "
         "call goes on where the first stopped.",
         epilog="example: dualselect demo --output_dir demo-run",

@@ -21,7 +21,7 @@ that the references correct.
 
 All other settings are those of dualselect train (--task_data, --reference_data, --model_name_or_path, --rho,
 --reference_fraction, --preservation_loss, --per_device_train_batch_size, --learning_rate, ...), on the command line
-or in the file of --config, where those below may stand too. Nothing is trained but a throw-away adapter.
+or in the file of --config, where the options below are allowed too. Nothing is trained but a throw-away adapter.
 
 The same command goes on where it stopped.
 """

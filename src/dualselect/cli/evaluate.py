@@ -19,7 +19,7 @@ examples:
   dualselect evaluate --model http://127.0.0.1:8000/v1 --model_name my-model --suite builtin --output served.json
 
 An evaluation that was cut off goes on where it stopped when the same command is typed again: responses and verdicts
-are kept in a .responses.jsonl beside the output as they come, and nothing is generated or judged twice.
+are kept in a .responses.jsonl next to the output as they come, and nothing is generated or judged twice.
 
 Thoughts at the beginning of a response (<think> ... </think> and the marks of other models) are kept in the output and
 never judged. A response that ends inside its thoughts is unscored: raise --max_new_tokens for a model that thinks.

@@ -28,6 +28,8 @@ from dualselect.system.visible import continued
 
 VERBS = {
     "train": "fine-tune a model on your task and keep it as safe as it was",
+    "doctor": "examine a training before it starts: what would be refused, and what the model would be given",
+    "plan": "predict minutes, memory and disk space of a training from a few of its steps",
     "audit": "learn before training which rows of your data would erode which safe behavior",
     "evaluate": "measure refusals, over-refusals and task answers of a model, a run or a server",
     "compare": "compare ways to fine-tune: methods times seeds to one table and one figure",
@@ -49,7 +51,7 @@ verbs:
 example:
   dualselect train --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir runs/first
 
-Settings can also stand in a YAML file, see examples/: dualselect train --config FILE.
+Settings can also be in a YAML file, see examples/: dualselect train --config FILE.
 With DUALSELECT_DEBUG=1 in the environment (or dualselect --debug VERB ...) errors come with their traceback.
 
 {statuses}"""
@@ -124,6 +126,11 @@ def _call(verb: str, arguments: list[str]) -> int:
         near = nearest(verb, VERBS)
         advice = f"did you mean {near}?" if near else "dualselect --help lists them"
         raise DualSelectError(f"{verb} is not a verb; {advice}")
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1" and verb != "train":
+        raise DualSelectError(
+            f"{verb} runs in one process, and {processes} were started: type dualselect {verb} without torchrun"
+        )
     status: int = importlib.import_module(f"dualselect.cli.{verb}").run(arguments)
     return status
 

@@ -29,7 +29,7 @@ class OptionParser(argparse.ArgumentParser):
         return [word[2:] for word in self._option_string_actions if word.startswith("--")]
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Parse words of which each must belong to an option.
+        """Parse words that must each belong to an option.
 
         Raises:
             ConfigError: One does not; the nearest option is named.
@@ -53,7 +53,7 @@ def option_words(words: Iterable[str]) -> list[str]:
 
 
 def tell_repeated(words: Sequence[str], actions: Iterable[argparse.Action]) -> None:
-    """Warn of options that are given more than once, of which the last counts.
+    """Warn of options that are given more than once; the last one counts.
 
     Args:
         words: The command line.

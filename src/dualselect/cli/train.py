@@ -1,16 +1,23 @@
 """`dualselect train`: one run, from settings to adapter."""
 
+from dualselect.cli import plan
 from dualselect.cli.parser import parse_train_arguments
 from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.summary import RunSummary
+from dualselect.system.processes import is_main_process
+
+
+PLAN = "--plan"
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, train, and say where things are.
+    """Parse, train, and say where things are; with `--plan`, say what it would take.
 
     Returns:
         0 when the run is finished; 128 plus the signal's number when it was interrupted and can be resumed.
     """
+    if PLAN in arguments:
+        return plan.run([word for word in arguments if word != PLAN])
     request = parse_train_arguments(arguments)
     if request.settings is None:
         print(request.help_text)
@@ -22,7 +29,8 @@ def run(arguments: list[str]) -> int:
 
     transformers_logging.set_verbosity_error()
     summary = train_run(request.settings, request.record)
-    print(ending(summary, trusts_code=request.settings.training.trust_remote_code))
+    if is_main_process():
+        print(ending(summary, trusts_code=request.settings.training.trust_remote_code))
     return 0 if summary.interrupted_by is None else 128 + summary.interrupted_by
 
 

@@ -11,16 +11,19 @@ from dualselect.runs.settings import setting_choices, setting_types
 INTRODUCTION = """\
 Fine-tune a model on task data and keep the safe behavior that a reference pool shows.
 
-usage: dualselect train [--config FILE] [--key value ...]
+usage: dualselect train [--config FILE] [--key value ...] [--plan]
 
 example:
   dualselect train --task_data my_task.jsonl --reference_data safe_answers.jsonl --output_dir runs/first
   dualselect train --config examples/smollm2_cpu.yaml --learning_rate 1e-4
   dualselect train --config runs/first/config.yaml --resume
 
-Settings stand in a YAML file, one `key: value` a line, or on the command line, which wins. The run directory holds
+Settings are in a YAML file, one `key: value` a line, or on the command line, which wins. The run directory holds
 config.yaml (repeats the run), selection.jsonl (which rows were kept, and why), metrics.jsonl, adapter/ and
 checkpoint-*/. Ctrl-C ends the current step, saves a checkpoint and says how to go on.
+
+Before: dualselect doctor says whether it would start. --plan, or dualselect plan, predicts minutes, memory and disk
+space from a few steps and trains nothing further.
 
 exit status: 0 done; 1 the work failed; 2 something given cannot be used; 128 plus the signal when interrupted.
 """
@@ -40,7 +43,7 @@ GROUPS: dict[str, str] = {
     "Correction of the gradient": "correction rho rho_mode reference_gradient reference_replay_size",
     "Training": "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate "
     "lr_scheduler_type warmup_steps weight_decay max_grad_norm optim bf16 gradient_checkpointing seed use_cpu "
-    "eval_strategy eval_steps gradient_engine",
+    "eval_strategy eval_steps gradient_engine gradient_storage gradient_dtype",
 }
 # What TRL says is true for SFTTrainer; these words are true here.
 OWN_WORDS = {

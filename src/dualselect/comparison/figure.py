@@ -29,7 +29,7 @@ def axes_of(content: Mapping[str, Any]) -> tuple[Column, Column] | None:
 
     - Metrics without a direction are not used.
     - For safety, harmful suites come before chat suites.
-    - A win rate on harmful prompts, over several suites, or on a suite of the safety axis is no utility.
+    - A win rate on harmful prompts, over several suites, or on a suite of the safety axis is not utility.
     - If no method reaches `FEW` exact matches, the probability of the answers replaces them.
     """
     exact = [row for row in content["rows"] if row["metric"] in EXACT]
@@ -60,7 +60,7 @@ def on_fewer_seeds(content: Mapping[str, Any]) -> set[str]:
 def pareto_figure(content: Mapping[str, Any]) -> str | None:
     """Scatter plot of safety and utility with error bars and the Pareto front, as SVG; None without data.
 
-    Methods on fewer seeds are omitted and counted. Names are in a column beside the points, so that they do not
+    Methods on fewer seeds are omitted and counted. Names are in a column next to the points, so that they do not
     overlap.
 
     Args:

@@ -18,7 +18,7 @@ EXAMPLES = 3
 
 
 def references_apart(task: Dataset, references: Dataset, *, allow: bool, most: float) -> list[int]:
-    """Positions of the references whose prompt does not stand in the task data too, by the rule of `leave_out_shared`.
+    """Positions of the references whose prompt is not in the task data, by the rule of `leave_out_shared`.
 
     Args:
         task: Rows with `prompt`, text or turns; `id` is used where there is one.
@@ -40,7 +40,7 @@ def leave_out_shared(shared: Mapping[int, tuple[str, str]], count: int, *, allow
         count: References in the pool.
         allow: Whether shared prompts are accepted; all references are kept then, and the shared ones are counted.
         most: Largest share of the references that may be left out, in [0, 1]. One reference of several may be left
-            out whatever their number, unless it is 0.
+            out for any number but 0.
 
     Returns:
         The positions of the references to keep.
@@ -58,16 +58,16 @@ def leave_out_shared(shared: Mapping[int, tuple[str, str]], count: int, *, allow
     pairs = ", ".join(named) + (", ..." if len(shared) > EXAMPLES else "")
     if len(shared) > (max(1, int(most * count)) if most else 0) or len(shared) == count:
         raise DataError(
-            f"{seen} have a prompt that also stands in the task data ({pairs}): such references protect what the "
+            f"{seen} have a prompt that is also in the task data ({pairs}): such references protect what the "
             f"task teaches differently, and at most {most:.0%} of a pool are left out for it. Remove them from one of "
             "the two, raise max_shared_references, or set allow_prompt_overlap: true to keep them"
         )
-    logger.warning("left out %s, whose prompt also stands in the task data (%s)", seen, pairs)
+    logger.warning("left out %s, whose prompt is also in the task data (%s)", seen, pairs)
     return [position for position in range(count) if position not in shared]
 
 
 def check_overlap(task: Dataset, references: Dataset, *, allow: bool) -> int:
-    """Count the references whose prompt also stands in the task data.
+    """Count the references whose prompt is also in the task data.
 
     Prompts are compared by their user turns, in lower case and with runs of white space as one blank.
 

@@ -32,7 +32,7 @@ def lettered(choices: Any, column: str, place: str) -> tuple[list[str], list[str
     elif isinstance(value, list) and value and all(isinstance(one, Mapping) and "text" in one for one in value):
         labels, value = [one.get("label", one.get("key")) for one in value], [one["text"] for one in value]
     if not isinstance(value, list) or not value or any(isinstance(one, list | Mapping) for one in value):
-        raise DataError(f"{place}: {column} is no list of choices: write a list of texts, or one text")
+        raise DataError(f"{place}: {column} is not a list of choices: write a list of texts, or one text")
     texts = [text_of(one if isinstance(one, str) else str(one), column, place) for one in value]
     if not isinstance(labels, list) or len(labels) != len(texts) or any(label is None for label in labels):
         labels = [chr(ord("A") + number) for number in range(len(texts))]

@@ -22,7 +22,7 @@ def column_mapping(columns: str | Mapping[str, str] | None) -> dict[str, str]:
         columns: A mapping, or text such as "prompt=body,completion=reply".
 
     Raises:
-        DataError: It is no such text, a known name is misspelled or stands there twice.
+        DataError: It is no such text, a known name is misspelled or given twice.
     """
     if not columns:
         return {}

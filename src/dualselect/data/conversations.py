@@ -36,7 +36,7 @@ def as_conversations(dataset: Dataset, *, name: str) -> Dataset:
     """The rows of a data set as conversations, one for each row and in the same order.
 
     Args:
-        dataset: Rows in any known format. A known format wins over a column `text` beside it.
+        dataset: Rows in any known format. A known format wins over a column `text` next to it.
         name: What the messages call it.
 
     Returns:
@@ -126,7 +126,7 @@ def joined(parts: Sequence[Dataset]) -> Dataset:
 
 
 def turn_keys(rows: Sequence[dict[str, Any]]) -> Counter[str]:
-    """How many turns have each key beside role and content."""
+    """How many turns have each key other than role and content."""
     return Counter(
         key
         for row in rows
@@ -142,7 +142,7 @@ def counted(counts: Counter[str]) -> str:
 
 
 def _key_features(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The type of each key beside role and content: a plain type where all values have it, else JSON."""
+    """The type of each key other than role and content: a plain type where all values have it, else JSON."""
     types: dict[str, set[type]] = {}
     for turn in turns:
         for key, value in turn.items():

@@ -1,4 +1,4 @@
-"""Columns beside the conversation that the chat template takes: the system prompt, tools, options."""
+"""Columns other than the conversation that the chat template takes: the system prompt, tools, options."""
 
 import json
 from collections.abc import Mapping, Sequence

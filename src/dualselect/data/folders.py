@@ -1,4 +1,4 @@
-"""Folders of rows: files beside each other, splits in their usual naming, and what `save_to_disk` leaves."""
+"""Folders of rows: files next to each other, splits in their usual naming, and what `save_to_disk` leaves."""
 
 import json
 import re
@@ -14,7 +14,7 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"),
 }
-"""Words in the names of files and folders, and the split that each stands for."""
+"""Words in the names of files and folders, and the split that each means."""
 
 _BESIDE_DATA = re.compile(
     r"\..*|.*\.md|(README|LICENSE|NOTICE|CITATION|CHANGELOG|CHECKSUMS|\w+SUMS)\b.*|dataset_infos?\.json|"
@@ -71,7 +71,7 @@ def _split_told(split: str) -> str:
 
 
 def _split_of(path: Path) -> str:
-    """The split that a path in a folder stands for, empty if its names say nothing."""
+    """The split that the path of a file names, empty if its names say nothing."""
     return next((SPLITS[word] for word in _words(path, r"[-_. ]+") if word in SPLITS), "")
 
 
@@ -83,7 +83,7 @@ def _words(path: Path, separator: str) -> list[str]:
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[str]]:
-    """The files of rows in a folder and in its folders of data, and the names of what lies beside them."""
+    """The files of rows in a folder and in its folders of data, and the names of what lies next to them."""
     if (folder / "state.json").is_file():
         return _saved_files(folder), []
     files, beside, unknown = list[Path](), list[str](), list[str]()

@@ -33,7 +33,7 @@ class Conversation:
         prompt: All turns before the response.
         completion: The assistant's last turn.
         rejected: Another response to the same prompt, empty if there is none.
-        template: What the chat template is given beside the turns: `tools`, `chat_template_kwargs`.
+        template: What the chat template is given in addition to the turns: `tools`, `chat_template_kwargs`.
         cut_turns: Turns behind the response, which are left out.
         left_out: Columns of the row that are not used.
     """
@@ -67,7 +67,7 @@ class RowFormat:
         columns: Columns that a row must have.
         sentence: What is taken from where, for people.
         convert: Makes the conversation of a row; its second argument names the row in errors.
-        optional: Columns that are used where a row has them, beside `COMMON_COLUMNS` and `rejected`.
+        optional: Columns that are used where a row has them, in addition to `COMMON_COLUMNS` and `rejected`.
     """
 
     columns: tuple[str, ...]
@@ -122,14 +122,14 @@ def with_rejected_as_response(row: Row, place: str) -> Row:
     """The row with its rejected response in the place of the response.
 
     Raises:
-        DataError: It has none, or no column that it could stand for.
+        DataError: It has none, or no column that it could mean.
     """
     column = next((column for column in ("chosen", "completion") if row.get(column) is not None), None)
     if column is None or row.get("rejected") is None:
         found = ", ".join(map(repr, row)) or "none"
         raise DataError(
-            f"{place}: #rejected needs a column rejected beside chosen or completion (found: {found}): take #rejected "
-            "off the source"
+            f"{place}: #rejected needs a column rejected next to chosen or completion (found: {found}): take "
+            "#rejected off the source"
         )
     return {**row, column: row["rejected"], "rejected": None}
 
@@ -326,6 +326,6 @@ def _split(turns: list[Turn], column: str, place: str) -> Conversation:
     if last is None:
         raise DataError(
             f"{place}: the last turn of {column} is by {turns[-1]['role']}, and no turn is by the assistant, so there "
-            "is no response to learn: end the conversation with an assistant turn, or remove the row"
+            "is not a response to learn: end the conversation with an assistant turn, or remove the row"
         )
     return Conversation(turns[:last], turns[last], cut_turns=len(turns) - 1 - last)

@@ -70,7 +70,7 @@ def _pairs(turns: str | Sequence[Turn], role: str) -> list[list[Any]]:
 
 
 def _extra(turn: Turn) -> list[Any]:
-    """What a turn says beside its text, so that two tool calls are two responses."""
+    """What a turn says in addition to its text, so that two tool calls are two responses."""
     extra = {
         key: value
         for key, value in turn.items()

@@ -53,7 +53,7 @@ class BoundedGzip(gzip.GzipFile):
 
 
 def decoded_lines(file: BinaryIO, path: Path, max_row_bytes: int) -> Iterator[tuple[str, str]]:
-    """The lines of a UTF-8 file with their places; a byte order mark is no content.
+    """The lines of a UTF-8 file with their places; a byte order mark is not content.
 
     Raises:
         DataError: A line is too long, or no UTF-8.

@@ -21,7 +21,7 @@ Turns = list[dict[str, Any]]
 
 _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 _MARKER = "\ue000"
-"""A private-use character, which stands for the text of a turn where a template is asked how it writes the turn."""
+"""A private-use character, which replaces the text of a turn where a template is asked how it writes the turn."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Rendered:
     Attributes:
         text: Prompt and response as the tokenizer reads them, special tokens written out.
         spans: Start and end of each supervised turn, in characters, in order.
-        unused: Keys of turns, and columns, of which the text has nothing or not all, with the number of turns.
+        unused: Keys of turns, and columns, that the text lacks in whole or in part, with the number of turns.
         cut: The end of the generation prompt that the text does not have, empty if it has all of it.
     """
 
@@ -201,7 +201,7 @@ class HumanAssistantText:
         self._end_token, self._scope = end_token_of(tokenizer), scope
 
     def __call__(self, row: Mapping[str, Any], place: str) -> Rendered:
-        """The text of a row; earlier turns stand on lines of their own."""
+        """The text of a row; earlier turns are on lines of their own."""
         turns = _turns(row["prompt"], "user") + _turns(row["completion"], "assistant")
         wanted = supervised_turns(turns, self._scope)
         text, spans = "", []
@@ -284,7 +284,7 @@ def _turns(value: Any, role: str) -> Turns:
 
 
 def _lost_keys(turn: Mapping[str, Any], text: str) -> list[str]:
-    """Keys whose text does not stand in the text of the turn; blanks may differ."""
+    """Keys whose text does not appear in the text of the turn; blanks may differ."""
     seen = "".join(text.split())
     said = {key: turn[key] for key in ("content", *REASONING_KEYS) if isinstance(turn.get(key), str)}
     return [key for key, value in said.items() if "".join(value.split()) not in seen]

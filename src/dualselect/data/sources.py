@@ -27,7 +27,7 @@ _SPLIT = re.compile(r":(?P<split>[\w.-]+)$")
 class Source:
     """One source of rows, as `PLACE`, `PLACE:split`, `PLACE#rejected`, `PLACE[start:stop]` or `PLACE?prompt=body`.
 
-    Several may stand behind a place, in this order.
+    A place may have several, in this order.
 
     Attributes:
         text: What the user wrote.
@@ -142,11 +142,13 @@ class Source:
 def _slice_of(text: str, source: str) -> slice:
     found = re.fullmatch(r"\s*(-?\d+)?\s*:\s*(-?\d+)?\s*", text)
     if not found:
-        raise DataError(f"{source}: [{text}] is no slice: write [start:stop], [:stop] or [start:] with whole numbers")
+        raise DataError(
+            f"{source}: [{text}] is not a slice: write [start:stop], [:stop] or [start:] with whole numbers"
+        )
     start, stop = (None if bound is None else int(bound) for bound in found.groups())
     first = start or 0
     if stop is not None and stop <= first and (stop < 0) == (first < 0):
-        raise _no_row_between(source)  # whatever the file holds
+        raise _no_row_between(source)  # for any file
     return slice(start, stop)
 
 

@@ -28,7 +28,7 @@ def csv_rows(data: bytes, path: Path) -> Iterator[PlacedRow]:
         path: Its name, for messages.
 
     Raises:
-        DataError: It is no table; the message names the row.
+        DataError: It is not a table; the message names the row.
     """
     ragged = list[csv.InvalidRow]()
 

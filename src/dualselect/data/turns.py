@@ -1,6 +1,6 @@
 """Turns of a conversation: message lists and HH-RLHF transcripts, checked and in one form.
 
-A turn is a mapping with `role`, `content` and whatever else the data give it (`reasoning_content`, `tool_calls`,
+A turn is a mapping with `role`, `content` and any other key of the data (`reasoning_content`, `tool_calls`,
 `name`, ...): every other key is kept for the chat template. `train`, a boolean, says whether a turn is supervised.
 """
 
@@ -49,7 +49,7 @@ def text_of(value: Any, column: str, place: str) -> str:
     """A cell as text; a missing one is empty.
 
     Raises:
-        DataError: It is no text, or holds characters that no tokenizer takes.
+        DataError: It is not text, or holds characters that no tokenizer takes.
     """
     if value is None:
         return ""
@@ -62,7 +62,7 @@ def text_of(value: Any, column: str, place: str) -> str:
 
 
 def content_of(turn: Mapping[str, Any]) -> str:
-    """The text of a turn, empty where its content is null, as beside tool calls."""
+    """The text of a turn, empty where its content is null, as it is with tool calls."""
     return str(turn.get("content") or "")
 
 
@@ -113,8 +113,8 @@ def turns_of_transcript(text: str, column: str, place: str) -> list[Turn]:
     spoken = [(_ROLE_OF[speaker], said.strip()) for speaker, said in zip(parts[::2], parts[1::2], strict=True)]
     if head.strip() or not spoken or spoken[0][0] != "user":
         raise DataError(
-            rf'{place}: {column} is no transcript: it must begin with "\n\nHuman: ..." and go on with '
-            rf'"\n\nAssistant: ..."; it begins with {text[:40]!r}. A response alone needs a column prompt beside it'
+            rf'{place}: {column} is not a transcript: it must begin with "\n\nHuman: ..." and go on with '
+            rf'"\n\nAssistant: ..."; it begins with {text[:40]!r}. A response alone needs a column prompt next to it'
         )
     return [
         {"role": role, "content": "\n\n".join(said for _, said in group)}
@@ -186,7 +186,7 @@ def _tool_calls(turn: Mapping[str, Any], place: str) -> list[Any]:
         return []
     if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
         raise DataError(
-            f"{place} has tool_calls that are no list of objects: write them as "
+            f"{place} has tool_calls that are not a list of objects: write them as "
             '[{"type": "function", "function": {"name": ..., "arguments": {...}}}]'
         )
     check_characters(calls, "its tool_calls", place)
@@ -194,7 +194,7 @@ def _tool_calls(turn: Mapping[str, Any], place: str) -> list[Any]:
 
 
 def _calls_of_text(content: Any) -> list[Any]:
-    """The tool calls of a ShareGPT turn `function_call`; none where its text is no JSON, which is then its content."""
+    """The tool calls of a ShareGPT turn `function_call`; none if its text is not JSON, which is then its content."""
     parsed = parsed_text(content, list | dict)
     calls = parsed if isinstance(parsed, list) else [parsed]
     if not calls or not all(isinstance(call, Mapping) and "name" in call for call in calls):

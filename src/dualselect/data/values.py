@@ -14,7 +14,7 @@ MAX_DEPTH = 200
 
 
 def parsed_text(value: Any, wanted: Any) -> Any:
-    """A value that may be written as JSON text; the text itself where it is no JSON of a wanted type.
+    """A value that may be written as JSON text; the text itself where it is not JSON of a wanted type.
 
     Args:
         value: Any value.
@@ -41,7 +41,7 @@ def plain_value(value: Any) -> Any:
 def from_arrow(value: Any, kind: pa.DataType, *, parse_json: bool = False) -> Any:
     """A value out of Arrow without the keys that are None: Arrow gives every object the keys of all objects.
 
-    `content` stays where it stands in a turn, since a null there means something.
+    `content` stays where it is in a turn, since a null there means something.
 
     Args:
         value: The value as Python has it.

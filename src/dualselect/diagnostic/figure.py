@@ -10,7 +10,7 @@ from dualselect.system.files import write_atomically
 
 FORMATS = {"svg": ["Date"], "pdf": ["CreationDate"]}
 """Formats of the figure, and the metadata that are omitted to make files reproducible."""
-# SVG text stays text, $ is no math, and output is deterministic
+# SVG text stays text, $ is not math, and output is deterministic
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dualselect",

@@ -67,7 +67,7 @@ def evaluate(
     """Ask a model the prompts of some suites, have the responses judged, and write it all down.
 
     Suites, judges, model name and output are checked before a model is loaded. Responses and verdicts are kept in a
-    `.responses.jsonl` beside the output as they come: an evaluation that was cut off continues where it stopped, and
+    `.responses.jsonl` next to the output as they come: an evaluation that was cut off continues where it stopped, and
     another one into the same output finds what it shares with the first.
 
     Args:
@@ -83,7 +83,7 @@ def evaluate(
         limit: Only the first prompts of each suite.
         start_model: Measure how far safe responses moved from this model: `base` is the model with its adapter off,
             else a name as for `model`. None does not measure it.
-        model_settings: How to load a model that is no run, such as `dtype` or `load_in_4bit`, by the names that
+        model_settings: How to load a model that is not a run, such as `dtype` or `load_in_4bit`, by the names that
             `dualselect train` has for them. A run, and its start model, are loaded as the run was.
         model_name: The model's name at the server.
         prompt_format: How prompts are written; None is as the run was trained, else the chat template.
@@ -263,7 +263,7 @@ def _output(output: str | Path | None, found: LocalModel | str, suites: Sequence
         if folder is None:
             name = found.name if isinstance(found, LocalModel) else without_credentials(found)
             raise ConfigError(
-                f"output is missing, and {name} is no run: write --output with a file, such as start.json"
+                f"output is missing, and {name} is not a run: write --output with a file, such as start.json"
             )
         names = dict.fromkeys(re.sub(r"^(builtin(-validation)?)-\w+$", r"\1", suite.name) for suite in suites)
         output = folder / (re.sub(r"[^\w.+-]", "_", "+".join(names)) + ".json")
@@ -277,7 +277,7 @@ def _output(output: str | Path | None, found: LocalModel | str, suites: Sequence
             read_evaluation(path)
         except DataError as error:
             raise ConfigError(
-                f"output {path} is there already and is no evaluation, so it is not replaced: name another"
+                f"output {path} is there already and is not an evaluation, so it is not replaced: name another"
             ) from error
     return path
 

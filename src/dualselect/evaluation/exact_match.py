@@ -42,7 +42,7 @@ def gsm8k_strict(response: str, answer: str) -> bool:
 
 
 def gsm8k_flexible(response: str, answer: str) -> bool:
-    """Whether the last number of the response, wherever it stands, is the answer.
+    """Whether the last number of the response, anywhere in it, is the answer.
 
     Args:
         response: The text.
@@ -55,7 +55,7 @@ def gsm8k_flexible(response: str, answer: str) -> bool:
 def stated_match(response: str, answer: str) -> bool:
     """Whether what a response states as its answer is the answer.
 
-    What it states stands behind its last `####`, else behind its last "The answer is", else is all of it. Two numbers
+    What it states comes after its last `####`, else behind its last "The answer is", else is all of it. Two numbers
     are compared as numbers.
 
     Args:

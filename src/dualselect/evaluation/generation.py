@@ -111,7 +111,7 @@ def response_batches(
 ) -> Iterator[dict[int, Response]]:
     """Answer rendered prompts, and give each batch as it is finished.
 
-    Batches are made of all texts, whatever is done: how much padding stands beside a prompt can change a response in
+    Batches are made of all texts, done or not: how much padding a prompt has can change a response in
     rare cases, so a batch that is only partly done is done again as a whole, and what an interrupted evaluation says
     does not depend on where it was interrupted.
 
@@ -130,7 +130,7 @@ def response_batches(
     by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     side, pad, training = tokenizer.padding_side, tokenizer.pad_token, model.training
     tokenizer.padding_side = "left"
-    if pad is None:  # as Llama 3 comes; what stands left of a prompt is masked, so any token does
+    if pad is None:  # as Llama 3 comes; what is left of a prompt is masked, so any token does
         tokenizer.pad_token = tokenizer.eos_token
     model.eval()
     ends = end_tokens(model, tokenizer)

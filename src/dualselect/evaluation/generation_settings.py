@@ -39,7 +39,7 @@ class GenerationSettings:
             raise ConfigError(f"top_p is {self.top_p}: set it above 0, at most 1")
         if self.top_p < 1 and self.temperature == 0:
             raise ConfigError(
-                f"top_p is {self.top_p} and temperature 0, which takes the likeliest token whatever top_p says: set a "
+                f"top_p is {self.top_p} and temperature 0, which takes the likeliest token and ignores top_p: set a "
                 "temperature, or leave top_p out"
             )
 

@@ -1,6 +1,6 @@
 """Named sets of prompts, read from local files or hub names as their authors publish them.
 
-None of their rows is part of this package. Where each comes from and what it measures stands in `KNOWN_SUITES`.
+None of their rows is part of this package. Where each comes from and what it measures is in `KNOWN_SUITES`.
 """
 
 import re

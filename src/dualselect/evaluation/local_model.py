@@ -1,4 +1,4 @@
-"""What a name of a local model stands for, a model, an adapter or a run, and how it is loaded."""
+"""What a name of a local model means, a model, an adapter or a run, and how it is loaded."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ class LocalModel:
 
     @property
     def evaluations(self) -> Path | None:
-        """Where evaluations of a run are kept; None if it is no run."""
+        """Where evaluations of a run are kept; None if it is not a run."""
         return self.run / EVALUATION if self.run else None
 
     def loaded_as(self, settings: Mapping[str, Any]) -> "LocalModel":
@@ -71,7 +71,7 @@ class LocalModel:
 
 
 def find_model(name: str) -> LocalModel:
-    """Find out what a name stands for, without loading it.
+    """Find out what a name means, without loading it.
 
     Args:
         name: A run directory, the output folder of a script, a folder with an adapter or a model, a GGUF file, the

@@ -50,7 +50,7 @@ class Measuring:
 
     Attributes:
         responder: Who answers.
-        judges: Who judges; each looks only at suites of which its measure says something.
+        judges: Who judges; each looks only at suites that its measure applies to.
         store: What is known already.
         start_model: For the divergence of safe responses; None leaves it out.
         batch_size: Rows of a forward pass over given responses.

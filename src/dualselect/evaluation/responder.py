@@ -31,7 +31,7 @@ class Responder(Protocol):
 
     Attributes:
         record: Who answers.
-        decisive: Everything beside the model and the prompt that decides a response.
+        decisive: Everything other than the model and the prompt that decides a response.
     """
 
     record: ModelRecord

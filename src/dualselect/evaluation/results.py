@@ -197,7 +197,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
     """Read an evaluation.
 
     Raises:
-        DataError: The file is missing, is no evaluation, or one of another format.
+        DataError: The file is missing, is not an evaluation, or one of another format.
     """
     path = Path(path)
     try:
@@ -209,7 +209,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise DataError(
-            f"{path} is no evaluation of format {FORMAT} (its format: {found!r}): give the JSON that dualselect "
+            f"{path} is not an evaluation of format {FORMAT} (its format: {found!r}): give the JSON that dualselect "
             "evaluate wrote, and repeat the evaluation if another version did"
         )
     try:

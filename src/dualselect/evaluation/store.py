@@ -84,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
             values.setdefault(entry["key"], entry["value"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path}, line {number} is no line of a store of results ({error}): remove the file to start anew, "
+                f"{path}, line {number} is not a line of a store of results ({error}): remove the file to start anew, "
                 "or write elsewhere"
             ) from error
     if torn:

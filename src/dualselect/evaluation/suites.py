@@ -28,7 +28,7 @@ def load_suites(spelled: Sequence[str | Suite]) -> list[Suite]:
     SOURCE is a file, a folder or a hub name, with `[start:stop]` behind it for some of its rows.
 
     Args:
-        spelled: At least one; a `Suite` stands for itself.
+        spelled: At least one; a `Suite` is taken as it is.
 
     Raises:
         ConfigError: There is none, or two have the same name.

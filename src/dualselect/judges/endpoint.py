@@ -134,7 +134,7 @@ def _reply(body: str) -> Reply | _Failure:
         choice = json.loads(body)["choices"][0]
         text, end = choice["message"]["content"], choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError):
-        return _Failure(f"the server's reply is no chat completion: {body[:200]!r}")
+        return _Failure(f"the server's reply is not a chat completion: {body[:200]!r}")
     if not isinstance(text, str) or not text.strip():
         return Reply("", f"the judge model said nothing (finish_reason {end!r})")
     text = text.encode("utf-8", "replace").decode()  # JSON may contain lone surrogates, files must not

@@ -39,7 +39,7 @@ def load_judge(spec: str, settings: JudgeSettings) -> Judge | PairwiseJudge:
         return ClassifierJudge(spec, settings)
     if kind == "likelihood":
         raise JudgeError(
-            "likelihood is no judge of responses: how likely the model itself finds the chosen and the rejected "
+            "likelihood is not a judge of responses: how likely the model itself finds the chosen and the rejected "
             "responses of a preference suite is measured without a judge; evaluate such a suite"
         )
     return _registered(spec, kind, settings)

@@ -31,7 +31,7 @@ _ANY_OPENING = re.compile(_OPENING.pattern.removeprefix(r"\s*"), re.IGNORECASE)
 _ANY_CLOSING = re.compile(
     "|".join(form.format(word=_WORD) for kind, form in _CLOSINGS.items() if kind != "heading"), re.IGNORECASE
 )
-# What may stand around the answer behind a thought.
+# What may surround the answer after a thought.
 _ANSWER_OPENING = re.compile(
     r"\s*(?:<(?:answer|response|output|final|solution)>|<\|(?:begin|start)_(?:of_)?(?:solution|response|answer)\|>"
     r"|\[BEGIN FINAL RESPONSE\])\s*",

@@ -106,7 +106,7 @@ def load_wording(name: str) -> Wording:
     A file may start from a preset with the key `wording` and name only what differs, for example the model.
 
     Raises:
-        JudgeError: There is no such preset or file, or the file is no wording; the message says what to change.
+        JudgeError: There is no such preset or file, or the file is not a wording; the message says what to change.
     """
     names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
     path = PRESETS / f"{name}.yaml" if name in names else Path(name).expanduser()
@@ -130,7 +130,7 @@ def load_wording(name: str) -> Wording:
 def _checked(content: dict[str, Any], path: Path) -> Wording:
     known = [field.name for field in fields(Wording)]
     if unknown := sorted(set(content) - set(known)):
-        raise JudgeError(f"{path}: {', '.join(unknown)} is no part of a wording; the parts are {', '.join(known)}")
+        raise JudgeError(f"{path}: {', '.join(unknown)} is not a part of a wording; the parts are {', '.join(known)}")
     if missing := {"measure", "pattern"} - set(content):
         raise JudgeError(f"{path}: {' and '.join(sorted(missing))} must be given; see {PRESETS / 'rubric.yaml'}")
     for name, kind in _KINDS.items():
@@ -147,7 +147,7 @@ def _checked(content: dict[str, Any], path: Path) -> Wording:
     try:
         groups = re.compile(wording.pattern).groupindex
     except re.error as error:
-        raise JudgeError(f"{path}: the pattern is no regular expression: {error}") from None
+        raise JudgeError(f"{path}: the pattern is not a regular expression: {error}") from None
     if "verdict" not in groups:
         raise JudgeError(f"{path}: the pattern has no group for the verdict; write (?P<verdict>...) around it")
     _check_template(wording, path)

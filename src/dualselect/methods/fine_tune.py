@@ -92,7 +92,7 @@ def run_settings(method: Method, settings: Mapping[str, Any], folder: Path) -> R
     if data.eval_data or training.eval_strategy != IntervalStrategy.NO:
         raise ConfigError(
             f"{method.name}: eval_data and eval_strategy are followed by dualselect train alone: leave them out; "
-            "what runs are measured on stands in evaluation"
+            "what runs are measured on is in evaluation"
         )
     template = training.chat_template_path
     if template is not None and not is_template_file(template):

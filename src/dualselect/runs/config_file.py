@@ -1,7 +1,7 @@
 """Config files: what a user writes and what a run leaves behind, read and written."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dualselect.system.nearest import nearest
 
 
 COMMAND_LINE = "command line"
-# The one key of a run's config.yaml that is no setting: what the run was made with, see run_record.py.
+# The one key of a run's config.yaml that is not a setting: what the run was made with, see run_record.py.
 RECORD_KEY = "dualselect_run"
 PACKAGE = Path(__file__).parents[1]
 HEADER = """\
@@ -48,23 +48,34 @@ class ConfigFile:
     record: dict[str, Any] | None = field(default=None)
 
 
-def read_config(path: str | Path) -> ConfigFile:
+def read_config(path: str | Path, refuse: Callable[[ConfigError], None] | None = None) -> ConfigFile:
     """Read a config file and check every key and value.
 
     The config.yaml of a run has no `output_dir`, so that the run can be moved: it is the folder of the file.
 
+    Args:
+        path: The file.
+        refuse: Called with the error of each key or value that is refused, which is left out then; None to raise the
+            first.
+
     Raises:
-        ConfigError: The file is missing, is not a YAML mapping, has a key twice or one that is no setting, or a value
-            of another type than its setting; the message names file, line or key, and what to write.
+        ConfigError: The file is missing, is not a YAML mapping, has a key twice or one that is not a setting, or a
+            value of another type than its setting; the message names file, line or key, and what to write.
     """
     path = Path(path)
     content = read_mapping(path)
     record = content.pop(RECORD_KEY, None)
     if record is not None and not isinstance(record, dict):
         raise ConfigError(f"{path}: {RECORD_KEY} is {record!r}, not a mapping; leave it out or restore the file")
-    for name in content:
-        check_known(str(name), str(path))
-    settings = {name: typed_value(name, value, str(path)) for name, value in content.items()}
+    settings: dict[str, Any] = {}
+    for name, value in content.items():
+        try:
+            check_known(str(name), str(path))
+            settings[name] = typed_value(name, value, str(path))
+        except ConfigError as error:
+            if refuse is None:
+                raise
+            refuse(error)
     if record is not None:
         settings.setdefault("output_dir", str(path.resolve().parent))
     return ConfigFile(settings, record)
@@ -100,12 +111,12 @@ def check_keys(content: Mapping[Any, Any], known: Iterable[str], where: str) -> 
 
 
 def check_known(name: str, where: str, *, options: Iterable[str] = ()) -> None:
-    """Refuse a name that is no setting, naming the nearest that is.
+    """Refuse a name that is not a setting, naming the nearest that is.
 
     Args:
         name: The name.
         where: The file, or `command line`.
-        options: Names beside the settings that were possible there.
+        options: Names other than settings that were possible there.
 
     Raises:
         ConfigError: It is none.
@@ -122,7 +133,7 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        ConfigError: The file is missing, is no UTF-8 text, no YAML or no mapping, or has a key twice.
+        ConfigError: The file is missing, is not UTF-8 text, not YAML or not a mapping, or has a key twice.
     """
     if not path.exists() and (PACKAGE / path).is_file():  # examples/NAME.yaml of the installed package
         path = PACKAGE / path
@@ -184,7 +195,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key} stands there twice", key_node.start_mark
+                    None, None, f"the key {key} is there twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)

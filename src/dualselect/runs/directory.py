@@ -29,7 +29,7 @@ REPORT = "report.html"
 LEFTOVERS = re.compile(
     r"\.adapter-.+|\.probe-.+|\.(config\.yaml|selection\.jsonl|metrics\.jsonl|report\.html)\..+|tmp-checkpoint-\d+"
 )
-# TRL pickles its arguments beside a model; config.yaml says the same, readably.
+# TRL pickles its arguments next to a model; config.yaml says the same, readably.
 PICKLED_ARGUMENTS = "training_args.bin"
 PROBE_BYTES = 4096
 

@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from dualselect.system.processes import gathered
+
 
 NOTICE = (
     b"\nStopping: this optimizer step is finished and a checkpoint is saved first. Ctrl-C again stops at once, at the "
@@ -41,7 +43,10 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Ask for a checkpoint and the end, once a signal has come."""
-        if self.received is not None:
+        # a signal may reach one of several processes, or reach them in different steps
+        received = max(number or 0 for number in gathered(self.received))
+        if received:
+            self.received = received
             control.should_save = True
             control.should_training_stop = True
 

@@ -20,7 +20,7 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Begin a new file for a new run; that of a resumed run was cut back with its checkpoint."""
-        if state.global_step == 0:
+        if state.global_step == 0 and state.is_world_process_zero:
             self.path.unlink(missing_ok=True)
 
     def on_log(
@@ -32,6 +32,8 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Append one line; a number that is not finite, which JSON cannot say, is null."""
+        if not state.is_world_process_zero:
+            return
         facts = {"step": state.global_step, **{name: _finite(value) for name, value in (logs or {}).items()}}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

@@ -49,8 +49,8 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
     if missing:
         there = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
         raise ConfigError(
-            f"lora_target_modules: {', '.join(missing)} is no linear layer of {settings.model.model_name_or_path}; it "
-            f"has {there}. Write some of these, or all-linear."
+            f"lora_target_modules: {', '.join(missing)} is not a linear layer of "
+            f"{settings.model.model_name_or_path}; it has {there}. Write some of these, or all-linear."
         )
     if not settings.model.use_peft:
         train_whole_layers(model, targets or "all-linear")

@@ -17,6 +17,7 @@ from dualselect.data.template_dates import date_of
 from dualselect.errors import DataError, ResumeError
 from dualselect.runs.settings import RunSettings
 from dualselect.system.files import file_sha256
+from dualselect.system.processes import process_count
 
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ def run_record(
             "tokenizer": tokenizer_fingerprint(tokenizer),
         },
         "data": dict(data),
-    } | ({"template_date": date_of(tokenizer)} if date_of(tokenizer) else {})
+        **({"template_date": date_of(tokenizer)} if date_of(tokenizer) else {}),
+        **({"processes": process_count()} if process_count() > 1 else {}),
+    }
 
 
 def data_record(rows: Dataset, files: Sequence[Path]) -> dict[str, Any]:

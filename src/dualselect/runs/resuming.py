@@ -39,17 +39,7 @@ def claim(directory: RunDirectory, settings: RunSettings) -> Claim:
         ResumeError: There is nothing to resume, or it is damaged.
         OSError: The directory cannot be written.
     """
-    named, resume = settings.training.resume_from_checkpoint, settings.data.resume
-    if settings.data.overwrite and (resume != "no" or named):
-        raise ConfigError("resume and overwrite are both given: one continues the run, the other deletes it; drop one")
-    if resume == "auto" and not named:
-        decided = _auto(directory)
-    elif resume == "no" and not named:
-        if not settings.data.overwrite:
-            directory.check_unused()
-        decided = Claim(overwrite=settings.data.overwrite)
-    else:
-        decided = Claim(_checkpoint(directory, str(named) if named else None))
+    decided = decide(directory, settings)
     if not decided.done:
         directory.check_writable()
         directory.remove_leftovers()
@@ -59,8 +49,27 @@ def claim(directory: RunDirectory, settings: RunSettings) -> Claim:
     return decided
 
 
+def decide(directory: RunDirectory, settings: RunSettings) -> Claim:
+    """Decide as `claim` does, without a look at whether the directory can be written; nothing is changed.
+
+    Raises:
+        ConfigError: The directory holds a run and nothing is said about it, or two things that exclude each other.
+        ResumeError: There is nothing to resume, or it is damaged.
+    """
+    named, resume = settings.training.resume_from_checkpoint, settings.data.resume
+    if settings.data.overwrite and (resume != "no" or named):
+        raise ConfigError("resume and overwrite are both given: one continues the run, the other deletes it; drop one")
+    if resume == "auto" and not named:
+        return _auto(directory)
+    if resume == "no" and not named:
+        if not settings.data.overwrite:
+            directory.check_unused()
+        return Claim(overwrite=settings.data.overwrite)
+    return Claim(_checkpoint(directory, str(named) if named else None))
+
+
 def _auto(directory: RunDirectory) -> Claim:
-    """Start, go on or be done, whatever a directory holds."""
+    """Start, continue or be done, for any state of the directory."""
     if directory.adapter.exists():
         logger.info("resume: auto: the run in %s is finished; nothing is left to do", directory.path)
         return Claim(done=True)
@@ -99,19 +108,23 @@ def _checkpoint(directory: RunDirectory, named: str | None) -> Path:
     return folder
 
 
-def record_of_same_run(directory: RunDirectory, written: dict[str, Any]) -> dict[str, Any] | None:
+def record_of_same_run(
+    directory: RunDirectory, written: dict[str, Any], *, processes: int = 1
+) -> dict[str, Any] | None:
     """What the run in a directory was made with, after a comparison of its settings.
 
     Args:
         directory: The run to resume.
         written: The settings now, as they would be written.
+        processes: Number of processes now.
 
     Raises:
         ResumeError: Settings differ that a resumed run must share; the message names them.
     """
     before = read_config(directory.config)
     typed = {name: typed_value(name, value, "settings") for name, value in written.items()}
-    then, now = deciding(before.settings), deciding(typed)
+    recorded = int((before.record or {}).get("processes", 1))
+    then, now = deciding(before.settings, processes=recorded), deciding(typed, processes=processes)
     if other := differences(then, now, list(then | now)):
         raise ResumeError(
             f"resume: the run in {directory.path} was started with other settings ({', '.join(other[:3])}"

@@ -65,7 +65,7 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
         for role in roles[:-1]:
             if shared := check_overlap(rows[role].dataset, rows["eval_data"].dataset, allow=True):
                 logger.warning(
-                    "%d of %d rows of eval_data have a prompt that also stands in %s: they are not held out",
+                    "%d of %d rows of eval_data have a prompt that is also in %s: they are not held out",
                     shared,
                     len(rows["eval_data"].dataset),
                     role,

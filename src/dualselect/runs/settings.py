@@ -279,7 +279,7 @@ def setting_choices(name: str) -> tuple[str, ...]:
 def typed_value(name: str, value: Any, where: str) -> Any:
     """A value of a config file as its setting wants it.
 
-    YAML reads `2e-5` as text and `no` as false, and a single name may stand for a list of one; these are understood.
+    YAML reads `2e-5` as text and `no` as false, and a single name may mean a list of one; these are understood.
 
     Args:
         name: The setting.

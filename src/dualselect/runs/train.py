@@ -38,6 +38,7 @@ from dualselect.runs.rows import check_evaluation, read_run_rows, with_absolute_
 from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
 from dualselect.system.lock import ADVICE, folder_lock, held
+from dualselect.system.processes import from_main, is_main_process, process_count, wait_for_all
 from dualselect.system.progress import ShortProgress
 from dualselect.training.hardware import check_hardware
 from dualselect.training.output import OutputTrainer
@@ -97,20 +98,25 @@ def train_run(
         DualSelectError: Settings, data, model or checkpoint cannot be used; the message says what to change.
         OSError: The run directory cannot be written, or the disk is full.
     """
-    _refuse_other_method(record, method)
+    refuse_other_method(record, method)
     check_evaluation(settings)
-    check_hardware(settings.training)
+    check_hardware(settings.training, several_processes=method is None)
     check_packages(settings.training)
     check_model(settings.model)
     settings = with_absolute_paths(settings)
     directory = RunDirectory(settings.training.output_dir or ".")
     with folder_lock(directory.path):
-        claimed = claim(directory, settings)
-        if claimed.overwrite:
-            _check_overwrite(directory)
+        claimed = from_main(lambda: _claimed(directory, settings))
         if claimed.done:
             return summarize(directory, planned_steps=None, seconds=0)
         return _run(directory, claimed, settings, record, method, build_trainer or dualselect_trainer, callbacks)
+
+
+def _claimed(directory: RunDirectory, settings: RunSettings) -> Claim:
+    claimed = claim(directory, settings)
+    if claimed.overwrite:
+        check_overwrite(directory)
+    return claimed
 
 
 def _run(
@@ -125,13 +131,13 @@ def _run(
     written = settings_to_write(settings)
     checkpoint = claimed.checkpoint
     if checkpoint is not None:
-        record = record_of_same_run(directory, written)
+        record = record_of_same_run(directory, written, processes=process_count())
     rows = read_run_rows(settings, with_pool=method is None or method.needs_pool or bool(settings.data.reference_data))
     data = {role: {"sources": found.sources} | data_record(found.dataset, found.files) for role, found in rows.items()}
     if record is not None:
         check_data(record.get("data", {}), data, allow_changed=settings.data.allow_changed_data)
     model, tokenizer = load_run_model(settings)
-    _fix_date(tokenizer, record)
+    fix_date(tokenizer, record)
     made_with = run_record(settings, data, model, tokenizer) | ({"method": method.facts()} if method else {})
     if record is not None:
         warn_of_differences(record, made_with, with_model=checkpoint is None)
@@ -173,7 +179,7 @@ class _Beginning(TrainerCallback):
         self.begin = begin
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.begin()
+        from_main(self.begin)
 
 
 def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None) -> RunSummary:
@@ -183,8 +189,9 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
         planned = trainer.state.max_steps
         finished = trainer.state.global_step >= planned
-        if finished:
+        if finished and is_main_process():
             directory.save_adapter(trainer.save_model)
+        wait_for_all()
     return summarize(
         directory,
         planned_steps=planned,
@@ -193,7 +200,7 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
     )
 
 
-def _check_overwrite(directory: RunDirectory) -> None:
+def check_overwrite(directory: RunDirectory) -> None:
     """Refuse to delete a run that `dualselect evaluate` writes into, or a user's config file."""
     if directory.config.exists() and RECORD_KEY not in directory.config.read_text(encoding="utf-8", errors="replace"):
         raise ConfigError(
@@ -205,7 +212,7 @@ def _check_overwrite(directory: RunDirectory) -> None:
         )
 
 
-def _fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | None) -> None:
+def fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | None) -> None:
     """Render every row with the same date if the chat template prints today's date."""
     if not uses_date(tokenizer):
         return
@@ -218,7 +225,16 @@ def _fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | No
     )
 
 
-def _refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
+def refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
+    """Refuse to repeat a run of another method as one of DualSelect.
+
+    Args:
+        record: Record of the run whose config.yaml holds the settings; None without one.
+        method: Another fine-tuning method; None for DualSelect.
+
+    Raises:
+        ConfigError: The record is of a run of another method.
+    """
     recorded = (record or {}).get("method", {})
     if method is None and recorded.get("command", "dualselect train") != "dualselect train":
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: write beside, fsync, rename."""
+"""Files that appear whole or not at all: write a temporary file, fsync, rename."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
         write: Called once with the open binary file.
 
     Raises:
-        OSError: The folder cannot be written or the disk is full; `path` is untouched and nothing is left beside it.
+        OSError: The folder cannot be written or the disk is full; `path` is untouched and nothing is left next to it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def refuse_foreign(folder: Path, names: Iterable[str], *, marks: Iterable[str]) 
     Args:
         folder: The folder.
         names: Files and folders that the command writes.
-        marks: Files and folders of which each call of the command leaves one from its start.
+        marks: Files and folders; each call of the command creates one when it starts.
 
     Raises:
         ConfigError: There are such files.

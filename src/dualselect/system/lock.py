@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dualselect.errors import ResumeError
+from dualselect.system.processes import is_main_process
 
 
 FOLDER_LOCK = ".dualselect.lock"
@@ -21,7 +22,7 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
     """Hold the lock of a folder that a command writes into; the folder is created.
 
     The thread that holds it may take it again. A folder that was created here and
-    holds nothing else in the end is removed.
+    holds nothing else in the end is removed. Of several processes of one run, the main process holds it.
 
     Args:
         folder: The folder, such as an output_dir.
@@ -30,6 +31,9 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
         ResumeError: Another process holds it.
         OSError: The folder cannot be created or written.
     """
+    if not is_main_process():
+        yield
+        return
     path = Path(folder).absolute()
     lock = path / FOLDER_LOCK
     with ExitStack() as stack:

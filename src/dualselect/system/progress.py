@@ -6,6 +6,8 @@ from typing import Any
 from tqdm import tqdm
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
 
+from dualselect.system.processes import is_main_process
+
 
 # displayed metrics, by name in the log
 SHOWN = {
@@ -50,8 +52,9 @@ def in_batches(
         size: Batch size, 1 or more.
         description: Title of the bar.
         unit: Unit of a position.
-        quiet: No progress bar.
+        quiet: No progress bar; there is none in any but the main process.
     """
+    quiet = quiet or not is_main_process()
     with tqdm(total=len(positions), desc=description, unit=unit, leave=False, disable=quiet) as bar:
         for start in range(0, len(positions), size):
             batch = list(positions[start : start + size])

@@ -1,6 +1,6 @@
 """Standard output and error of the command line: no text acts on the terminal, no password shows, lines begin whole.
 
-`guarded_terminal` is the one place where this is done: whatever is printed, logged, warned of or drawn as a bar goes
+`guarded_terminal` is the one place where this is done: everything printed, logged, warned of or drawn as a bar goes
 through its streams.
 """
 
@@ -16,7 +16,7 @@ from dualselect.system.libraries import ignore_library_warnings
 from dualselect.system.visible import continued, visible, without_credentials
 
 
-# What tqdm writes on its own, beside text: to the start of a line, and up or down to the line of another bar.
+# What tqdm writes in addition to text: to the start of a line, and up or down to the line of another bar.
 _OF_BARS = re.compile(r"(?:\r|\n|\x1b\[A)*")
 
 

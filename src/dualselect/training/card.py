@@ -1,4 +1,4 @@
-"""The model card beside an adapter: base model, method, data and settings, without a path of the machine."""
+"""The model card next to an adapter: base model, method, data and settings, without a path of the machine."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ class Card:
 
 
 def write_card(folder: str | Path, card: Card) -> None:
-    """Write the card beside the model files of a folder, unless a README.md of somebody else is there."""
+    """Write the card next to the model files of a folder, unless a README.md of somebody else is there."""
     path = Path(folder) / CARD_FILE
     if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):
         write_text(path, card.text())

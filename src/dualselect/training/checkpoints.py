@@ -146,7 +146,7 @@ def warn_of_damaged(damaged: Iterable[tuple[Path, str]]) -> None:
 
 
 def restore_logs(checkpoint: str | Path) -> None:
-    """Truncate the logs beside a checkpoint to their length when it was made.
+    """Truncate the logs next to a checkpoint to their length when it was made.
 
     Raises:
         ResumeError: A log is shorter than it was or its lines have changed; then nothing is truncated.
@@ -160,7 +160,7 @@ def restore_logs(checkpoint: str | Path) -> None:
 
 
 def check_logs(checkpoint: str | Path) -> None:
-    """Refuse logs beside a checkpoint that have changed in the part written before it.
+    """Refuse logs next to a checkpoint that have changed in the part written before it.
 
     Raises:
         ResumeError: A log is missing, shorter or changed; the message names file and line and what to do.

@@ -1,5 +1,7 @@
 """The device of a run: set up and checked when a trainer is made, since making settings must touch nothing global."""
 
+import os
+
 from accelerate.state import PartialState
 from transformers import TrainingArguments
 from transformers.utils import enable_tf32, is_torch_tf32_available
@@ -8,15 +10,21 @@ from dualselect.errors import ConfigError
 from dualselect.models.precision import has_bfloat16_gpu
 
 
-def check_hardware(args: TrainingArguments) -> None:
+DDP = {"MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "NO"}
+"""Kinds of accelerate in which each process holds the whole model."""
+
+
+def check_hardware(args: TrainingArguments, *, several_processes: bool = False) -> None:
     """Set up the device of a run, and refuse a machine on which its settings cannot be followed.
 
     Args:
         args: The settings. Their device is set up here, and `bf16` is decided if it is not set; other settings that
             were created in between do not matter.
+        several_processes: Whether the work can be shared by several processes.
 
     Raises:
-        ConfigError: There are several processes or several visible GPUs, or the GPU lacks a number format.
+        ConfigError: The processes cannot work together, one process sees several GPUs, or the GPU lacks a number
+            format.
     """
     device = args.device
     # accelerate keeps one device per process, and other settings may have set it since
@@ -26,11 +34,7 @@ def check_hardware(args: TrainingArguments) -> None:
     if args.bf16 is None:
         args.bf16 = device.type == "cuda" and has_bfloat16_gpu()
         args.mixed_precision = "bf16" if args.bf16 else args.mixed_precision
-    if args.world_size > 1:
-        raise ConfigError(
-            f"{args.world_size} processes cannot be used: scores are not gathered across processes yet. Start a "
-            "single process: python or dualselect in place of torchrun and accelerate launch."
-        )
+    _check_processes(args, several_processes)
     if args.n_gpu > 1:
         raise ConfigError(
             f"{args.n_gpu} visible GPUs in one process cannot be used: data parallel replicas bypass the taps. Set "
@@ -45,6 +49,29 @@ def check_hardware(args: TrainingArguments) -> None:
         )
     if args.tf32 is not None:
         _set_tf32(args.tf32)
+
+
+def _check_processes(args: TrainingArguments, several: bool) -> None:
+    """Several processes work together by DDP; each holds the whole model."""
+    if args.world_size > 1 and not several:
+        raise ConfigError(
+            f"{args.world_size} processes cannot be used: only training by DualSelect shares its work among several. "
+            "Start one process: python or dualselect in place of torchrun and accelerate launch."
+        )
+    kind = str(PartialState().distributed_type.value)
+    sharded = [name for name in ("fsdp", "deepspeed", "parallelism_config") if getattr(args, name, None)]
+    if args.world_size > 1 and (sharded or kind not in DDP):
+        raise ConfigError(
+            f"{', '.join(sharded) or kind} cannot be used: each process must hold the whole model. Start the "
+            "processes with torchrun (DDP) and without a sharding configuration; load_in_4bit and "
+            "gradient_checkpointing make room."
+        )
+    asked = int(os.environ.get("ACCELERATE_NUM_PROCESSES") or os.environ.get("WORLD_SIZE") or 1)
+    if asked > args.world_size:
+        raise ConfigError(
+            f"{asked} processes were asked for and {args.world_size} runs: accelerate launch --cpu starts one only. "
+            f"Use torchrun --nproc_per_node {asked}."
+        )
 
 
 def _set_tf32(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""A trainer's output folder: one process at a time, no pickled arguments, no secrets, a card beside each adapter."""
+"""A trainer's output folder: one process at a time, no pickled arguments, no secrets, a card next to each adapter."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

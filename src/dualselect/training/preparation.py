@@ -53,6 +53,7 @@ class PreparedRows:
         kinds: Kind of each row given; empty when none has any.
         categories: Category of each row given; empty when none has any.
         texts: The text of each row given that a formatting function made; None without one.
+        report: What was truncated and dropped.
     """
 
     tokens: Dataset
@@ -61,6 +62,7 @@ class PreparedRows:
     kinds: list[str]
     categories: list[str]
     texts: list[str] | None = None
+    report: TokenReport | None = None
 
     def ids_of(self, indices: Sequence[int]) -> list[str]:
         """The ids of rows, by row number."""
@@ -104,8 +106,8 @@ def prepare_rows(
         config: Settings.
         name: What the messages call it.
         trl_prepare: TRL's own preparation, for tokenized rows; None where these cannot be used.
-        formatting_func: Makes the text of a row, all of which is supervised; rows of a known format keep their
-            conversations beside it.
+        formatting_func: Makes the text of a row, supervised in full; rows of a known format keep their
+            conversations next to it.
 
     Raises:
         DataError: No row is left, or the rows have no known format; the message says what was found.
@@ -132,9 +134,8 @@ def prepare_rows(
     if config.shuffle_dataset:
         tokens = tokens.shuffle(seed=config.seed)
     labels = {column: _labels(dataset if conversations is None else conversations, column) for column in LABELS}
-    return PreparedRows(
-        tokens, conversations, ids, labels["kind"], labels["category"], texts if formatting_func else None
-    )
+    own_texts = texts if formatting_func else None
+    return PreparedRows(tokens, conversations, ids, labels["kind"], labels["category"], own_texts, tokenized.report)
 
 
 def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectConfig) -> Dataset | None:
@@ -148,7 +149,7 @@ def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectCo
         None when `reference_contrast` is none.
 
     Raises:
-        DataError: The references are no conversations, `rejected` is asked for and rows have none, or a formatting
+        DataError: The references are not conversations, `rejected` is asked for and rows have none, or a formatting
             function leaves their responses out.
     """
     if config.reference_contrast == "none":
@@ -180,12 +181,12 @@ def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectCo
 
 
 def without_shared_prompts(task: PreparedRows, references: PreparedRows, config: DualSelectConfig) -> PreparedRows:
-    """The references without those whose prompt stands in the task data too; see `references_apart`.
+    """The references without those whose prompt is in the task data too; see `references_apart`.
 
     Tokenized rows and plain text have no prompts to compare.
 
     Raises:
-        DataError: More prompts than `max_shared_references` allows stand in both; the message names rows.
+        DataError: More prompts than `max_shared_references` allows are in both; the message names rows.
     """
     if task.conversations is None or references.conversations is None:
         logger.info("prompt overlap was not checked: the rows came tokenized or as plain text")
@@ -232,7 +233,7 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
         )
     if sft.get("compute_loss_func") is not None:
         raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
-    check_hardware(args)
+    check_hardware(args, several_processes=True)
     check_packages(args)
 
 
@@ -264,7 +265,7 @@ def _tokenized_by_user(dataset: Dataset, name: str, trl_prepare: Callable[[Datas
         total_tokens=int(after.sum()),
     )
     logger.info("%s", report.describe())
-    return PreparedRows(tokens, None, ids, _labels(dataset, "kind"), _labels(dataset, "category"))
+    return PreparedRows(tokens, None, ids, _labels(dataset, "kind"), _labels(dataset, "category"), report=report)
 
 
 def _labels(rows: Dataset, column: str) -> list[str]:
@@ -280,7 +281,7 @@ def _given_ids(dataset: Dataset) -> list[str]:
 def _is_plain(dataset: Dataset) -> bool:
     """Whether rows are a plain prompt and completion, which TRL takes without a chat template.
 
-    With a system prompt or a context beside them they are a conversation.
+    With a system prompt or a context they are a conversation.
     """
     if any(column in dataset.column_names and any(dataset[column]) for column in CONTEXT_COLUMNS):
         return False
@@ -297,7 +298,7 @@ def _format_wins(dataset: Dataset, config: DualSelectConfig, name: str) -> bool:
     except DataError:
         return False
     logger.warning(
-        "%s: the rows have a known format (%s) and beside it a column %r, which is not used; to train on it alone, "
+        "%s: the rows have a known format (%s) and also a column %r, which is not used; to train on it alone, "
         "remove the other columns",
         name,
         known.sentence,
@@ -331,7 +332,7 @@ def _conversations_beside(dataset: Dataset, name: str) -> Dataset | None:
 
 
 def _text_rows(texts: Sequence[str], ids: Sequence[str]) -> Dataset:
-    """Plain text as rows all of which is response."""
+    """Plain text as rows that are all response."""
     return Dataset.from_dict({"prompt": [""] * len(texts), "completion": list(texts), "id": list(ids)})
 
 
@@ -346,7 +347,7 @@ def _formatted_contrast(references: PreparedRows, kept: Dataset, responses: Sequ
         if not found:
             raise DataError(
                 f"reference {row['id']!r}: formatting_func does not write the response as it is, so no contrast can "
-                "stand in its place: write it unchanged, or set reference_contrast: none"
+                "take its place: write it unchanged, or set reference_contrast: none"
             )
         contrasts.append(before + other + after)
     return _text_rows(contrasts, kept["id"])

@@ -23,6 +23,7 @@ from dualselect.errors import ConfigError, DataError
 from dualselect.gradients import GradientLayout, Score, Sum
 from dualselect.models.losses import response_cross_entropy, response_kl
 from dualselect.selection import Choice, choose_highest, reference_scores
+from dualselect.system.processes import process_count, process_index, total_of
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.nonfinite import check_non_finite
@@ -89,6 +90,7 @@ class ReferencePool:
         with without_dropout(model), torch.no_grad():
             for positions in self._batches(self._by_length, "Reference losses at the start"):
                 losses[positions] = response_cross_entropy(model, self._batch(positions)).cpu().double()
+        losses = total_of(losses)
         self._check_finite(losses, "the references' loss at the start of training")
         return losses
 
@@ -129,7 +131,9 @@ class ReferencePool:
                     else torch.zeros_like(losses)
                 )
                 stats[:, positions] = torch.stack([losses, score.cosines[0], kl]).cpu().double()
-        losses, cosine, kl = stats
+        losses, cosine, kl = total_of(stats)
+        if direction_of_before is not None:
+            direction_of_before = total_of(direction_of_before)
         preservation = {"ce": losses, "kl": kl}.get(self._config.preservation_loss)
         if preservation is None:
             assert start_losses is not None
@@ -167,6 +171,7 @@ class ReferencePool:
                 sink = Sum(self._layout, weights)
                 self._run(model, self._pairs(positions), response_cross_entropy, [sink])
                 total += sink.total
+        total = total_of(total)
         correction = total[0]
         return Directions(correction, correction if self.contrast_rows is None else total[1])
 
@@ -182,7 +187,7 @@ class ReferencePool:
                 sink = Sum(self._layout, refresh.choice.weights[positions])
                 self._run(model, self._batch(positions), response_cross_entropy, [sink])
                 now += sink.total[0]
-        return cosine_or_none(now, refresh.directions.correction)
+        return cosine_or_none(total_of(now), refresh.directions.correction)
 
     def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
         """Cosine with the score direction below which an example is in conflict, calibrated on the pool.
@@ -201,13 +206,14 @@ class ReferencePool:
         """
         kept = set(choice.kept)
         others = [position for position in self._by_length if position not in kept] or self._by_length
-        cosines = []
+        sample = spread(others, CALIBRATION_REFERENCES)
+        cosines = torch.zeros(len(self), 2, dtype=torch.float64)
         with without_dropout(model):
-            for positions in self._batches(spread(others, CALIBRATION_REFERENCES), "Calibrating the conflict"):
+            for positions in self._batches(sample, "Calibrating the conflict"):
                 score = Score(self._layout, 2 * len(positions), directions.score)
                 self._run(model, self._pairs(positions), response_cross_entropy, [score])
-                cosines.append(score.cosines[0].cpu().double())
-        safe, unsafe = torch.cat(cosines).unflatten(0, (-1, 2)).nanmean(0).tolist()
+                cosines[positions] = score.cosines[0].unflatten(0, (-1, 2)).cpu().double()
+        safe, unsafe = total_of(cosines)[sample].nanmean(0).tolist()
         return float(safe + unsafe) / 2
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
@@ -266,6 +272,8 @@ class ReferencePool:
         return {name: value.to(self._layout.device) for name, value in self._collate(rows).items()}
 
     def _batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
+        """Batches of this process's share of some positions."""
+        positions = positions[process_index() :: process_count()]
         size, quiet = self._config.reference_micro_batch_size, self._config.disable_tqdm
         size = size if self.contrast_rows is None else max(1, size // 2)  # a reference and its contrast are two rows
         return in_batches(positions, size, description=what, unit="ref", quiet=quiet)

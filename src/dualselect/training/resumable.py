@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from dualselect.system.lock import folder_lock
+from dualselect.system.processes import is_main_process, wait_for_all
 from dualselect.training.checkpoints import check_logs, checkpoint_to_load, restore_logs, write_manifest
 from dualselect.training.output import OutputTrainer
 from dualselect.training.resume_rule import deciding
@@ -46,7 +47,7 @@ class ResumableTrainer(OutputTrainer):
             **options: As for `SFTTrainer`.
 
         Raises:
-            ResumeError: The checkpoint is damaged or is of another run, or a log beside it has changed.
+            ResumeError: The checkpoint is damaged or is of another run, or a log next to it has changed.
         """
         with folder_lock(self.args.output_dir):
             checkpoint = None
@@ -72,6 +73,8 @@ class ResumableTrainer(OutputTrainer):
 
     def _restore_logs(self, checkpoint: Any, first_log: Path) -> None:
         """Cut the logs back to a checkpoint; a run that starts has an empty selection log."""
+        if not is_main_process():
+            return
         if checkpoint is None:
             first_log.unlink(missing_ok=True)
         elif self._is_of_output_dir(Path(checkpoint)):
@@ -89,15 +92,16 @@ class ResumableTrainer(OutputTrainer):
                 super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
-        if not self.args.should_save:
-            return
-        write_manifest(Path(self.args.output_dir) / f"checkpoint-{step}", step)
-        rotate_checkpoints(
-            output_dir=self.args.output_dir,
-            save_total_limit=limit,
-            best_model_checkpoint=self.state.best_model_checkpoint,
-            use_mtime=True,
-        )
+        wait_for_all()  # each process writes the state of its random numbers
+        if self.args.should_save:
+            write_manifest(Path(self.args.output_dir) / f"checkpoint-{step}", step)
+            rotate_checkpoints(
+                output_dir=self.args.output_dir,
+                save_total_limit=limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
+        wait_for_all()
 
     def _run_epoch(self, *arguments: Any, **options: Any) -> None:
         if self.state.global_step >= self.state.max_steps:  # stopped after the last step; transformers would take one
@@ -128,7 +132,7 @@ class ResumableTrainer(OutputTrainer):
 
     def _continue_logging(self) -> None:
         self._started, before = time.time(), self._logging_before
-        self._token_counts = TokenCounts(before.get("token_sums"))
+        self._token_counts = TokenCounts(before.get("token_sums") if is_main_process() else None)
         self._total_train_tokens = before.get("tokens", 0)
         self._metrics["train"].clear()
         if before:
@@ -139,7 +143,8 @@ class ResumableTrainer(OutputTrainer):
 
     def _deciding_settings(self) -> dict[str, Any]:
         """What must be the same for a resumed run to be the same run: settings and shape of the adapter."""
-        found = deciding({name: getattr(self.args, name) for name in self.args.__dataclass_fields__})
+        settings = {name: getattr(self.args, name) for name in self.args.__dataclass_fields__}
+        found = deciding(settings, processes=self.args.world_size)
         if isinstance(self.model, PeftModel):
             adapter = self.model.peft_config[self.model.active_adapter].to_dict()
             adapter = {f"LoRA {name}": value for name, value in adapter.items() if name not in NOT_IN_ADAPTER_RULE}

@@ -31,14 +31,15 @@ CHANGEABLE = frozenset(
 )
 # The length may change unless the learning rate depends on it.
 LENGTH = frozenset({"max_steps", "num_train_epochs"})
-ROWS_PER_STEP = "rows per optimizer step (per_device_train_batch_size * gradient_accumulation_steps)"
+ROWS_PER_STEP = "rows per optimizer step (per_device_train_batch_size * gradient_accumulation_steps * processes)"
 
 
-def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+def deciding(settings: Mapping[str, Any], *, processes: int = 1) -> dict[str, Any]:
     """The settings that determine the result of a run, as plain JSON values.
 
     Args:
         settings: Values by setting name, including `lr_scheduler_type` and the batch sizes.
+        processes: Number of processes of the run.
     """
     schedule = str(plain(settings.get("lr_scheduler_type", "constant")))
     left_out = CHANGEABLE | (LENGTH if schedule.startswith("constant") else frozenset())
@@ -47,7 +48,7 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings.get(name) for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
     )
     if batch is not None and accumulation is not None:
-        found[ROWS_PER_STEP] = batch * accumulation
+        found[ROWS_PER_STEP] = batch * accumulation * processes
     return found
 
 

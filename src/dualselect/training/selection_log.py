@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.errors import ResumeError
+from dualselect.system.processes import is_main_process
 from dualselect.training.checkpoints import SELECTION_LOG as SELECTION_LOG
 
 
@@ -26,7 +27,9 @@ class SelectionLog:
         self.path = Path(folder) / SELECTION_LOG
 
     def append(self, event: str, step: int, **facts: Any) -> None:
-        """Append one line."""
+        """Append one line, in the main process."""
+        if not is_main_process():
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"event": event, "step": step, **facts}, allow_nan=False)
         with self.path.open("a", encoding="utf-8") as file:
@@ -48,8 +51,8 @@ class SelectionLog:
                 good = False
             if not good:
                 raise ResumeError(
-                    f"{self.path} is broken in line {number}: it is no JSON object with `event` and `step`. Restore "
-                    "the file; what comes before that line is unharmed."
+                    f"{self.path} is broken in line {number}: it is not a JSON object with `event` and `step`. "
+                    "Restore the file; what comes before that line is unharmed."
                 )
             lines.append(found)
         return lines

@@ -35,7 +35,7 @@ DATE = "date of the chat template"
 
 @dataclass
 class LoopState:
-    """Where the loop stands between two optimizer steps.
+    """The state of the loop between two optimizer steps.
 
     Attributes:
         direction_sum: Sum of the task gradients since the last refresh, after selection and before correction, (P,).
@@ -178,7 +178,7 @@ def load_state(
         raise ResumeError(f"{path} is missing or broken ({error}): resume from an older checkpoint") from error
     if step is not None and facts["step"] != step:
         raise ResumeError(
-            f"{path} is of step {facts['step']} and trainer_state.json beside it of step {step}: resume from another "
+            f"{path} is of step {facts['step']} and trainer_state.json next to it of step {step}: resume from another "
             "checkpoint"
         )
     now = _compared(layout, fingerprint)

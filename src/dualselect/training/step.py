@@ -15,6 +15,7 @@ from dualselect.gradients import GradientLayout, Materialise, Score, Sink, Sum
 from dualselect.gradients.layout import ExampleLosses
 from dualselect.models.losses import response_cross_entropy
 from dualselect.selection import Choice, corrected
+from dualselect.system.processes import gathered, process_index, total_of
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import Storage
 from dualselect.training.refresh import Directions
@@ -81,6 +82,7 @@ class StepExamples:
     def __init__(self, layout: GradientLayout, run: RunGradients, storage: Storage, dtype: torch.dtype) -> None:
         self._layout, self._run, self._storage, self._dtype = layout, run, storage, dtype
         self._parts: list[_MicroBatch] = []
+        self._own: list[Tensor] = []  # where the examples of each micro-batch are in `stats`
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -113,26 +115,48 @@ class StepExamples:
         losses = self._run(model, inputs, example_losses, [score, kept])
         self._parts.append(_MicroBatch(losses, score, tokens, rows, kept.gradients, None))
 
-    def stats(self) -> ExampleStats:
-        """Concatenate the statistics of all examples; one device-to-host copy."""
+    def stats(self, repeated_from: int | None = None) -> ExampleStats:
+        """Concatenate the statistics of the examples of all processes, in the order of the data.
+
+        That order is by micro-batch, then process, then place in the batch, and does not depend on how the step was
+        split. One device-to-host copy.
+
+        Args:
+            repeated_from: Examples of the last micro-batch, counted over all processes, from which on accelerate has
+                repeated earlier rows; these are left out. None if it has repeated none.
+        """
         numbers = []
         for part in self._parts:
             cosine = part.score.cosines[0] if len(part.score.cosines) else torch.zeros_like(part.losses)
             numbers.append(torch.stack([part.losses, cosine, part.score.norms, part.tokens.float()]))
-        losses, cosine, norms, tokens = torch.cat(numbers, dim=1).cpu().double()
-        rows = torch.cat([part.rows for part in self._parts]).tolist()
-        return ExampleStats(losses, cosine, norms, tokens, rows)
+        sizes = [len(part.rows) for part in self._parts]
+        own = torch.cat(numbers, dim=1).cpu().double().split(sizes, dim=1)
+        rows = torch.cat([part.rows for part in self._parts]).cpu().split(sizes)
+        parts, all_rows, self._own, start = [], [], [], 0
+        for micro_batch in zip(*gathered(list(zip(own, rows, strict=True))), strict=True):
+            for process, (values, indices) in enumerate(micro_batch):
+                if process == process_index():
+                    self._own.append(torch.arange(start, start + len(indices)))
+                start += len(indices)
+                parts.append(values)
+                all_rows += indices.tolist()
+        last = sum(len(indices) for _, indices in micro_batch)
+        count = start if repeated_from is None else start - last + repeated_from
+        losses, cosine, norms, tokens = torch.cat(parts, dim=1)[:, :count]
+        return ExampleStats(losses, cosine, norms, tokens, all_rows[:count])
 
     def weighted_sum(self, model: nn.Module, weights: Tensor) -> Tensor:
-        """Sum of the gradients times their weights, shape (P,).
+        """Sum of the gradients of all processes' examples times their weights, shape (P,); after `stats`.
 
         Args:
             model: The model, for `recompute`.
             weights: One weight per example, shape (n,). A gradient of weight 0 is left out, also if it is not finite.
         """
+        repeated = max(0, 1 + max(int(own[-1]) for own in self._own) - len(weights))
+        weights = torch.cat([weights, weights.new_zeros(repeated)])
         total = self._layout.zeros()
-        parts = weights.float().to(self._layout.device).split([len(part.rows) for part in self._parts])
-        for part, shares in zip(self._parts, parts, strict=True):
+        for part, own in zip(self._parts, self._own, strict=True):
+            shares = weights[own].float().to(self._layout.device)
             used = shares.nonzero().flatten()
             if not len(used):
                 continue
@@ -144,7 +168,7 @@ class StepExamples:
                 sink = Sum(self._layout, shares[used])
                 self._run(model, examples_of(part.inputs, used), response_cross_entropy, [sink])
                 total += sink.total[0]
-        return total
+        return total_of(total)
 
 
 def examples_of(inputs: Mapping[str, Any], examples: Tensor) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _DECIDING = ("dualselect", "transformers", "tokenizers", "jinja2", "datasets")
 def cached_rows(
     rows: Dataset, tokenizer: Any, settings: Mapping[str, Any], make: Callable[[], TokenizedRows]
 ) -> TokenizedRows:
-    """The tokens of rows, from the cache where they stand there, else made and kept.
+    """The tokens of rows, from the cache if they are there, else computed and cached.
 
     Args:
         rows: The rows.

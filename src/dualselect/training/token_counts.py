@@ -4,6 +4,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from dualselect.system.processes import total_of
+
 
 class TokenCounts:
     """Sums over the task batches since the last log.
@@ -21,8 +25,10 @@ class TokenCounts:
         return bool(self._sums)
 
     def sums(self) -> dict[str, float]:
-        """The sums as plain numbers."""
-        return {name: value if isinstance(value, int | float) else value.item() for name, value in self._sums.items()}
+        """The sums over all processes as plain numbers."""
+        names = sorted(self._sums)
+        totals = total_of(torch.tensor([float(self._sums[name]) for name in names], dtype=torch.float64))
+        return dict(zip(names, totals.tolist(), strict=True))
 
     def add(self, outputs: Any, inputs: Mapping[str, Any]) -> None:
         """Add a batch.
@@ -42,7 +48,7 @@ class TokenCounts:
         Args:
             tokens_before: Tokens seen up to the last call.
         """
-        sums = {name: float(value) for name, value in self._sums.items()}
+        sums = self.sums()
         self._sums.clear()
         total = tokens_before + int(sums["tokens"])
         supervised = max(sums["supervised"], 1.0)

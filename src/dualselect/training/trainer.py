@@ -22,7 +22,8 @@ from dualselect.data.checks import check_embeddings
 from dualselect.gradients import GradientEngine, GradientLayout, Sink
 from dualselect.models.losses import mean_over_tokens, score_responses
 from dualselect.models.precision import with_float32_adapter
-from dualselect.selection import Choice, choose_all, choose_task_rows, refresh_due, task_scores
+from dualselect.selection import Choice, refresh_due
+from dualselect.training.choice import choose_rows
 from dualselect.training.collator import RowIndexCollator
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import DTYPES, Storage, choose_storage
@@ -136,7 +137,7 @@ class DualSelectTrainer(ResumableTrainer):
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
     ) -> Any:
-        """Tokenize with exact response boundaries; rows without a role are for evaluation, whatever their name."""
+        """Tokenize with exact response boundaries; rows without a role are for evaluation."""
         role, self._role = self._role, None
         trl_prepare = functools.partial(
             super()._prepare_dataset,
@@ -182,6 +183,8 @@ class DualSelectTrainer(ResumableTrainer):
             The weighted mean loss of the examples kept, on the last micro-batch; 0 on earlier ones. Losses are
             per-example means, so `num_items_in_batch` is not used.
         """
+        # without the wrapper of DDP, whose reduction the taps do not need
+        model = self.accelerator.unwrap_model(model)
         model.train()
         if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers
             self.optimizer.train()
@@ -204,6 +207,14 @@ class DualSelectTrainer(ResumableTrainer):
         sinks: Sequence[Sink],
     ) -> Tensor:
         return self._engine(model, inputs, example_losses, sinks, step=self.state.global_step)
+
+    def _repeated_from(self) -> int | None:
+        """Where rows begin, in the last micro-batch of an epoch, that accelerate repeats to fill all processes."""
+        if self.args.world_size == 1 or self.args.dataloader_drop_last:
+            return None
+        # accelerate's own `remainder` is wrong for a loader that skips batches after a resume
+        remainder = len(self.train_dataset) % (self.args.train_batch_size * self.args.world_size)
+        return (remainder or None) if self.accelerator.gradient_state.end_of_dataloader else None
 
     def _no_examples(self) -> StepExamples:
         return StepExamples(self._layout, self._run_gradients, self._storage, DTYPES[self.args.gradient_dtype])
@@ -265,16 +276,10 @@ class DualSelectTrainer(ResumableTrainer):
 
     def _update(self, model: nn.Module) -> Tensor:
         examples, self._examples = self._examples, self._no_examples()
-        stats = examples.stats()
+        stats = examples.stats(repeated_from=self._repeated_from())
         finite, weights = self._finite(stats), torch.zeros(len(stats.rows), dtype=torch.float64)
         stats = stats.at(finite)
-        scores = task_scores(
-            stats.losses,
-            stats.cosines,
-            loss_weight=self.args.task_loss_weight,
-            conflict_weight=self.args.conflict_weight,
-        )
-        choice = self._choose(stats, scores)
+        scores, choice = choose_rows(stats, self._loop if self._directions else None, self.args)
         weights[finite] = choice.weights
         task_gradient = examples.weighted_sum(model, weights)
         self._loop.add_step(task_gradient)
@@ -302,24 +307,6 @@ class DualSelectTrainer(ResumableTrainer):
             self._loop.totals.nonfinite_rows += len(taken_out)
             self.selection_log.append("nonfinite", step, ids=taken_out)
         return finite
-
-    def _choose(self, stats: ExampleStats, scores: Tensor) -> Choice:
-        if self._directions is None:
-            return choose_all(len(scores))
-        assert self._loop.refresh is not None
-        share, totals = self.args.task_token_share, self._loop.totals
-        choice = choose_task_rows(
-            scores,
-            stats.cosines,
-            stats.tokens,
-            top_k=self.args.task_top_k,
-            token_share=share,
-            conflict_threshold=self._loop.refresh.conflict_threshold,
-            surplus=totals.token_surplus(share) if share and self.args.task_budget_scope == "run" else 0.0,
-            temperature=self.args.task_temperature if self.args.selection_mode == "soft" else None,
-        )
-        totals.add(choice, stats.tokens)
-        return choice
 
     # Logging
 
@@ -359,7 +346,7 @@ class DualSelectTrainer(ResumableTrainer):
         whole = self.state.global_step >= self.state.max_steps and not self.args.load_best_model_at_end
         if last is not None and whole:  # no later refresh will measure this
             with self.maybe_activation_offload_context, self.compute_loss_context_manager():
-                agreement = self.pool.agreement(self.model_wrapped, last)
+                agreement = self.pool.agreement(self.model, last)
             self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
         logger.info("%s", self._loop.totals.describe(self.args))
         return ended
@@ -372,7 +359,9 @@ class DualSelectTrainer(ResumableTrainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        save_state(self._loop, output_dir, self._layout, self._fingerprint(), logging=self._logging_state())
+        logging = self._logging_state()
+        if self.args.should_save:
+            save_state(self._loop, output_dir, self._layout, self._fingerprint(), logging=logging)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_state(resume_from_checkpoint, self._layout, self._fingerprint())  # explains what torch would only reject

@@ -107,9 +107,9 @@ _SOURCES: dict[str, Callable[[Split], tuple[Example, ...]]] = {
 
 def _examples(kind: str, split: Split) -> tuple[Example, ...]:
     if kind not in _SOURCES:
-        raise DataError(f"'{kind}' is no kind of built-in data. Use one of: {', '.join(KINDS)}.")
+        raise DataError(f"'{kind}' is not a kind of built-in data. Use one of: {', '.join(KINDS)}.")
     if split not in ("train", "test"):
-        raise DataError(f"'{split}' is no split of the built-in data. Use 'train' or 'test'.")
+        raise DataError(f"'{split}' is not a split of the built-in data. Use 'train' or 'test'.")
     return _SOURCES[kind](split)
 
 

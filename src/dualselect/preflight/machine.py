@@ -1,0 +1,75 @@
+"""Versions and hardware, in lines."""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+
+import torch
+
+from dualselect.preflight.disk import in_units
+
+
+PACKAGES = ("dualselect", "torch", "transformers", "trl", "peft")
+
+BUSY = 0.5
+"""Load above the number of cores that is told."""
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of Python and of the packages that decide what a run computes."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine_lines(device: torch.device) -> list[str]:
+    """System, processors, memory, and the device of the run.
+
+    Args:
+        device: The device of the run.
+    """
+    memory = total_memory()
+    lines = [
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
+        + (f", {in_units(memory)} memory" if memory else "")
+        + f", {torch.get_num_threads()} torch threads"
+    ]
+    if device.type == "cuda":
+        facts = torch.cuda.get_device_properties(device)
+        lines.append(f"device: {facts.name}, {in_units(facts.total_memory)} memory, CUDA {torch.version.cuda}")
+    else:
+        lines.append(f"device: {device.type}")
+    return lines
+
+
+def total_memory() -> int:
+    """Memory of the machine in bytes; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def load_average() -> float:
+    """Work queued over the last minute, in cores; 0 where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def busy_warning(load: float, cores: int) -> str:
+    """A warning where more work is queued than there are cores, which makes all times longer; empty otherwise.
+
+    Args:
+        load: Of `load_average`.
+        cores: Cores of the machine.
+    """
+    if load <= cores + BUSY:
+        return ""
+    return (
+        f"the machine is busy (load {load:.1f} on {cores} cores): the minutes are those of a run under this load; "
+        "plan again when it is idle"
+    )

@@ -1,0 +1,97 @@
+"""The processes of a run that torchrun started: which of them writes, and what they tell each other.
+
+A run of one process needs none of it: every function then returns at once. All processes must call a function that
+talks, in the same order.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
+
+def _group() -> Any:
+    """torch.distributed of several processes; None for one process. A process without torch is alone."""
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed if distributed.get_world_size() > 1 else None
+
+
+def process_count() -> int:
+    """Number of processes, 1 or more."""
+    group = _group()
+    return 1 if group is None else int(group.get_world_size())
+
+
+def process_index() -> int:
+    """Number of this process, from 0."""
+    group = _group()
+    return 0 if group is None else int(group.get_rank())
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes files, logs and draws progress bars."""
+    return process_index() == 0
+
+
+def wait_for_all() -> None:
+    """Return when all processes have come here."""
+    group = _group()
+    if group is not None:
+        group.barrier()
+
+
+def total_of(tensor: "Tensor") -> "Tensor":
+    """Sum of a tensor over the processes; the tensor itself, unchanged, of one process."""
+    group = _group()
+    if group is None:
+        return tensor
+    # NCCL moves what is on a GPU only
+    moved = tensor.cuda() if group.get_backend() == "nccl" and tensor.device.type == "cpu" else tensor.clone()
+    group.all_reduce(moved)
+    return moved.to(tensor.device)
+
+
+def gathered(value: T) -> list[T]:
+    """The value of each process, in the order of the processes."""
+    group = _group()
+    if group is None:
+        return [value]
+    values: list[Any] = [None] * group.get_world_size()
+    group.all_gather_object(values, value)
+    return values
+
+
+def from_main(work: Callable[[], T]) -> T:
+    """Do something in the main process alone.
+
+    Args:
+        work: Its result must be picklable.
+
+    Returns:
+        The result, in every process.
+
+    Raises:
+        SystemExit: In the other processes, where the work fails in the main process, which raises and reports it.
+    """
+    group = _group()
+    if group is None:
+        return work()
+    outcome: list[Any] = [None, False]
+    if is_main_process():
+        try:
+            outcome = [work(), True]
+        finally:
+            group.broadcast_object_list(outcome)
+    else:
+        group.broadcast_object_list(outcome)
+        if not outcome[1]:
+            raise SystemExit(1)
+    result: T = outcome[0]
+    return result
