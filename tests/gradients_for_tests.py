@@ -19,8 +19,8 @@ def tapped(model, inputs, losses, layout, unverified=None):
     return found, sink.gradients
 
 
-def one_at_a_time(model, inputs, losses, layout):
-    sink = Materialise(layout, len(inputs["input_ids"]))
+def one_at_a_time(model, inputs, losses, layout, examples=None):
+    sink = Materialise(layout, examples or len(inputs["input_ids"]))
     return run_sequentially(model, inputs, losses, layout, [sink]), sink.gradients
 
 

@@ -144,7 +144,11 @@ CASES = {
     "two budgets": (None, ["--task_top_k=2", "--task_token_budget=0.5"], ["task_top_k", "leave one out"]),
     "rho not a number": (None, ["--rho=nan"], ["rho is nan", "finite"]),
     "packing": (None, ["--packing=true"], ["packing: true", "Use packing: false"]),
-    "padding free": (None, ["--padding_free=true"], ["padding_free", "Use padding_free: false"]),
+    "padding free": (
+        None,
+        ["--padding_free=true", "--pad_to_multiple_of=8"],
+        ["padding_free", "Use no pad_to_multiple_of"],
+    ),
     "compile": (None, ["--torch_compile=true"], ["torch_compile", "Use torch_compile: false"]),
     "whole layers in 16 bits": (None, ["--use_peft=false", "--dtype=bfloat16"], ["dtype is bfloat16", "bf16: true"]),
     "whole layers in 4 bits": (None, ["--use_peft=false", "--load_in_4bit"], ["4 or 8 bits", "Leave use_peft out"]),

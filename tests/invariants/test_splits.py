@@ -39,6 +39,31 @@ def test_reference_batch_size(tmp_path, size):
     same_run(trained(tmp_path / "a"), trained(tmp_path / "b", reference_batch_size=size))
 
 
+@pytest.mark.parametrize("storage", ["device", "recompute"])
+@pytest.mark.parametrize("contrast", ["none", "compliance"])
+def test_batches_without_padding(tmp_path, storage, contrast):
+    common = {"gradient_storage": storage, "reference_contrast": contrast, "task": conversation_rows(18)}
+    padded = trained(tmp_path / "a", **common)
+    flat = trained(tmp_path / "b", padding_free=True, **common)
+    split = trained(
+        tmp_path / "c",
+        padding_free=True,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        train_sampling_strategy="random",
+        **common,
+    )
+    same_run(padded, flat)
+    same_run(padded, split)
+
+
+def test_rows_grouped_by_length_are_chosen_among_in_one_step(tmp_path):
+    grouped = {"train_sampling_strategy": "group_by_length"}
+    whole = trained(tmp_path / "a", **grouped)
+    flat = trained(tmp_path / "b", padding_free=True, **grouped)
+    same_run(whole, flat)
+
+
 def test_gradient_checkpointing(tmp_path):
     same_run(trained(tmp_path / "a"), trained(tmp_path / "b", gradient_checkpointing=True))
 

@@ -54,7 +54,7 @@ def test_defaults_are_the_papers_but_for_three_that_are_documented():
         ({"mask_mode": "legacy"}, "prompt_format: human_assistant or mask_mode: exact"),
         ({"packing": True}, "Use packing: false"),
         ({"eval_packing": True}, "Use eval_packing: false"),
-        ({"padding_free": True}, "Use padding_free: false"),
+        ({"padding_free": True, "pad_to_multiple_of": 8}, "Use no pad_to_multiple_of"),
         ({"torch_compile": True}, "Use torch_compile: false"),
         ({"gradient_checkpointing_kwargs": {"use_reentrant": True}}, "{use_reentrant: false}"),
         ({"loss_type": "dft"}, "Use loss_type: nll"),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from rows_for_tests import adapter_of, small_trainer, trained
 
+from dualselect.models.segments import examples_of
 from dualselect.training.preparation import ROW
-from dualselect.training.step import examples_of
 
 
 def choices(trainer):

@@ -88,7 +88,7 @@ class Engine:
         def losses(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
             outputs = score_responses(model, inputs)
             openings.append(opening_losses(outputs.log_probs.detach(), inputs["labels"]))
-            return mean_over_tokens(outputs, inputs["labels"])
+            return mean_over_tokens(outputs, inputs)
 
         return RowLosses(self.run(self.model, self.collate(rows), losses, sinks), torch.cat(openings))
 

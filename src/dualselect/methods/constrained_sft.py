@@ -68,4 +68,4 @@ class _ConstrainedUpdate(Update):
         current = score_responses(model, inputs).log_probs[0].float()
         betas = self._betas(supervised)[supervised]
         weights = (2.0 * torch.sigmoid(-betas * (current.detach() - start))).clamp(min=LEAST_WEIGHT)
-        return mean_per_example(-weights * current, supervised)
+        return mean_per_example(-weights * current, inputs)

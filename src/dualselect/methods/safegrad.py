@@ -61,7 +61,7 @@ class _SafeGradUpdate(Update):
         with torch.no_grad(), self.run.start_model():
             start = self._log_probabilities(model, inputs, supervised)
         current = self._log_probabilities(model, inputs, supervised)
-        return mean_per_example(kl_per_token(current, start), supervised)
+        return mean_per_example(kl_per_token(current, start), inputs)
 
     @staticmethod
     def _log_probabilities(model: nn.Module, inputs: Mapping[str, Any], supervised: Tensor) -> Tensor:

@@ -264,7 +264,7 @@ class _Examination:
         config.output_dir, config.token_cache, config.push_to_hub, config.report_to = folder, False, False, []
         config.eval_strategy, config.reference_contrast = IntervalStrategy.NO, "none"
         # examined apart, and for what they say about the whole data
-        config.gradient_engine, config.allow_prompt_overlap = "sequential", True
+        config.gradient_engine, config.allow_prompt_overlap, config.padding_free = "sequential", True, False
         sample = {
             TASK: _sampled(self.rows[TASK], self.prepared[TASK].rows, COMPARED_ROWS),
             POOL: _sampled(self.rows[POOL], self.prepared[POOL].rows, SAMPLED_REFERENCES),

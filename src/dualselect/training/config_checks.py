@@ -122,7 +122,12 @@ def check_supported(config: "DualSelectConfig") -> None:
     refused = [
         (config.packing, "packing: true", "a packed row is not one example", "packing: false"),
         (config.eval_packing, "eval_packing: true", "a packed row is not one example", "eval_packing: false"),
-        (config.padding_free, "padding_free: true", "examples of a batch must stay apart", "padding_free: false"),
+        (
+            config.padding_free and config.pad_to_multiple_of,
+            f"padding_free: true with pad_to_multiple_of: {config.pad_to_multiple_of}",
+            "a padding token would count as an example",
+            "no pad_to_multiple_of",
+        ),
         (
             config.gradient_checkpointing and checkpointing.get("use_reentrant"),
             "gradient_checkpointing_kwargs: {use_reentrant: true}",

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.gradients import GradientLayout, Materialise, Score, Sink, Sum
 from dualselect.gradients.layout import ExampleLosses
 from dualselect.models.losses import response_cross_entropy
+from dualselect.models.segments import examples_of, supervised_counts
 from dualselect.selection import Choice, corrected
 from dualselect.system.processes import gathered, process_index, total_of
 from dualselect.training.config import DualSelectConfig
@@ -105,7 +105,7 @@ class StepExamples:
             direction: Reference direction for the cosines, shape (P,); None during the warm-up.
         """
         score = Score(self._layout, len(rows), direction)
-        tokens = (inputs["labels"][:, 1:] != IGNORED_LABEL).sum(1)
+        tokens = supervised_counts(inputs)
         if self._storage == "recompute":
             losses = self._run(model, inputs, example_losses, [score])
             self._parts.append(_MicroBatch(losses, score, tokens, rows, None, inputs))
@@ -169,22 +169,6 @@ class StepExamples:
                 self._run(model, examples_of(part.inputs, used), response_cross_entropy, [sink])
                 total += sink.total[0]
         return total_of(total)
-
-
-def examples_of(inputs: Mapping[str, Any], examples: Tensor) -> dict[str, Any]:
-    """Some examples of a padded batch, without the padding that they no longer need.
-
-    Args:
-        inputs: Tensors of shape (B, T), with `attention_mask`.
-        examples: Indices, shape (E,).
-    """
-    size = inputs["input_ids"].shape
-    columns = inputs["attention_mask"][examples].any(0).nonzero().flatten()
-    span = slice(int(columns[0]), int(columns[-1]) + 1)
-    return {
-        name: value[examples, span] if isinstance(value, Tensor) and value.shape == size else value
-        for name, value in inputs.items()
-    }
 
 
 def corrected_update(

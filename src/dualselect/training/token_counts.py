@@ -40,7 +40,8 @@ class TokenCounts:
         self._sums["supervised"] += outputs.label_mask.sum()
         self._sums["entropy"] += outputs.entropy.detach().nansum()
         self._sums["correct"] += outputs.is_top1.sum()
-        self._sums["tokens"] += inputs["attention_mask"].sum()
+        mask = inputs.get("attention_mask")  # packed rows have none
+        self._sums["tokens"] += inputs["input_ids"].numel() if mask is None else mask.sum()
 
     def take(self, tokens_before: int) -> tuple[int, dict[str, float]]:
         """The total number of tokens seen and TRL's metrics of these batches, which are then forgotten.

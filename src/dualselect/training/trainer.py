@@ -10,6 +10,7 @@ Shapes: n examples in an optimizer step, N references, P trainable parameters.
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from dualselect.data.checks import check_embeddings
 from dualselect.gradients import GradientEngine, GradientLayout, Sink
@@ -108,6 +110,9 @@ class DualSelectTrainer(ResumableTrainer):
             check_embeddings(model, sft["processing_class"], pad_token=args.pad_token)
         self._rows: dict[str, PreparedRows] = {}
         self._role: str | None = "train"  # role of the next rows to prepare; TRL starts with the training rows
+        self._max_length = args.max_length
+        if args.padding_free:  # TRL would not cut such rows, and refuses; `_prepare_dataset` cuts them
+            args.max_length = None
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         check_dense_text_model(self.model, is_moe=self.aux_loss_enabled, is_vlm=self._is_vlm)
         self._role = "reference"
@@ -138,7 +143,7 @@ class DualSelectTrainer(ResumableTrainer):
         dataset_name: str,
     ) -> Any:
         """Tokenize with exact response boundaries; rows without a role are for evaluation."""
-        role, self._role = self._role, None
+        role, self._role, args.max_length = self._role, None, self._max_length
         trl_prepare = functools.partial(
             super()._prepare_dataset,
             processing_class=processing_class,
@@ -167,10 +172,10 @@ class DualSelectTrainer(ResumableTrainer):
         rows = self._rows["reference"]
         contrast = contrast_rows(rows, self._tokenizer, self.args)
         check_pool(rows.tokens, contrast, self.args.reference_top_k)
-        ids = rows.ids_of(rows.indices)
-        return ReferencePool(
-            rows.tokens, ids, contrast, self.data_collator, self._run_gradients, self._layout, self.args, choose
-        )
+        ids, collate = rows.ids_of(rows.indices), self.data_collator
+        if isinstance(collate, DataCollatorForLanguageModeling):  # a reference and its contrast are two padded rows
+            collate = replace(collate, padding_free=False)
+        return ReferencePool(rows.tokens, ids, contrast, collate, self._run_gradients, self._layout, self.args, choose)
 
     # The step
 
@@ -222,7 +227,7 @@ class DualSelectTrainer(ResumableTrainer):
     def _task_losses(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         outputs = score_responses(model, inputs)
         self._token_counts.add(outputs, inputs)
-        return mean_over_tokens(outputs, inputs["labels"])
+        return mean_over_tokens(outputs, inputs)
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
         """Evaluate a batch as TRL does, without the row indices that training rows carry."""
