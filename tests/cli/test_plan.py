@@ -99,11 +99,16 @@ def test_memory_is_measured_and_changes_are_named(tmp_path, settings, capsys):
     "changed",
     [
         {"gradient_accumulation_steps": "3", "reference_contrast": "compliance", "task_token_budget": "auto"},
-        {"reference_gradient": "replay", "reference_refresh": "adaptive", "save_strategy": "no"},
+        {
+            "reference_gradient": "replay",
+            "reference_refresh": "adaptive",
+            "eval_data": "{folder}/safe.jsonl[0:4]",
+            "eval_strategy": "steps",
+            "eval_steps": "10",
+        },
         {"preservation_loss": "kl", "per_device_train_batch_size": "64", "num_train_epochs": "12", "max_steps": None},
-        {"eval_data": "{folder}/safe.jsonl[0:4]", "eval_strategy": "steps", "eval_steps": "10"},
         {"use_peft": "false", "gradient_storage": "recompute", "gradient_accumulation_steps": "2"},
-        {"gradient_engine": "sequential", "reference_batch_size": "50", "gradient_checkpointing": "true"},
+        {"gradient_engine": "sequential", "reference_batch_size": "50", "save_strategy": "no"},
     ],
 )
 def test_with_other_settings(tmp_path, settings, changed):

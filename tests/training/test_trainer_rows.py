@@ -190,7 +190,7 @@ def test_a_known_format_wins_over_a_column_text(tmp_path, caplog):
     rows = conversation_rows(8).add_column("text", ["something else"] * 8)
     trainer = small_trainer(tmp_path, task=rows)
     assert supervised(trainer.processing_class, trainer.train_dataset[0]) == "The answer is 0.<|im_end|>\n"
-    assert "beside it a column 'text', which is not used" in caplog.text
+    assert "also a column 'text', which is not used" in caplog.text
     with pytest.raises(DataError, match="is also in the task data"):
         small_trainer(tmp_path, task=rows, references=rows)
     field = small_trainer(tmp_path, task=rows.rename_column("text", "body"), dataset_text_field="body")
