@@ -171,7 +171,8 @@ def test_what_cannot_be_done_is_refused_before_the_work(made, tmp_path, capsys, 
 def test_without_reference_data_the_pool_is_the_built_in_one_and_all_that_takes_long_has_a_bar(made, tmp_path):
     words = (
         f"audit --model_name_or_path {made}/model --task_data {made}/task.jsonl --output_dir {tmp_path}/out --use_cpu "
-        "--selection_warmup_steps 1 --max_length 512 --per_device_train_batch_size 4 --sample 4 --report_to none --reference_batch_size 32"
+        "--selection_warmup_steps 1 --max_length 512 --per_device_train_batch_size 4 --sample 4 --report_to none "
+        "--reference_batch_size 32"
     )
     # in a process of its own, whose libraries nobody silenced before
     command = [sys.executable, "-m", "dualselect.cli.main", *words.split()]
