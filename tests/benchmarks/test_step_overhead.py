@@ -5,18 +5,26 @@ import re
 import subprocess
 import sys
 
-import pytest
 from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
 
-@pytest.mark.parametrize("option", [[], ["--all_supervised"]])
-def test_a_ratio_is_printed_last(repository_root, tmp_path, option):
+def test_a_ratio_is_printed_last(repository_root, tmp_path):
     tokenizer = chatml_tokenizer()
     tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     script = repository_root / "benchmarks" / "step_overhead.py"
-    command = [sys.executable, str(script), "--model", str(tmp_path), "--steps", "2", "--length", "16", *option]
+    command = [
+        sys.executable,
+        str(script),
+        "--model",
+        str(tmp_path),
+        "--steps",
+        "2",
+        "--length",
+        "16",
+        "--all_supervised",
+    ]
     environment = os.environ | {"PYTHONPATH": str(repository_root / "src")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -59,7 +59,7 @@ def test_killed_at_random_moments_it_gives_the_table_of_one_clean_run(forked, co
     assert clean.exitcode == 0
     config = read_comparison(comparison_file(**settings), str(tmp_path / "killed"))
     chance, kept = random.Random(3), {}
-    for _ in range(10):
+    for _ in range(5):
         process = in_a_process(config)
         process.join(chance.uniform(0, 0.2 * seconds))
         if process.exitcode is not None:

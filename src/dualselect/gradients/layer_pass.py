@@ -115,7 +115,7 @@ class LayerPass:
 
     @property
     def gram_is_cheaper(self) -> bool:
-        """Whether Gram matrices take fewer operations than dW: T (i + o) < i o (measured by `benchmarks/norms.py`)."""
+        """Whether Gram matrices take fewer operations than dW: T (i + o) < i o."""
         tokens, inputs, outputs = self.inputs.shape[1], self.inputs.shape[2], self.gradients.shape[2]
         pairs = tokens * tokens if self.segments is None else sum(size * size for size in self.segments.sizes)
         return pairs * (inputs + outputs) < tokens * inputs * outputs
