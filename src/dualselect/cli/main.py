@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from dualselect.cli.status import DONE, EXPLAINED, INTERRUPTED, REFUSED, status_of
 from dualselect.errors import DualSelectError
 from dualselect.system.nearest import nearest
+from dualselect.system.processes import is_replica
 from dualselect.system.terminal import Console, GuardedStream, guarded_terminal
 from dualselect.system.visible import continued
 
@@ -83,6 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     console = Console()
     logger = logging.getLogger("dualselect")
+    if is_replica():
+        # the first process says it, and draws the bars, for all
+        console.setLevel(logging.ERROR)
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     logger.addHandler(console)
     logger.setLevel(logging.INFO)
     try:
@@ -127,7 +133,8 @@ def _call(verb: str, arguments: list[str]) -> int:
         advice = f"did you mean {near}?" if near else "dualselect --help lists them"
         raise DualSelectError(f"{verb} is not a verb; {advice}")
     processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1" and verb != "train":
+    if processes != "1" and (verb != "train" or "--plan" in arguments):
+        verb = "plan" if verb == "train" else verb
         raise DualSelectError(
             f"{verb} runs in one process, and {processes} were started: type dualselect {verb} without torchrun"
         )

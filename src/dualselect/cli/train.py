@@ -4,7 +4,7 @@ from dualselect.cli import plan
 from dualselect.cli.parser import parse_train_arguments
 from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.summary import RunSummary
-from dualselect.system.processes import is_main_process
+from dualselect.system.processes import is_main_process, is_replica
 
 
 PLAN = "--plan"
@@ -28,6 +28,8 @@ def run(arguments: list[str]) -> int:
     from dualselect.runs.train import train_run
 
     transformers_logging.set_verbosity_error()
+    if is_replica():
+        transformers_logging.disable_progress_bar()
     summary = train_run(request.settings, request.record)
     if is_main_process():
         print(ending(summary, trusts_code=request.settings.training.trust_remote_code))

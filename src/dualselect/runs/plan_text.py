@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from dualselect.data.source_rows import SourceRows
 from dualselect.runs.settings import RunSettings
+from dualselect.system.processes import process_count
 from dualselect.training.config import DualSelectConfig
 
 
@@ -26,9 +27,10 @@ def log_plan(settings: RunSettings, rows: Mapping[str, SourceRows], method: str 
     logger.info("model: %s, %s, LoRA rank %d on %s", model.model_name_or_path, model.dtype, model.lora_r, named)
     logger.info("method: %s", _dualselect_plan(training, rows) if method is None else method)
     logger.info(
-        "training: %s of %d rows, learning rate %g, seed %d, into %s",
+        "training: %s of %d rows%s, learning rate %g, seed %d, into %s",
         length,
-        training.per_device_train_batch_size * training.gradient_accumulation_steps,
+        training.per_device_train_batch_size * training.gradient_accumulation_steps * process_count(),
+        f" on {process_count()} processes" if process_count() > 1 else "",
         training.learning_rate,
         training.seed,
         training.output_dir,

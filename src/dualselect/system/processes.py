@@ -4,6 +4,7 @@ A run of one process needs none of it: every function then returns at once. All 
 talks, in the same order.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,10 +30,20 @@ def process_count() -> int:
     return 1 if group is None else int(group.get_world_size())
 
 
+def processes_here() -> int:
+    """Number of processes of the run on this machine, which share its memory, 1 or more."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or process_count()) if process_count() > 1 else 1
+
+
 def process_index() -> int:
     """Number of this process, from 0."""
     group = _group()
     return 0 if group is None else int(group.get_rank())
+
+
+def is_replica() -> bool:
+    """Whether torchrun started this process beside a first one; known before the processes talk."""
+    return os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0"
 
 
 def is_main_process() -> bool:
@@ -95,3 +106,17 @@ def from_main(work: Callable[[], T]) -> T:
             raise SystemExit(1)
     result: T = outcome[0]
     return result
+
+
+def main_first(work: Callable[[], T]) -> T:
+    """Do something in every process, in the main process first, such as what fills a cache.
+
+    Returns:
+        The result of this process.
+
+    Raises:
+        SystemExit: In the other processes, where the work fails in the main process.
+    """
+    made: list[T] = []
+    from_main(lambda: made.append(work()))
+    return made[0] if made else work()

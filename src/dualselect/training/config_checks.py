@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from dualselect.training.config import DualSelectConfig
 
 
+WHOLE_MODEL = (
+    "torchrun, which starts several processes that each hold the whole model (DDP); load_in_4bit and "
+    "gradient_checkpointing make room"
+)
+
+
 def budget_share(text: str) -> float:
     """`task_token_budget` as a number.
 
@@ -188,8 +194,14 @@ def check_backends(config: "DualSelectConfig") -> None:
                 "compiled graphs bypass the taps",
                 "neither",
             ),
-            (config.deepspeed, "deepspeed", "it owns the selected gradients", "a single process without it"),
-            (config.fsdp, "fsdp", "sharded training is not supported yet", "a single process without it"),
+            (config.deepspeed, "deepspeed", "it owns the selected gradients", WHOLE_MODEL),
+            (config.fsdp, "fsdp", "each process must hold the whole model", WHOLE_MODEL),
+            (
+                config.parallelism_config,
+                "parallelism_config",
+                "each process must hold the whole model and whole rows",
+                WHOLE_MODEL,
+            ),
         ]
     )
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dualselect.gradients import GradientLayout
+from dualselect.system.processes import gathered, process_count, processes_here
 from dualselect.training.config import DualSelectConfig
 
 
@@ -17,6 +18,7 @@ Storage = Literal["device", "host", "recompute"]
 
 DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
 """Shares of the free memory that the gradients of one optimizer step may take."""
+BY_MEMORY: tuple[Storage, ...] = ("device", "host", "recompute")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GIBIBYTE = 2**30
 
@@ -26,6 +28,8 @@ def choose_storage(
 ) -> Storage:
     """Resolve `gradient_storage`, and log the choice, its reason and the memory it takes.
 
+    Several processes use the same storage: `auto` takes one that fits in each.
+
     Args:
         config: Settings.
         model: The model, for its dropout.
@@ -34,8 +38,9 @@ def choose_storage(
     """
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
     needed = rows * layout.size * DTYPES[config.gradient_dtype].itemsize
+    who = " of each process" if process_count() > 1 else ""
     arithmetic = (
-        f"{rows} rows x {layout.size:,} parameters x {DTYPES[config.gradient_dtype].itemsize} bytes = "
+        f"{rows} rows{who} x {layout.size:,} parameters x {DTYPES[config.gradient_dtype].itemsize} bytes = "
         f"{needed / GIBIBYTE:.2f} GiB"
     )
     if config.gradient_storage != "auto":
@@ -43,10 +48,11 @@ def choose_storage(
     elif recorded is not None:
         storage, why = recorded, "as before the resume"
     else:
-        storage, why = _by_memory(needed, layout.device)
+        found = gathered(_by_memory(needed, layout.device))
+        storage, why = max(found, key=lambda one: BY_MEMORY.index(one[0]))
     if storage == "recompute":
         advice = "the gradients of the kept rows are computed again in a second backward"
-        if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
+        if has_dropout(model):
             advice += "; dropout draws other masks in it"
     else:
         advice = "gradient_storage: recompute, fewer rows per step or a lower LoRA rank take less"
@@ -60,9 +66,14 @@ def choose_storage(
     return storage
 
 
+def has_dropout(model: nn.Module) -> bool:
+    """Whether a layer of the model draws dropout masks in training."""
+    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+
+
 def _by_memory(needed: int, device: torch.device) -> tuple[Storage, str]:
     """The first storage whose memory suffices, and the arithmetic."""
-    host = psutil.virtual_memory().available
+    host = psutil.virtual_memory().available // processes_here()
     on_gpu = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else host
     if needed <= DEVICE_SHARE * free:

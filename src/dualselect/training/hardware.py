@@ -14,6 +14,15 @@ DDP = {"MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "NO"}
 """Kinds of accelerate in which each process holds the whole model."""
 
 
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "tensor or context parallelism",
+}
+"""What `accelerate launch` asks for by variables of the environment."""
+
+
 def check_hardware(args: TrainingArguments, *, several_processes: bool = False) -> None:
     """Set up the device of a run, and refuse a machine on which its settings cannot be followed.
 
@@ -60,7 +69,8 @@ def _check_processes(args: TrainingArguments, several: bool) -> None:
         )
     kind = str(PartialState().distributed_type.value)
     sharded = [name for name in ("fsdp", "deepspeed", "parallelism_config") if getattr(args, name, None)]
-    if args.world_size > 1 and (sharded or kind not in DDP):
+    sharded += [what for name, what in SHARDING.items() if os.environ.get(name, "").lower() in ("1", "true")]
+    if sharded or (args.world_size > 1 and kind not in DDP):
         raise ConfigError(
             f"{', '.join(sharded) or kind} cannot be used: each process must hold the whole model. Start the "
             "processes with torchrun (DDP) and without a sharding configuration; load_in_4bit and "
@@ -72,6 +82,31 @@ def _check_processes(args: TrainingArguments, several: bool) -> None:
             f"{asked} processes were asked for and {args.world_size} runs: accelerate launch --cpu starts one only. "
             f"Use torchrun --nproc_per_node {asked}."
         )
+    if args.world_size > 1:
+        _check_batches(args)
+
+
+def _check_batches(args: TrainingArguments) -> None:
+    """The rows of a step must be those that one process would take, of as many rows from each process."""
+    loader = args.accelerator_config
+    refused = {
+        "accelerator_config: {split_batches: true}": (loader.split_batches, "leave it out"),
+        "accelerator_config: {dispatch_batches: true}": (loader.dispatch_batches, "leave it out"),
+        "accelerator_config: {even_batches: false}": (
+            not loader.even_batches,
+            "leave it out; rows that fill up the last batch have weight 0",
+        ),
+        "train_sampling_strategy: batch_rebalance": (
+            args.train_sampling_strategy == "batch_rebalance",
+            "use group_by_length",
+        ),
+    }
+    for what, (given, instead) in refused.items():
+        if given:
+            raise ConfigError(
+                f"{what} cannot be used with {args.world_size} processes, because each must take equally many rows "
+                f"of a step: {instead}."
+            )
 
 
 def _set_tf32(wanted: bool) -> None:

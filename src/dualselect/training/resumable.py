@@ -1,6 +1,7 @@
 """`ResumableTrainer`: checkpoints with a manifest, and logs that a resumed run continues as if it had not stopped."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +13,20 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from torch import nn
 from transformers import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import rotate_checkpoints
 
 from dualselect.system.lock import folder_lock
-from dualselect.system.processes import is_main_process, wait_for_all
+from dualselect.system.processes import is_main_process, process_count, wait_for_all
 from dualselect.training.checkpoints import check_logs, checkpoint_to_load, restore_logs, write_manifest
+from dualselect.training.gradient_storage import has_dropout
+from dualselect.training.length_groups import LengthGroups
 from dualselect.training.output import OutputTrainer
 from dualselect.training.resume_rule import deciding
 from dualselect.training.token_counts import TokenCounts
 
+
+logger = logging.getLogger(__name__)
 
 NOT_IN_ADAPTER_RULE = {"base_model_name_or_path", "inference_mode", "revision", "auto_mapping", "peft_version"}
 
@@ -102,6 +108,28 @@ class ResumableTrainer(OutputTrainer):
                 use_mtime=True,
             )
         wait_for_all()
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """The order of the rows: the same in every process and after a resume."""
+        sampler = super()._get_train_sampler(train_dataset)
+        if not isinstance(sampler, LengthGroupedSampler):
+            return sampler
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LengthGroups(
+            sampler.lengths, sampler.batch_size * self.args.world_size, seed, lambda: int(self.state.epoch or 0)
+        )
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        states = list(Path(checkpoint).glob("rng_state*.pth")) if checkpoint is not None else []
+        if states and len(states) != process_count() and has_dropout(self.model) and is_main_process():
+            logger.warning(
+                "%s was saved by %d process(es) and %d go on: the rows of each step stay the same, and dropout draws "
+                "other masks than it would have",
+                checkpoint,
+                len(states),
+                process_count(),
+            )
+        super()._load_rng_state(checkpoint)
 
     def _run_epoch(self, *arguments: Any, **options: Any) -> None:
         if self.state.global_step >= self.state.max_steps:  # stopped after the last step; transformers would take one

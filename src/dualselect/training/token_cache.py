@@ -19,6 +19,7 @@ from dualselect.data import TokenizedRows, TokenReport
 from dualselect.data.rendering import date_of, uses_date
 from dualselect.models.embedded import cache_dir
 from dualselect.system.files import write_atomically
+from dualselect.system.processes import main_first
 
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ def cached_rows(
 ) -> TokenizedRows:
     """The tokens of rows, from the cache if they are there, else computed and cached.
 
+    Of several processes, the main process computes them and the others read them.
+
     Args:
         rows: The rows.
         tokenizer: The tokenizer.
@@ -47,9 +50,13 @@ def cached_rows(
     if len(rows) < FEWEST_ROWS or not tokenizer.is_fast:  # the others are refused
         return make()
     path = cache_folder() / f"{_key(rows, tokenizer, settings)}.safetensors"
+    return main_first(lambda: _read_or_make(path, settings["name"], make))
+
+
+def _read_or_make(path: Path, name: str, make: Callable[[], TokenizedRows]) -> TokenizedRows:
     found = _read(path)
     if found is not None:
-        logger.info("%s: tokens of an earlier start are used (%s)", settings["name"], path)
+        logger.info("%s: tokens of an earlier start are used (%s)", name, path)
         return found
     made = make()
     try:
