@@ -4,7 +4,7 @@ from dualselect.cli import plan
 from dualselect.cli.parser import parse_train_arguments
 from dualselect.models.foreign_code import SETTING as TRUST
 from dualselect.runs.summary import RunSummary
-from dualselect.system.processes import is_main_process, is_replica
+from dualselect.system.processes import is_main_process, is_replica, train_command
 
 
 PLAN = "--plan"
@@ -49,13 +49,13 @@ def ending(summary: RunSummary, *, trusts_code: bool = False) -> str:
     if summary.interrupted_by is not None:
         lines += [
             "interrupted; continue with",
-            f"  dualselect train --config {folder}/config.yaml --resume{trust}",
+            f"  {train_command()} --config {folder}/config.yaml --resume{trust}",
         ]
         return "\n".join(lines)
     lines += [
         f"adapter    {folder}/adapter",
         f"selection  {folder}/selection.jsonl",
         f"metrics    {folder}/metrics.jsonl",
-        f"again      dualselect train --config {folder}/config.yaml --output_dir ANOTHER{trust}",
+        f"again      {train_command()} --config {folder}/config.yaml --output_dir ANOTHER{trust}",
     ]
     return "\n".join(lines)

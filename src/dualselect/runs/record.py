@@ -134,7 +134,21 @@ def check_weights(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_
 
 
 def warn_of_differences(recorded: Mapping[str, Any], now: Mapping[str, Any], *, with_model: bool = True) -> None:
-    """Warn of every version and of the model when they differ from the run that config.yaml came from."""
+    """Warn of every version, of the model and of the number of processes when they differ from the run of config.yaml.
+
+    Args:
+        recorded: The record of that run.
+        now: The record of this run.
+        with_model: Whether this is a new run; one that is resumed is compared by other rules.
+    """
+    before, found = int(recorded.get("processes", 1)), int(now.get("processes", 1))
+    if with_model and before != found:
+        logger.warning(
+            "the run of this config.yaml had %d process(es) and this one has %d, each of which takes "
+            "per_device_train_batch_size rows: the steps of this run have other rows",
+            before,
+            found,
+        )
     for section in ("versions", "model") if with_model else ("versions",):
         for name, value in now[section].items():
             before = recorded.get(section, {}).get(name)

@@ -9,6 +9,7 @@ from dualselect.errors import ConfigError, ResumeError
 from dualselect.runs.config_file import read_config
 from dualselect.runs.directory import RunDirectory
 from dualselect.runs.settings import RunSettings, typed_value
+from dualselect.system.processes import train_command
 from dualselect.training.checkpoints import MANIFEST, check_logs, damage_of, find_checkpoints, warn_of_damaged
 from dualselect.training.resume_rule import deciding, differences
 
@@ -128,7 +129,7 @@ def record_of_same_run(
     if other := differences(then, now, list(then | now)):
         raise ResumeError(
             f"resume: the run in {directory.path} was started with other settings ({', '.join(other[:3])}"
-            f"{', ...' if other[3:] else ''}), and a resumed run must be the same run. Continue it with: dualselect "
-            f"train --config {directory.config} --resume. Or start anew in another --output_dir."
+            f"{', ...' if other[3:] else ''}), and a resumed run must be the same run. Continue it with: "
+            f"{train_command(recorded)} --config {directory.config} --resume. Or start anew in another --output_dir."
         )
     return before.record

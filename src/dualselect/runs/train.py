@@ -38,7 +38,7 @@ from dualselect.runs.rows import check_evaluation, read_run_rows, with_absolute_
 from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
 from dualselect.system.lock import ADVICE, folder_lock, held
-from dualselect.system.processes import from_main, is_main_process, process_count, wait_for_all
+from dualselect.system.processes import from_main, is_main_process, process_count, train_command, wait_for_all
 from dualselect.system.progress import ShortProgress
 from dualselect.training.hardware import check_hardware
 from dualselect.training.output import OutputTrainer
@@ -169,7 +169,9 @@ def _describe_for_card(trainer: SFTTrainer, settings: RunSettings, method: RunMe
         data = settings.data
         trainer.card_base = settings.model.model_name_or_path
         trainer.card_sources = {"task data": data.task_data, "reference data": data.reference_data}
-        trainer.card_command = "dualselect train --config config.yaml" if method is None else method.facts()["command"]
+        trainer.card_command = (
+            f"{train_command()} --config config.yaml" if method is None else method.facts()["command"]
+        )
 
 
 class _Beginning(TrainerCallback):
@@ -289,7 +291,7 @@ def explain_full_disk(directory: RunDirectory) -> Iterator[None]:
 
     def advice() -> str:
         # before config.yaml is written there is no run to continue
-        again = f"continue with: dualselect train --config {directory.config} --resume auto"
+        again = f"continue with: {train_command()} --config {directory.config} --resume auto"
         return f"Make room, then {again if directory.config.exists() else 'type the same command again'}"
 
     try:

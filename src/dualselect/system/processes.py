@@ -7,6 +7,7 @@ talks, in the same order.
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 
@@ -51,6 +52,12 @@ def is_main_process() -> bool:
     return process_index() == 0
 
 
+def train_command(processes: int | None = None) -> str:
+    """What starts a training on so many processes, as it is typed; as many as this one has if None."""
+    count = process_count() if processes is None else processes
+    return f"torchrun --nproc_per_node {count} --no-python dualselect train" if count > 1 else "dualselect train"
+
+
 def wait_for_all() -> None:
     """Return when all processes have come here."""
     group = _group()
@@ -67,6 +74,14 @@ def total_of(tensor: "Tensor") -> "Tensor":
     moved = tensor.cuda() if group.get_backend() == "nccl" and tensor.device.type == "cpu" else tensor.clone()
     group.all_reduce(moved)
     return moved.to(tensor.device)
+
+
+def limit_waiting(limit: timedelta) -> None:
+    """End with an error when another process has been silent for so long; transformers sets this for GPUs only."""
+    if _group() is not None:
+        from torch.distributed.distributed_c10d import _set_pg_timeout
+
+        _set_pg_timeout(limit)
 
 
 def gathered(value: T) -> list[T]:

@@ -8,6 +8,7 @@ from transformers.utils import enable_tf32, is_torch_tf32_available
 
 from dualselect.errors import ConfigError
 from dualselect.models.precision import has_bfloat16_gpu
+from dualselect.system.processes import limit_waiting
 
 
 DDP = {"MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "NO"}
@@ -84,6 +85,7 @@ def _check_processes(args: TrainingArguments, several: bool) -> None:
         )
     if args.world_size > 1:
         _check_batches(args)
+        limit_waiting(args.ddp_timeout_delta)
 
 
 def _check_batches(args: TrainingArguments) -> None:
