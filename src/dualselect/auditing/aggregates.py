@@ -198,7 +198,7 @@ class Aggregates:
 
         Args:
             negatives: Built-in hard negatives with `kind`, `scores` and the control. A kind is left out if the data
-                hold `ROWS_OF_A_KIND` rows of it.
+                contains `ROWS_OF_A_KIND` rows of it.
         """
         if not self._labelled:
             return None

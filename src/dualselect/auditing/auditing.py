@@ -1,6 +1,6 @@
 """Run an audit: survey the data, prepare the reference pool, score every row, write the results.
 
-The output folder holds all files. While the audit runs it also holds the state that an interrupted audit resumes from.
+The output folder contains all files. While the audit runs, it also contains the state for resuming after an interrupt.
 """
 
 import hashlib

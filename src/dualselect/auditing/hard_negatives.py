@@ -25,7 +25,7 @@ _SPLITS: tuple[Literal["test", "train"], ...] = ("test", "train")
 def hard_negatives(pool: Pool, seed: int) -> Dataset:
     """Built-in chat, harmless look-alikes and safe refusals that are neither in the pool nor used for calibration.
 
-    Held-out prompts come first, because their topics differ from those of the default built-in pool.
+    Held-out prompts come first, because their topics differ from the topics of the default built-in pool.
 
     Args:
         pool: The pool.
