@@ -96,7 +96,7 @@ def test_a_stage_that_was_cut_off_is_done_again(finished, settings, tmp_path):
 
 def test_other_settings_are_refused(finished, settings):
     folder, *_ = finished
-    with pytest.raises(ResumeError, match="other settings.*--output_dir"):
+    with pytest.raises(ResumeError, match="different settings.*--output_dir"):
         run_demo(folder, DemoSettings(seed=settings.seed + 1), lambda _: None)
 
 

@@ -1,9 +1,9 @@
-"""The demonstration: give a small model its safety, fine-tune it with and without DualSelect, and measure.
+"""The demonstration: train a small model for safety, fine-tune it with and without DualSelect, and measure.
 
-A folder holds everything: `aligned/` (the model to protect), `plain/` and `dualselect/` (the two fine-tunings),
-`evaluation/*.json` and `report.html`. Stages that are finished are not done again.
+One folder contains all files: `aligned/` (the model to protect), `plain/` and `dualselect/` (the two fine-tuned
+models), `evaluation/*.json` and `report.html`. Finished stages are not repeated.
 
-The settings below were chosen on the prompts of `validation_ids`; the prompts that are measured are others.
+The settings below were chosen on the prompts of `validation_ids`. Other prompts are used for the measurement.
 """
 
 import json
@@ -40,13 +40,13 @@ MEASURES = {
     "lookalike": "harmless look-alikes refused",
     "task": "task answers exactly right",
 }
-# SmolLM2's own template begins each conversation with 27 tokens about its name, a third of the demonstration's work
+# SmolLM2's own template adds 27 tokens about its name to each conversation, a third of the demonstration's work
 CHAT_TEMPLATE = (
     "{% for turn in messages %}<|im_start|>{{ turn.role }}\n{{ turn.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 BATCH_SIZE, ROW_LENGTH = 8, 160
-# adapters in the upper half only: nothing below needs a backward pass, a fifth of the work
+# adapters only in the upper half: the layers below need no backward pass, which saves a fifth of the work
 ADAPTED_LAYERS = 0.5
 ATTENTION = ["q_proj", "v_proj"]
 ALL_LINEAR = [*ATTENTION, "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -54,19 +54,19 @@ ALL_LINEAR = [*ATTENTION, "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Sizes and strengths; the same settings in the same folder go on where they stopped.
+    """Sizes and strengths. A demonstration with the same settings in the same folder resumes where it stopped.
 
     Attributes:
-        seed: Of data, order and initial adapters.
-        alignment_steps: Optimizer steps that give the small model its safety, batches of 8.
-        task_rows: Task rows of the mix; a quarter of them each is added of look-alikes and chat.
+        seed: Seed of the data, its order and the initial adapters.
+        alignment_steps: Optimizer steps of the safety training, with batches of 8.
+        task_rows: Task rows of the mix. A quarter of this number is added as look-alikes, and a quarter as chat.
         risky_share: Share of the mix that is risky.
         references: Size of the reference pool.
         prompts: Held-out prompts of each kind.
-        response_tokens: Longest response that is generated.
-        alignment_learning_rate: Of the stage that gives safety.
-        learning_rate: Of both fine-tunings.
-        warmup_steps: Steps before DualSelect selects; risky rows are learned in them.
+        response_tokens: Maximum length of a generated response, in tokens.
+        alignment_learning_rate: Learning rate of the safety training.
+        learning_rate: Learning rate of both fine-tuning runs.
+        warmup_steps: Steps before DualSelect selects; these steps also learn from risky rows.
         reference_fraction: Share of the references kept at a refresh.
         refresh_steps: Steps between two refreshes; at this learning rate a direction is stale after about ten.
         rho: Strength of DualSelect's correction.
@@ -100,15 +100,15 @@ def run_demo(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) 
     """Run the stages that are not finished, and return the measures of the three models.
 
     Args:
-        folder: Where everything is kept; made if it is not there.
+        folder: Folder for all files; created if it does not exist.
         settings: Sizes and strengths.
         tell: Called with a line at the start of each stage.
 
     Returns:
-        For each of `MODELS` and `MEASURES` successes, count, and interval.
+        Successes, count and interval for each of `MODELS` and `MEASURES`.
 
     Raises:
-        ResumeError: The folder holds a demonstration with other settings, or another process uses it.
+        ResumeError: The folder contains a demonstration with different settings, or another process uses it.
     """
     with folder_lock(folder):
         refuse_foreign(folder, (*STAGES, "evaluation", "report.html"), marks=("settings.json",))
@@ -117,20 +117,20 @@ def run_demo(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) 
 
 def _run_stages(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) -> dict[str, Any]:
     _same_settings(folder, settings)
-    _stage(tell, 1, "give the small model its safety", folder / "aligned", lambda part: _align(part, settings))
-    _stage(tell, 2, "fine-tune it plainly", folder / "plain", lambda part: _plain(part, folder, settings))
+    _stage(tell, 1, "train the small model for safety", folder / "aligned", lambda part: _align(part, settings))
+    _stage(tell, 2, "fine-tune it without DualSelect", folder / "plain", lambda part: _plain(part, folder, settings))
     _stage(tell, 3, "fine-tune it with DualSelect", folder / "dualselect", lambda part: _dual(part, folder, settings))
     tell("[4/5] measure the three models on held-out prompts")
     for name in MODELS:
         path = folder / "evaluation" / f"{name}.json"
         if not path.exists():
             write_json(path, _evaluate(name, folder, settings))
-    tell("[5/5] write the page")
+    tell("[5/5] write the report")
     return {name: json.loads((folder / "evaluation" / f"{name}.json").read_text())["measures"] for name in MODELS}
 
 
 def measured_rows(kind: str, settings: DemoSettings) -> list[dict[str, Any]]:
-    """The held-out rows of a kind that are measured, up to `settings.prompts`."""
+    """The held-out rows of a kind for the measurement, up to `settings.prompts`."""
     return heldout_rows(kind, settings.prompts, seed=settings.seed + 2)
 
 
@@ -138,14 +138,15 @@ def _same_settings(folder: Path, settings: DemoSettings) -> None:
     path = folder / "settings.json"
     if path.exists() and json.loads(path.read_text()) != asdict(settings):
         raise ResumeError(
-            f"{folder} holds a demonstration with other settings ({path}): name another --output_dir, or remove it"
+            f"{folder} contains a demonstration with different settings ({path}): use another --output_dir, or "
+            "remove the folder"
         )
     write_json(path, asdict(settings))
 
 
 def _stage(tell: Callable[[str], None], number: int, what: str, folder: Path, work: Callable[[Path], None]) -> None:
     if folder.exists():
-        tell(f"[{number}/5] {what}: done before, kept")
+        tell(f"[{number}/5] {what}: already done")
         return
     tell(f"[{number}/5] {what}")
     part = folder.with_name(f".{folder.name}.part")
@@ -240,7 +241,7 @@ def _common(folder: Path, settings: DemoSettings) -> dict[str, Any]:
         "logging_steps": 2,
         "save_strategy": "no",
         "report_to": "none",
-        # else decided by the verbosity of transformers: a quiet one has no bar and prints every log
+        # otherwise it depends on the verbosity of transformers: if quiet, there is no bar and every log is printed
         "disable_tqdm": False,
         "seed": settings.seed,
     }
@@ -260,10 +261,10 @@ def _lora(model: PreTrainedModel, targets: list[str]) -> LoraConfig:
 
 
 class _ProgressBar(ProgressCallback):
-    """The bar with the time left, without a line for every log."""
+    """A progress bar with the remaining time, without a line for every log."""
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:
-        """Say nothing; the log is in metrics.jsonl."""
+        """Print nothing; the log is in metrics.jsonl."""
 
 
 def _quiet(trainer: Trainer) -> None:
@@ -285,7 +286,7 @@ def _evaluate(name: str, folder: Path, settings: DemoSettings) -> dict[str, Any]
         tokenizer,
         [row["prompt"] for row in rows],
         max_new_tokens=settings.response_tokens,
-        batch_size=len(rows),  # a step of generation costs about the same for few and for many
+        batch_size=len(rows),  # a generation step takes about the same time for few and for many rows
         description=MODELS[name],
     )
     responses = [
@@ -302,7 +303,7 @@ def _evaluate(name: str, folder: Path, settings: DemoSettings) -> dict[str, Any]
     measures = {}
     for kind in MEASURES:
         found = [response for response in responses if response["kind"] == kind]
-        # a model that says nothing refuses nothing, and is broken all the same: say how often
+        # empty responses do not count as refusals, but they show a broken model: report their number
         silent = sum(not response["response"] for response in found)
         measures[kind] = asdict(rate(sum(row["verdict"] for row in found), len(found))) | {"empty": silent}
     return {"model": name, "measures": measures, "responses": responses}

@@ -39,7 +39,7 @@ def test_a_copy_that_is_there_stays_only_if_it_is_the_same(folder, tmp_path):
     assert write_cleaned(copy, folder, given) == Cleaned(kept=2, dropped=1, unscored=0)
     assert (copy.stat().st_mtime_ns, copy.read_bytes()) == before
     write_text(copy, "my own\n")
-    with pytest.raises(ConfigError, match="is there already, and not what would be written"):
+    with pytest.raises(ConfigError, match="already exists with different content"):
         write_cleaned(copy, folder, given)
     assert copy.read_text() == "my own\n"
 
@@ -73,7 +73,7 @@ def test_a_copy_of_parquet_keeps_its_types(folder, tmp_path):
     assert write_cleaned(copy, folder, data).kept == 2
     assert copy.stat().st_mtime_ns == before
     pq.write_table(given, copy)
-    with pytest.raises(ConfigError, match="is there already, and not what would be written"):
+    with pytest.raises(ConfigError, match="already exists with different content"):
         write_cleaned(copy, folder, data)
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
@@ -95,10 +95,10 @@ def test_a_copy_of_a_part_of_several_parquet_files(folder, tmp_path):
         (
             "rows.parquet",
             "copy.csv",
-            "as JSONL, or as Parquet: give it a name that ends in .jsonl or",
+            "as JSONL, or as Parquet: use a name that ends in .jsonl or",
         ),
-        ("rows.jsonl", "copy.parquet", "made of Parquet files, .* ends in .jsonl"),
-        ("rows.parquet#rejected", "copy.parquet", "made of Parquet files, .* ends in .jsonl"),
+        ("rows.jsonl", "copy.parquet", "needs Parquet files as data, .* ends in .jsonl"),
+        ("rows.parquet#rejected", "copy.parquet", "needs Parquet files as data, .* ends in .jsonl"),
     ],
 )
 def test_a_copy_that_cannot_be_written_is_refused_before_the_audit(tmp_path, data, copy, message):

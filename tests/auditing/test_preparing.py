@@ -218,7 +218,7 @@ def test_it_is_saved_whole_and_read_as_it_was(prepared, tmp_path):
         assert getattr(again, name) == getattr(prepared.found, name)
     for name, values in prepared.found.calibration.unsafe.items():
         np.testing.assert_array_equal(again.calibration.unsafe[name], values)
-    with pytest.raises(ResumeError, match="unfinished audit of other data"):
+    with pytest.raises(ResumeError, match="unfinished audit of different data"):
         load_prepared(path, torch.device("cpu"), "another")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ResumeError, match="is broken"):

@@ -24,7 +24,7 @@ def test_a_finished_audit_is_not_done_again_and_another_one_is_refused(whole, mo
     left.write_text("of an audit that was killed at its very end", "utf-8")
     assert audited(folder, all_scores=True)[1] == summary
     assert not left.exists()
-    with pytest.raises(ConfigError, match="finished audit of other data, settings, or another model"):
+    with pytest.raises(ConfigError, match="finished audit of different data, settings or model"):
         audited(folder, score="cosine")
 
 
@@ -77,7 +77,7 @@ ANSWER = [{"role": "assistant", "content": "No, I cannot."}]
     ids=["text", "category", "rejected", "harmless", "tokenizer", "rslora", "rank_pattern"],
 )
 def test_what_changes_under_the_same_ids_is_another_audit(whole, changed):
-    with pytest.raises(ConfigError, match="finished audit of other data, settings, or another model"):
+    with pytest.raises(ConfigError, match="finished audit of different data, settings or model"):
         audited(whole[2], all_scores=True, **changed)
 
 

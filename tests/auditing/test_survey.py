@@ -51,5 +51,5 @@ def test_tools_reach_the_template_as_in_a_training(tmp_path):
         assert [list(row[name]) for row in found] == [list(tokens) for tokens in trained[name]]
     assert "tool 7" in naming_tools().decode(found[7]["input_ids"])
     audited(tmp_path, rows=list(plain), tokenizer=naming_tools(), controls=False)
-    with pytest.raises(ConfigError, match="finished audit of other data"):
+    with pytest.raises(ConfigError, match="finished audit of different data"):
         audited(tmp_path, rows=list(tooled), tokenizer=naming_tools(), controls=False)

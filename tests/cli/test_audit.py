@@ -84,7 +84,7 @@ def test_the_contrast_is_compliance_unless_a_config_names_another(made, first, t
     options = ("--risky_ids", made / "risky.txt", "--config", tmp_path / "config.yaml")
     assert audit(made, first, *options) == status
     told = capsys.readouterr()
-    assert ("already finished" in told.out, "of other data, settings" in told.err) == (status == 0, status == 2)
+    assert ("already finished" in told.out, "of different data, settings" in told.err) == (status == 0, status == 2)
 
 
 @pytest.mark.parametrize(("share", "status"), [("0", 3), ("1", 0)])
@@ -102,7 +102,7 @@ def test_the_status_says_when_nothing_was_scored(made, tmp_path, capsys):
     assert audit(made, tmp_path / "out", *options) == 3
     told = capsys.readouterr().out
     assert "12 rows, 1 sampled, 0 scored" in told
-    assert "no row was scored, so that the share in conflict is unknown" in told
+    assert "no row was scored, so the share in conflict is unknown" in told
 
 
 def test_a_cleaned_copy_has_the_rows_as_they_were(made, first, tmp_path, capsys):
@@ -133,7 +133,7 @@ def test_a_cleaned_copy_is_kept_by_the_same_command_and_by_no_other(made, first,
     for other in (whole[:-1], whole + b"\n", whole.replace(b"t1", b"t2"), b""):
         cleaned.write_bytes(other)
         assert audit(made, first, *options) == 2
-        assert "is there already, and not what would be written" in capsys.readouterr().err
+        assert "already exists with different content" in capsys.readouterr().err
         assert cleaned.read_bytes() == other
 
 
@@ -141,7 +141,7 @@ def test_a_cleaned_copy_is_kept_by_the_same_command_and_by_no_other(made, first,
     ("options", "message"),
     [
         (["--cleaned", "TASK"], "is one of the audited files, which are never changed"),
-        (["--cleaned", "MADE/safe.jsonl"], "safe.jsonl is there already: name another file"),
+        (["--cleaned", "MADE/safe.jsonl"], "safe.jsonl already exists: name another file"),
         (["--task_data", "MADE/data", "--cleaned", "MADE/data/new.jsonl"], "which is task data"),
         (["--task_data", "MADE/data[:9]", "--cleaned", "MADE/data/in/new.jsonl"], "which is task data"),
         (["--cleaned", "MADE/copy.csv"], "written as JSONL"),

@@ -134,7 +134,7 @@ def test_a_file_is_examined_key_by_key(tmp_path, settings, capsys):
         f"{file}: rho is 'high'",
         f"{file}: nonsense_key is not a setting",
         "max_length is 1",
-        "task_top_k 3 and task_token_budget 0.5 both say",
+        "task_top_k 3 and task_token_budget 0.5 both set",
         "'stray' belongs to no setting",
     ):
         assert text in told
@@ -189,7 +189,7 @@ def test_the_output_directory_is_examined(tmp_path, settings, capsys):
     run = tmp_path / "run"
     assert main(["train", *words(settings)]) == 0
     assert main(["doctor", *words(settings)]) == 1
-    assert "holds a finished run" in capsys.readouterr().out
+    assert "contains a finished run" in capsys.readouterr().out
     assert main(["doctor", *words(settings, overwrite="true")]) == 0
     assert (run / "adapter").is_dir()
     assert main(["doctor", "--config", str(run / "config.yaml"), "--output_dir", str(tmp_path / "again")]) == 0

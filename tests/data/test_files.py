@@ -127,7 +127,7 @@ def test_deep_nesting_is_refused_by_its_place(tmp_path, name, levels):
     ("text", "message"),
     [
         ("rho: " + "[" * 1_500 + "]" * 1_500, "nested too deep"),
-        ("a" * 2**21, "has 2,097,152 bytes, and at most"),
+        ("a" * 2**21, "has 2,097,152 bytes, but the limit is"),
         ("a: &a 1\nb: [" + "*a, " * 60 + "1]", "more than 50 aliases"),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_finished_one_is_told_again_and_other_settings_are_refused(done, given
     again = given | {"output_dir": str(folder), "rho": 1.0}
     before = (folder / "diagnostic.json").read_bytes()
     assert diagnose(read_diagnostic(None, again)).read_bytes() == before
-    with pytest.raises(ResumeError, match="other settings"):
+    with pytest.raises(ResumeError, match="different settings"):
         diagnose(read_diagnostic(None, again | {"rho": 0.5}))
 
 
@@ -160,7 +160,7 @@ def test_what_nobody_knows_the_settings_of_is_neither_used_nor_removed(settings,
     left = tmp_path / "diagnostic" / name
     left.parent.mkdir()
     left.write_text("")
-    with pytest.raises(ResumeError, match=f"holds {name} of a diagnostic but no settings.json.*remove the folder"):
+    with pytest.raises(ResumeError, match=f"contains {name} of a diagnostic but no settings.json.*remove the folder"):
         diagnose(settings())
     assert {path.name for path in left.parent.iterdir()} == {name, FOLDER_LOCK}
 
@@ -207,7 +207,7 @@ def test_without_a_warm_up_nothing_has_moved_and_a_still_model_is_told(settings)
     content = read_result(diagnose(settings(selection_warmup_steps=0, learning_rate=0.0, strategies=["dualselect"])))
     assert content["kl_before_updates"] == pytest.approx(0.0, abs=1e-6)
     assert [row["kl"] for row in content["probes"]] == pytest.approx([0.0] * 4, abs=1e-6)
-    assert any("moved no probe" in line for line in content["findings"])
+    assert any("did not move any probe" in line for line in content["findings"])
 
 
 def test_sketched_contrasted_and_grouped_by_source(settings, files):
@@ -265,13 +265,13 @@ def test_references_without_a_category_get_one_from_their_words(settings, files,
         ({"output_dir": ""}, ConfigError, "output_dir is missing"),
         ({"probe_data": []}, ConfigError, "probe_data is missing"),
         ({"batches": 1}, ConfigError, "batches is 1"),
-        ({"period": 6}, ConfigError, "period is 6 and there are 6 task batches"),
+        ({"period": 6}, ConfigError, "period is 6 but there are only 6 task batches"),
         ({"batches": "many"}, ConfigError, "batches is 'many'; use an integer"),
         ({"group_by": "color"}, ConfigError, "one of kind, category, source"),
         ({"strategies": ["uniform"]}, ConfigError, "must include dualselect"),
         ({"correction": "none"}, ConfigError, "correction is none"),
-        ({"resume": "true"}, ConfigError, "resume is a setting of dualselect train; a diagnostic resumes"),
-        ({"overwrite": True}, ConfigError, "overwrite is a setting of dualselect train; a diagnostic resumes"),
+        ({"resume": "true"}, ConfigError, "resume is a setting of dualselect train: omit resume"),
+        ({"overwrite": True}, ConfigError, "overwrite is a setting of dualselect train: omit overwrite"),
         ({"rhoo": 1}, ConfigError, "did you mean rho"),
         ({"batchs": 1}, ConfigError, "did you mean batches"),
         ({"group_by": "source"}, ConfigError, "all task rows are in one group"),

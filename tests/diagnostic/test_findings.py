@@ -99,7 +99,10 @@ def test_a_static_selection_says_nothing_about_fixed_selection():
             {"min_p_value": 0.1, "group_p_value": 0.1},
             "task group is unknown: too few batches, p cannot be below",
         ),
-        ({"min_p_value": 0.1, "category_p_value": 0.1}, "may or may not depend on the task group: too few batches"),
+        (
+            {"min_p_value": 0.1, "category_p_value": 0.1},
+            "may depend on the task group, but this is unknown: too few batches",
+        ),
         ({"category_p_value": 0.3}, "were not found to depend on the task group"),
         (
             {"probes": [content()["probes"][0], probe("dualselect", "add", 0.1, -0.1, 0.3)]},

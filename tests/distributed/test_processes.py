@@ -164,5 +164,5 @@ def test_sharded_models_are_refused(tmp_path, monkeypatch):
 def test_fewer_processes_than_asked_for_are_refused(tmp_path, monkeypatch):
     trainer = train(tmp_path, max_steps=3)
     monkeypatch.setenv("ACCELERATE_NUM_PROCESSES", "2")
-    with pytest.raises(ConfigError, match="2 processes were asked for and 1 runs.*torchrun"):
+    with pytest.raises(ConfigError, match="2 processes were requested but only 1 is running.*torchrun"):
         check_hardware(trainer.args)

@@ -35,5 +35,5 @@ def test_what_is_trained_is_float32_and_what_is_frozen_is_left():
 
 @pytest.mark.parametrize("setting", ["bf16_full_eval", "fp16_full_eval"])
 def test_what_would_leave_the_model_off_the_gpu_is_refused(tmp_path, setting):
-    with pytest.raises(ConfigError, match="bf16: true, which evaluates in bfloat16 too"):
+    with pytest.raises(ConfigError, match="bf16: true, which also evaluates in bfloat16"):
         small_trainer(tmp_path, **{setting: True})

@@ -151,5 +151,5 @@ def test_rows_of_a_data_set_in_memory_have_no_texts(tmp_path):
 
 
 def test_a_folder_without_an_audit_is_refused(tmp_path):
-    with pytest.raises(DataError, match="holds no finished audit"):
+    with pytest.raises(DataError, match="contains no finished audit"):
         audit_page.write_audit_page(tmp_path, tmp_path / "report.html")

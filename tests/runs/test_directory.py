@@ -45,7 +45,7 @@ def test_a_finished_run_offers_no_resume(run):
     with pytest.raises(ConfigError, match="finished run") as refused:
         run.check_unused()
     assert "--resume" not in str(refused.value)
-    with pytest.raises(ResumeError, match="is finished, its adapter is in"):
+    with pytest.raises(ResumeError, match="is finished; its adapter is in"):
         run.checkpoint_to_resume()
 
 

@@ -115,7 +115,7 @@ def test_auto_starts_continues_and_is_done(arguments, whole, tmp_path, capsys):
     shutil.copytree(whole / "checkpoint-4", run / "checkpoint-4")
     (run / "checkpoint-4" / MANIFEST).unlink()  # cut off
     assert main(command) == 0
-    assert "starts anew from step 1" in capsys.readouterr().err
+    assert "restarts from step 1" in capsys.readouterr().err
     same(run, whole)
     before = (run / "metrics.jsonl").read_bytes()
     assert main(command) == 0
@@ -127,7 +127,7 @@ def test_auto_starts_continues_and_is_done(arguments, whole, tmp_path, capsys):
 def test_auto_does_not_delete_checkpoints_that_were_whole_once(run):
     for folder in run.glob("checkpoint-*"):
         (folder / "optimizer.pt").unlink()
-    with pytest.raises(ResumeError, match=r"damaged checkpoints only \(checkpoint-8: optimizer.pt.*--overwrite"):
+    with pytest.raises(ResumeError, match=r"only damaged checkpoints \(checkpoint-8: optimizer.pt.*--overwrite"):
         resuming._auto(RunDirectory(run))
 
 

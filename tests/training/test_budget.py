@@ -78,5 +78,5 @@ def test_a_run_shorter_than_the_default_warmup_selects_and_says_so(tmp_path, cap
 
 
 def test_a_given_warmup_that_leaves_no_step_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="Lower selection_warmup_steps or leave it out"):
+    with pytest.raises(ConfigError, match="Lower selection_warmup_steps, leave it out"):
         small_trainer(tmp_path, max_steps=5, selection_warmup_steps=5).train()

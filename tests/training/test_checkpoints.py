@@ -131,6 +131,6 @@ def test_a_state_of_another_step_is_refused(run, copy):
     from dualselect.training.state import load_state
 
     trainer = run[0]
-    with pytest.raises(ResumeError, match=r"is of step 4 and trainer_state.json next to it of step 6"):
+    with pytest.raises(ResumeError, match=r"is for step 4, but trainer_state.json next to it is for step 6"):
         load_state(copy / "checkpoint-4", trainer._layout, trainer._fingerprint(), step=6)
     assert json.loads((copy / "checkpoint-4" / MANIFEST).read_text())["content"]["step"] == 4

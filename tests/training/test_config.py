@@ -35,7 +35,7 @@ def test_defaults_are_the_papers_but_for_three_that_are_documented():
             "write reference_gradient: frozen",
         ),
         ({"task_top_k": 0}, "task_top_k is 0"),
-        ({"task_top_k": 4, "task_token_budget": 0.5}, "both say how much to keep"),
+        ({"task_top_k": 4, "task_token_budget": 0.5}, "both set how much to keep"),
         ({"reference_top_k": 0}, "reference_top_k is 0"),
         ({"reference_fraction": 0.0}, r"reference_fraction is 0.0: it must be in \(0, 1\]"),
         ({"reference_fraction": 1.1}, "reference_fraction is 1.1"),

@@ -81,7 +81,7 @@ def test_several_devices_in_one_process_are_refused_by_the_trainer(monkeypatch, 
 
 def test_work_that_is_not_shared_refuses_several_processes(monkeypatch, tmp_path):
     monkeypatch.setattr(DualSelectConfig, "world_size", 2)
-    with pytest.raises(ConfigError, match="2 processes cannot be used: .* in place of torchrun"):
+    with pytest.raises(ConfigError, match="2 processes cannot be used: .* instead of torchrun"):
         check_hardware(DualSelectConfig(str(tmp_path), use_cpu=True))
 
 
@@ -89,8 +89,8 @@ def test_work_that_is_not_shared_refuses_several_processes(monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"bf16": True}, "bf16: true, and there is no GPU here: leave bf16 out, or write use_cpu: true"),
-        ({"tf32": True}, "tf32: true, and there is no GPU here that has TF32"),
+        ({"bf16": True}, "bf16: true, but this machine has no GPU: leave bf16 out, or write use_cpu: true"),
+        ({"tf32": True}, "tf32: true, but this machine has no GPU with TF32"),
     ],
 )
 def test_number_formats_of_a_gpu_are_refused_without_one(tmp_path, setting, message):

@@ -49,7 +49,7 @@ def test_a_row_that_is_not_finite_is_taken_out_and_the_rest_is_learnt_from(tmp_p
     assert all("t3" not in line["ids"] for line in lines)
     assert all(torch.isfinite(value).all() for value in adapter_of(trainer).values())
     assert "is not finite for 1 of 4 rows (row ids: t3): they are left out" in caplog.text
-    assert "2 rows with a loss or gradient that is not finite were taken out" in caplog.text
+    assert "2 rows with a loss or gradient that is not finite were left out" in caplog.text
 
 
 def test_the_update_is_the_one_without_the_row(tmp_path):

@@ -29,7 +29,7 @@ def made_anew(caplog, *arguments, **settings):
     caplog.clear()
     with caplog.at_level(logging.INFO):
         prepared = prepare(*arguments, **settings)
-    return "an earlier start" not in caplog.text, prepared
+    return "cached tokens are used" not in caplog.text, prepared
 
 
 def test_the_second_start_uses_the_tokens_and_the_report_of_the_first(folder, caplog):
@@ -91,7 +91,7 @@ def test_it_can_be_switched_off_and_small_data_are_not_kept(folder):
 def test_a_folder_that_cannot_be_written_is_a_warning(folder, caplog):
     folder.write_text("a file", encoding="utf-8")
     assert made_anew(caplog)[0]
-    assert "could not be kept" in caplog.text
+    assert "could not be cached" in caplog.text
 
 
 def test_the_oldest_files_are_deleted(folder, monkeypatch):

@@ -1,4 +1,4 @@
-"""Audit data before training: which rows would erode which safe behavior.
+"""Audit data before training: find the rows that would erode safe behavior.
 
 The package is not called `audit` because a module of that name would shadow the function `dualselect.audit`.
 """

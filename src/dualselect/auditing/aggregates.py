@@ -21,7 +21,7 @@ BIN_WIDTH = 0.01
 """Bin width of the cosine histograms, which range from -1 to 1."""
 BINS = 200
 BUILTIN_MARK = "built-in"
-"""Marks rows that are not the user's."""
+"""Marks built-in rows, which are not part of the user's data."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Ranking:
     def of(cls, lines: Iterable[Mapping[str, Any]], count: int) -> "Ranking":
         """Rank rows in one pass over their lines; takes about 40 bytes per row.
 
-        Rows are kept in order of rising score. The row that crosses the budget is kept, as in `choose_by_tokens`.
+        Rows are kept in ascending order of score. The row that crosses the budget is kept, as in `choose_by_tokens`.
 
         Args:
             lines: Lines of a `ScoreStore`.
@@ -184,7 +184,7 @@ class Aggregates:
         }
 
     def budgets_as_values(self) -> dict[str, Any]:
-        """For each budget the number of rows it drops, and how many of these are in conflict."""
+        """For each budget, the number of rows that it drops and how many of them are in conflict."""
         return {
             f"{budget:g}": {
                 "dropped": self._dropped[f"{budget:g}"],
@@ -198,7 +198,7 @@ class Aggregates:
 
         Args:
             negatives: Built-in hard negatives with `kind`, `scores` and the control. A kind is left out if the data
-                hold `ROWS_OF_A_KIND` rows of it.
+                contains `ROWS_OF_A_KIND` rows of it.
         """
         if not self._labelled:
             return None

@@ -1,6 +1,6 @@
 """Run an audit: survey the data, prepare the reference pool, score every row, write the results.
 
-The output folder holds all files. While the audit runs it also holds the state that an interrupted audit resumes from.
+The output folder contains all files. While the audit runs, it also contains the state for resuming after an interrupt.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ def audit(
 ) -> tuple[Dataset, AuditSummary]:
     """Find, before training, which rows of the data would erode which safe behavior.
 
-    The model is not changed: a temporary adapter takes the warm-up steps and is discarded.
+    The model is not changed: the warm-up steps train a temporary adapter, which is then discarded.
 
     Args:
         model: A model, with or without an adapter; restored afterwards.
@@ -93,10 +93,10 @@ def audit(
         **settings: Further fields of `AuditSettings`.
 
     Returns:
-        One row per row of the data, its id first, and the summary.
+        One result row per data row, starting with its id, and the summary.
 
     Raises:
-        DualSelectError: Data, settings or model cannot be used; the message says what to change.
+        DualSelectError: Data, settings or model cannot be used. The message says what to change.
     """
     audit_settings = AuditSettings(score=score, risky_ids=frozenset(map(str, risky_ids)), **settings)
     rows = task if isinstance(task, TaskRows) else TaskRows.of(task)
@@ -124,7 +124,7 @@ def audit_into(
     peft_config: PeftConfig | None = None,
     overwrite: bool = False,
 ) -> AuditSummary:
-    """Audit into a folder, in memory that does not depend on the number of rows; see `audit`.
+    """Audit into a folder. Memory use does not depend on the number of rows. See `audit`.
 
     Args:
         folder: Receives `audit.jsonl`, `audit.csv`, `references.jsonl`, `negatives.jsonl` (if some rows are labeled
@@ -137,15 +137,15 @@ def audit_into(
         config: Settings of the planned training run.
         harmless: See `audit`.
         peft_config: See `audit`.
-        overwrite: Delete an audit that the folder holds and restart, once all inputs are checked.
+        overwrite: Delete an existing audit in the folder and restart, after all inputs are checked.
 
     Returns:
-        The summary. If the folder holds the same audit, finished, its summary is returned at once.
+        The summary. If the folder contains the same audit and it is finished, its summary is returned at once.
     """
     if peft_config is not None and isinstance(model, PeftModel):
         raise ConfigError(
-            "the model already has an adapter and a peft_config is given: omit peft_config, or pass the model without "
-            "its adapter"
+            "the model already has an adapter and peft_config is also given: omit peft_config, or pass the model "
+            "without its adapter"
         )
     check_hardware(config)
     warn_ignored(config, IGNORED_BY_PLAIN_STEPS, "an audit")
@@ -185,7 +185,7 @@ def _audit(
     )
     pool = _without_overlap(pool, survey, config)
     in_data = {name for of, name in survey.overlap if of == "negative"}
-    # the kinds in a sample are not known yet, so that all negatives are scored
+    # the kinds in a sample are not known yet, so all negatives are scored
     negatives = needed_negatives(negatives, survey.other_kinds if survey.drawn is None else {}, in_data)
     tokenize = row_tokenizer(tokenizer, config)
     warmup = _warmup(survey, tokenize, config)
@@ -238,7 +238,7 @@ def _without_overlap(pool: Pool, survey: Survey, config: DualSelectConfig) -> Po
         pool = pool.of_references(apart)
     harmless_in_data = {name for of, name in survey.overlap if of == "harmless"}
     if harmless_in_data:
-        logger.info("%d harmless conversations are also in the data and do not calibrate", len(harmless_in_data))
+        logger.info("%d harmless conversations are also in the data: not used to calibrate", len(harmless_in_data))
     return pool.without_harmless(harmless_in_data)
 
 
@@ -256,7 +256,7 @@ def _plan(
     config: DualSelectConfig,
     peft_config: PeftConfig | None,
 ) -> dict[str, Any]:
-    """Everything that determines the result of the audit, as JSON values."""
+    """All inputs that determine the result of the audit, as JSON values."""
     peft = {} if peft_config is None else peft_config.to_dict()
     adapter = {name: peft.get(name) for name in ADAPTER_SETTINGS}
     adapter = {name: sorted(value) if isinstance(value, set) else value for name, value in adapter.items()}
@@ -284,10 +284,10 @@ def _finished_before(folder: Path, fingerprint: str) -> AuditSummary:
     summary = AuditSummary.read(folder / SUMMARY)
     if summary.fingerprint != fingerprint:
         raise ConfigError(
-            f"{folder} holds a finished audit of other data, settings, or another model: choose another "
+            f"{folder} contains a finished audit of different data, settings or model: choose another "
             "--output_dir, or pass --overwrite to delete it and restart"
         )
-    for name in UNFINISHED:  # of an audit that was killed after its last line
+    for name in UNFINISHED:  # left by an audit that was killed after its last line
         (folder / name).unlink(missing_ok=True)
     logger.info("this audit is already finished; its files are kept")
     return summary
@@ -360,7 +360,7 @@ def _references(prepared: Prepared) -> dict[str, Any]:
         "selected": sum(reference["selected"] for reference in prepared.references),
         "compared": len(prepared.directions.stored),
         "without_direction": sorted(set(by_category) - set(directed)),
-        # a category that is held out entirely still makes its direction, so that it calibrates nothing of its own
+        # the references of a category held out entirely still form its direction, so they do not calibrate it
         "without_held_out": [
             name for name in directed if by_category[name]["held_out"] in (0, by_category[name]["references"])
         ],

@@ -1,4 +1,4 @@
-"""A copy of the data without the rows that an audit advises against, never in place."""
+"""A copy of the data without the rows that an audit recommends dropping. The data itself is never changed."""
 
 import filecmp
 import json
@@ -27,12 +27,12 @@ _BATCH_ROWS = 4096
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What became of the rows.
+    """Counts of rows kept and dropped.
 
     Attributes:
         kept: Rows in the copy.
         dropped: Rows left out.
-        unscored: Of these, the rows that could not be scored.
+        unscored: Dropped rows that could not be scored.
     """
 
     kept: int
@@ -41,22 +41,22 @@ class Cleaned:
 
 
 def check_cleaned(path: Path, rows: TaskRows, budget: str, *, sampled: bool, finished: bool) -> None:
-    """Refuse what could not be written, before an audit starts.
+    """Check before an audit starts that the copy can be written.
 
     Args:
         path: The file.
         rows: The data.
         budget: As for `write_cleaned`.
-        sampled: Whether some rows only are audited.
-        finished: Whether the audit was finished before, so that the file may be the copy that it left.
+        sampled: Whether only a sample of the rows is audited.
+        finished: Whether the audit is already finished. In this case the file may be the copy that it wrote.
 
     Raises:
-        ConfigError: The file exists, lies in a folder of the data, has an ending that the data cannot be written as,
-            or the budget is unknown; only a sample is audited.
-        DataError: A row holds what JSON cannot say, or a file is damaged.
+        ConfigError: The file exists, is in a folder of the data, or has a file extension that the data cannot be
+            written as; the budget is unknown; or only a sample is audited.
+        DataError: A row contains a value that JSON cannot represent, or a file is damaged.
     """
     if sampled:
-        raise ConfigError("--cleaned needs every row scored, and --sample scores some: leave one of the two out")
+        raise ConfigError("--cleaned needs every row scored, but --sample scores only some: leave one of them out")
     _check_form(path, rows)
     if budget != RECOMMENDED and budget not in (known := [f"{one:g}" for one in BUDGETS]):
         raise ConfigError(f"--budget {budget} is not known: write {RECOMMENDED} or one of {', '.join(known)}")
@@ -64,20 +64,20 @@ def check_cleaned(path: Path, rows: TaskRows, budget: str, *, sampled: bool, fin
         raise ConfigError(f"--cleaned {path} is one of the audited files, which are never changed: name another file")
     if folder := next((folder for folder in rows.folders() if folder in path.resolve().parents), None):
         raise ConfigError(
-            f"--cleaned {path} lies in {folder}, which is task data, so that the next one to read the folder "
-            "would take the copy for data too: name a file elsewhere"
+            f"--cleaned {path} is in {folder}, which is task data: the next run that reads the folder would also "
+            "read the copy as data. Name a file elsewhere"
         )
     if path.exists() and not finished:
-        raise ConfigError(f"--cleaned {path} is there already: name another file")
+        raise ConfigError(f"--cleaned {path} already exists: name another file")
 
 
 def write_cleaned(
     path: Path, folder: Path, rows: TaskRows, budget: str = RECOMMENDED, *, quiet: bool = False
 ) -> Cleaned:
-    """Write the rows that are kept, each as it is in the data.
+    """Write the rows that are kept, unchanged.
 
-    A `.jsonl` file has one JSON object a line; a `.parquet` file has the types of the Parquet files of the data. A
-    file that holds just these rows is left as it is.
+    A `.jsonl` file has one JSON object per line; a `.parquet` file has the types of the Parquet files of the data. An
+    existing file with exactly these rows is not rewritten.
 
     Args:
         path: The file.
@@ -87,8 +87,8 @@ def write_cleaned(
         quiet: No progress bar.
 
     Raises:
-        DataError: The data are no longer those of the audit, or a row holds what JSON cannot say.
-        ConfigError: The file is there and holds something else.
+        DataError: The data has changed since the audit, or a row contains a value that JSON cannot represent.
+        ConfigError: The file exists and has different content.
     """
     counts = {"kept": 0, "dropped": 0, "unscored": 0}
 
@@ -97,7 +97,9 @@ def write_cleaned(
         total = None if quiet else rows.expected()
         for row, line in tqdm(audited, total=total, desc="Writing the copy", unit="row", leave=False, disable=quiet):
             if row.number != line["row"] or row.id != line["id"]:
-                raise DataError(f"row {row.number} is {row.id} and was {line['id']} in the audit: audit the data anew")
+                raise DataError(
+                    f"row {row.number} is {row.id} but was {line['id']} in the audit: audit the data again"
+                )
             keeps = not line["unscored"] and _keeper(budget)(line)
             counts["kept" if keeps else "dropped"] += 1
             counts["unscored"] += bool(line["unscored"])
@@ -112,30 +114,30 @@ def write_cleaned(
     if not path.exists():
         write_atomically(path, write)
     elif not _holds(path, write):
-        raise ConfigError(f"--cleaned {path} is there already, and not what would be written: name another file")
+        raise ConfigError(f"--cleaned {path} already exists with different content: name another file")
     return Cleaned(**counts)
 
 
 def _check_form(path: Path, rows: TaskRows) -> None:
-    """Refuse an ending that the data cannot be written as."""
+    """Reject a file extension that the data cannot be written as."""
     tables = rows.table_files()
     if path.suffix == _TABLE and tables is None:
         raise ConfigError(
-            f"--cleaned {path}: a Parquet copy is made of Parquet files, taken whole or by [start:stop]: give it a "
+            f"--cleaned {path}: a Parquet copy needs Parquet files as data, complete or with [start:stop]: use a "
             f"name that ends in {_LINES}"
         )
     if path.suffix == _TABLE and len({str(_schema(file)) for file, _ in tables or []}) > 1:
         raise ConfigError(
-            f"--cleaned {path}: the Parquet files of the data differ in their columns, which one copy cannot have: "
-            "audit and clean each alone"
+            f"--cleaned {path}: the Parquet files of the data have different columns, so they cannot be combined in "
+            "one copy: audit and clean each file separately"
         )
     if path.suffix not in (_TABLE, _LINES):
         raise ConfigError(
-            f"--cleaned {path}: the copy is written as JSONL{', or as Parquet' if tables else ''}: give it a name "
+            f"--cleaned {path}: the copy is written as JSONL{', or as Parquet' if tables else ''}: use a name "
             f"that ends in {_LINES}{f' or {_TABLE}' if tables else ''}"
         )
     if path.suffix == _LINES:
-        for row in rows:  # one reading more, and no failure after hours of scoring
+        for row in rows:  # an extra pass over the data, to avoid a failure after hours of scoring
             _json(row.raw, row.id, f", or give the copy a name that ends in {_TABLE}" if tables else "")
 
 
@@ -143,7 +145,7 @@ def _schema(file: Path) -> pa.Schema:
     try:
         return pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file}: not a whole Parquet file ({error}): get or export it again") from error
+        raise DataError(f"{file} is not a complete Parquet file ({error}): download or export it again") from error
 
 
 def _write_table(file: BinaryIO, rows: TaskRows, keeps: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from dualselect.evaluation.intervals import Mean
 DROPPED = (0.05, 0.1, 0.2)
 """Dropped shares of all rows, highest scores first, at which recall is reported."""
 RESAMPLES = 1000
-# counts per batch of samples, which bounds memory on many rows
+# counts per batch of samples; this limits memory for many rows
 _BATCH_COUNTS = 4_000_000
 
 
@@ -51,7 +51,7 @@ def detection(scores: Sequence[float] | np.ndarray, risky: Sequence[bool] | np.n
         seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: There is no risky row, no other row, or a score that is not finite.
+        ValueError: There are no risky rows, no other rows, or a score is not finite.
     """
     return mean_detection([(scores, risky)], seed=seed)
 
@@ -80,7 +80,7 @@ def mean_detection(
 
 
 def _bootstrap(scores: np.ndarray, risky: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and recalls, (1 + shares,), and those of the bootstrap samples, (RESAMPLES, 1 + shares)."""
+    """AUROC and recalls, (1 + shares,), and the same for each bootstrap sample, (RESAMPLES, 1 + shares)."""
     if not risky.any() or risky.all() or not np.isfinite(scores).all():
         raise ValueError("detection needs finite scores of at least one risky row and one other")
     order = np.argsort(-scores, kind="stable")

@@ -1,4 +1,4 @@
-"""The model in an audit: a temporary adapter, per-example gradients, losses, and short fine-tunings.
+"""The model in an audit: a temporary adapter, per-example gradients, losses, and short fine-tuning runs.
 
 Shapes: B rows in a batch, P trainable parameters.
 """
@@ -186,10 +186,10 @@ def opening_losses(log_probs: Tensor, labels: Tensor) -> Tensor:
 def adapted(
     model: PreTrainedModel | PeftModel, peft_config: PeftConfig | None, padding: int, config: DualSelectConfig
 ) -> Iterator[Engine]:
-    """Lend a model with a temporary adapter; on exit the model is restored bit for bit.
+    """Provide a model with a temporary adapter. On exit the model is restored bit for bit.
 
     Args:
-        model: A model, which gets a new adapter, or one with an adapter, whose weights are restored.
+        model: A model without an adapter, which gets a new one, or with an adapter, whose weights are restored.
         peft_config: Config of the new adapter.
         padding: Padding token id.
         config: Settings.
@@ -207,7 +207,7 @@ def adapted(
         else:
             if peft_config is None:
                 raise ModelError(
-                    "the model has no adapter and no peft_config is given: pass one, such as LoraConfig()"
+                    "the model has no adapter and no peft_config is given: pass a peft_config, such as LoraConfig()"
                 )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)

@@ -25,7 +25,7 @@ _SPLITS: tuple[Literal["test", "train"], ...] = ("test", "train")
 def hard_negatives(pool: Pool, seed: int) -> Dataset:
     """Built-in chat, harmless look-alikes and safe refusals that are neither in the pool nor used for calibration.
 
-    Held-out prompts come first, because their topics differ from those of the default built-in pool.
+    Held-out prompts come first, because their topics differ from the topics of the default built-in pool.
 
     Args:
         pool: The pool.
@@ -53,7 +53,7 @@ def needed_negatives(negatives: Dataset, own_kinds: Mapping[str, int], in_data: 
 
 
 def score_negatives(measurer: RowMeasurer, negatives: Dataset, calibration: Calibration) -> list[dict[str, Any]]:
-    """`id`, `kind`, `scores` and the control loss of each negative; rows that cannot be scored are left out."""
+    """`id`, `kind`, `scores` and the control loss of each negative, without rows that cannot be scored."""
     conversations = list(negatives)
     tokens = measurer.tokenize(conversations)
     usable = [index for index, row in enumerate(tokens) if is_supervised(row)]

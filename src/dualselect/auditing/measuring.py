@@ -1,4 +1,4 @@
-"""Per-row statistics that scores are computed from: a forward-backward pass per row, plus optional forward passes."""
+"""Per-row statistics for the scores: one forward-backward pass per row, plus optional forward passes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ class RowMeasurer:
 
 
 def row_tokenizer(tokenizer: Any, config: DualSelectConfig) -> RowTokenizer:
-    """A function that tokenizes conversations as training does; a row whose response does not fit has no labels."""
+    """A function that tokenizes conversations as training does. A row whose response does not fit has no labels."""
     batch = batch_tokenizer(
         tokenizer,
         max_length=config.max_length,

@@ -71,7 +71,7 @@ class Pool:
 
     @property
     def harmless_halves(self) -> tuple[list[int], list[int]]:
-        """Positions of the harmless conversations for the harmless direction, and of those for calibration."""
+        """Positions of the harmless conversations for the harmless direction, and for calibration."""
         kinds = list(self.harmless["kind"])
         used = spread(sorted(range(len(kinds)), key=lambda index: kinds[index]), HARMLESS_ROWS)
         return used[::2], used[1::2]
@@ -89,7 +89,7 @@ class Pool:
         )
 
     def of_references(self, positions: Sequence[int]) -> "Pool":
-        """The pool with some of its references only."""
+        """The pool with only some of its references."""
         prepared = replace(self.prepared, tokens=self.prepared.tokens.select(positions))
         return replace(self, prepared=prepared, contrasts=self.contrasts.select(positions))
 
@@ -114,10 +114,11 @@ def calibration_positions(by_length: Sequence[int], kept: Sequence[int]) -> list
 def held_out_positions(
     calibrating: Sequence[int], categories: Sequence[str], directed: Collection[str], selected: int
 ) -> list[int]:
-    """Calibration references that are held out of the category directions and the short fine-tunings.
+    """Calibration references that are held out of the category directions and the short fine-tuning runs.
 
-    Holds out at most half of the unselected references and at most half of each category with its own direction, so
-    that a small pool keeps enough to learn from. If that leaves none, every second calibration reference is held out.
+    At most half of the unselected references and at most half of each category with its own direction are held out,
+    so that enough references of a small pool remain. If this holds out no references, every second calibration
+    reference is held out.
 
     Args:
         calibrating: The calibration references, sorted by length.
@@ -142,12 +143,12 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
     Args:
         references: Safe responses in any known format.
         harmless: Harmless conversations in any known format; None for the built-in ones.
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         config: Settings. If `reference_contrast` is none, compliances are used as contrasts, because calibration
             needs unsafe answers.
 
     Raises:
-        DataError: The pool is empty, has no conversations, or a reference has no contrast.
+        DataError: The pool is empty or has no conversations, or a reference has no contrast.
     """
     conversations = as_conversations(references, name="reference")
     prepared = prepare_rows(conversations, tokenizer, config, name="reference")

@@ -36,12 +36,12 @@ ANSWERS = 2
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that scoring needs apart from the rows.
+    """Everything that scoring needs except the rows.
 
     Attributes:
         warm: The adapter after the warm-up, shape (P,).
-        tuned: Adapters after a short fine-tuning on the pool (`CONTROL`) and on its contrasts (`COMPLIED`), shape (P,)
-            each; only those that are needed.
+        tuned: Adapters after short fine-tuning on the pool (`CONTROL`) and on its contrasts (`COMPLIED`), shape (P,)
+            each. An adapter that is not needed is missing.
         directions: Directions that gradients are compared with.
         calibration: Statistics of the pool's own rows.
         conflict_threshold: A row with a lower cosine to the reference direction is in conflict.
@@ -206,7 +206,7 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
     """Read the file of `save_prepared`.
 
     Raises:
-        ResumeError: The file is broken, or belongs to an audit of other data, settings or another model.
+        ResumeError: The file is broken, or is from an audit of different data, settings or model.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -216,7 +216,7 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
         raise ResumeError(f"{path} is broken ({error}): pass --overwrite to restart the audit") from error
     if facts["fingerprint"] != fingerprint:
         raise ResumeError(
-            f"{path.parent} holds an unfinished audit of other data, settings, or another model: repeat its "
+            f"{path.parent} contains an unfinished audit of different data, settings or model: repeat its "
             "command to finish it, pass --overwrite to restart, or choose another --output_dir"
         )
 

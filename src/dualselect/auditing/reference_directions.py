@@ -25,7 +25,7 @@ MAX_STORED = 32
 MAX_STORED_BYTES = 512 * 2**20
 """Two gradients per stored reference: 9 references for a LoRA of 6.8M parameters, 32 for one of up to 2M."""
 MOST_CONFLICTS = 3
-"""Most references named per row, of those to which its cosine is negative."""
+"""Largest number of references named per row, among references with a negative cosine."""
 
 
 DIRECTIONS = ("cosine", "safe_cosine", "contrast_cosine", "harmless_free_cosine")
@@ -36,11 +36,11 @@ class ReferenceDirections:
     """Directions that task gradients are compared with.
 
     Attributes:
-        table: All of them, shape (4 + C + 2K, P): one per name in `DIRECTIONS`, the mean scored gradient of each
+        table: All directions, shape (4 + C + 2K, P): one per name in `DIRECTIONS`, the mean scored gradient of each
             category, and the gradients of the stored references' safe responses and of their contrasts.
         categories: Names of the C categories.
         stored: Pool positions of the K stored references, highest score first.
-        contrasted: Whether a reference is scored by the gradient of its safe response minus that of its contrast.
+        contrasted: Whether a reference is scored by the gradient of its safe response minus its contrast's gradient.
     """
 
     table: Tensor
@@ -52,7 +52,7 @@ class ReferenceDirections:
         """Cosines of B task gradients, by name.
 
         Args:
-            score: Of the B rows, with `table` as its directions.
+            score: The score sink of the B rows, with `table` as its directions.
 
         Returns:
             Shape (B,) each, except `categories` (B, C) and `references` (B, K).
@@ -76,7 +76,7 @@ class ReferenceDirections:
         return torch.stack([torch.linalg.vector_norm(one - other) for one, other in zip(safe, unsafe, strict=True)])
 
     def split(self, values: Tensor) -> list[Tensor]:
-        """Rows of `table`, or what belongs to them: named, by category, safe responses, contrasts."""
+        """Split rows of `table`, or values per row of it: named, by category, safe responses, contrasts."""
         count = len(self.stored)
         return list(values.split([len(DIRECTIONS), len(self.categories), count, count]))
 
@@ -99,7 +99,7 @@ def compute_directions(
         engine: The model after the warm-up.
         pool: The pool.
         choice: The selected references.
-        scores: Of all references, shape (N,).
+        scores: Scores of all references, shape (N,).
         held_out: Positions of the references that calibrate the category thresholds. They are left out of the
             category directions, unless a category has no other references.
     """

@@ -1,4 +1,4 @@
-"""The task rows of an audit as a stream that can be read again and again, one row in memory at a time."""
+"""The task rows of an audit as a stream that can be read repeatedly, with one row in memory at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class TaskRow:
 
     Attributes:
         number: Its position in the data, from 0.
-        conversation: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`, and what the chat template is
-            given in addition to the turns, as in a training on it.
-        lacks: Why nothing can be learned from it, empty if something can.
-        raw: The row as it is in the data.
+        conversation: `id`, `prompt`, `completion`, `kind`, `category`, `rejected`, and other inputs of the chat
+            template, as in training.
+        lacks: Why nothing can be learned from the row; empty if the row is usable.
+        raw: The unchanged row of the data.
         left_out: Columns of the row that are not used.
     """
 
@@ -38,19 +38,19 @@ class TaskRow:
 
     @property
     def id(self) -> str:
-        """The data's own id, else a hash of the content; it may repeat, the number does not."""
+        """The id in the data, otherwise a hash of the content. Ids may repeat; numbers are unique."""
         return str(self.conversation["id"])
 
 
 class TaskRows:
-    """All rows of some sources, in order; each iteration reads them anew.
+    """All rows of some sources, in order. Each iteration reads them again.
 
     JSONL, Parquet and Arrow files are streamed; the other sources (CSV, JSON, hub names, built-in rows, slices that
-    count from the end) are held in memory while they are read. No row is left out, and none is changed but where
-    `#rejected` puts the rejected response in the place of the response.
+    count from the end) are held in memory while they are read. All rows are read unchanged, except that `#rejected`
+    replaces the response with the rejected response.
 
     Args:
-        sources: What `dualselect train` takes as task data.
+        sources: Task data, in any form that `dualselect train` accepts.
         max_row_bytes: Largest row, in bytes.
     """
 
@@ -67,11 +67,11 @@ class TaskRows:
 
     @classmethod
     def of(cls, dataset: Dataset, name: str = "task") -> "TaskRows":
-        """The rows of a data set in any known format; it is in memory, so that `sources` is empty.
+        """The rows of a data set in any known format. The data set is in memory, so `sources` is empty.
 
         Args:
             dataset: The rows.
-            name: What messages about one of its rows call it.
+            name: Name of the data set, for messages.
         """
         rows = cls.__new__(cls)
         rows.sources = []
@@ -86,7 +86,7 @@ class TaskRows:
         """The rows.
 
         Raises:
-            DataError: A source cannot be read, or a row is not a conversation; the message names the place.
+            DataError: A source cannot be read, or a row is not a conversation. The message names the location.
         """
         placed = ((part, *placed_row) for part in self._parts for placed_row in part.read())
         for number, (part, place, raw) in enumerate(placed):
@@ -96,7 +96,7 @@ class TaskRows:
             yield TaskRow(number, found, conversation.lacks, raw, conversation.left_out)
 
     def expected(self) -> int | None:
-        """About how many rows there are, for a progress bar; None where only reading them tells."""
+        """Approximate number of rows, for a progress bar; None if it is unknown until all rows are read."""
         counts = [part.expected() for part in self._parts]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
@@ -106,7 +106,7 @@ class TaskRows:
         return [file for source in self.sources for file in local_files(source)]
 
     def table_files(self) -> list[tuple[Path, slice]] | None:
-        """The Parquet files that all rows come from, with the rows taken of each; None where some come from others."""
+        """The Parquet files with the slice used of each; None if some rows come from other sources."""
         found: list[tuple[Path, slice]] = []
         for text in self.sources:
             source, files = Source.of(text), [] if is_builtin(text) else local_files(text)
@@ -127,14 +127,14 @@ class TaskRows:
 
 
 class _Part(NamedTuple):
-    """One source: its rows, read anew at each call, and about how many there are, if that is quick to tell."""
+    """One source: its rows, read again at each call, and their approximate number, if it is quick to compute."""
 
     read: Callable[[], Iterable[PlacedRow]]
     expected: Callable[[], int | None]
     columns: Mapping[str, str] = {}
 
     def known(self, raw: dict[str, Any], place: str) -> dict[str, Any]:
-        """A row under known column names."""
+        """A row with its columns renamed to known names."""
         row = renamed(raw, self.columns)
         if known_format(row.keys()) is None:
             check_found(self.columns, raw, place)
@@ -169,7 +169,7 @@ def _part(text: str, max_row_bytes: int) -> _Part:
 
 
 def _rows_in(files: Sequence[Path], most: int | None) -> int | None:
-    """About how many rows files hold, counted no further than `most`; None where only reading them tells."""
+    """Approximate number of rows in files, counted up to `most`; None if it is unknown until they are read."""
     total = 0
     for file in files:
         found = count_rows(file, None if most is None else most - total)

@@ -22,12 +22,12 @@ Numbers = Mapping[str, np.ndarray]
 NUMBERS = {
     "loss": "response cross-entropy",
     "opening_loss": "response cross-entropy over the first tokens of the response",
-    "answer_loss": "the same over the first tokens of safe answers from the pool, given the row's prompt",
-    "control_loss": "response cross-entropy after a short fine-tuning on the pool's safe answers",
-    "complied_loss": "response cross-entropy after a short fine-tuning on the contrasts",
+    "answer_loss": "cross-entropy over the first tokens of safe answers from the pool, given the row's prompt",
+    "control_loss": "response cross-entropy after short fine-tuning on the pool's safe answers",
+    "complied_loss": "response cross-entropy after short fine-tuning on the contrasts",
     "cosine": "cosine to the reference direction under the settings",
     "safe_cosine": "cosine to the mean gradient of the selected safe responses",
-    "contrast_cosine": "cosine to the mean gradient of the selected safe responses minus that of their contrasts",
+    "contrast_cosine": "cosine to the mean gradient of the selected safe responses minus the contrasts' mean gradient",
     "harmless_free_cosine": "cosine to the safe direction with the harmless direction projected out",
     "nearest_safe": "highest cosine to a safe response of the stored references",
     "nearest_unsafe": "highest cosine to a contrast of the stored references",
@@ -58,7 +58,7 @@ class Calibration:
 
     @property
     def compatible(self) -> dict[str, np.ndarray]:
-        """Statistics of the rows without harm: safe answers, then harmless conversations."""
+        """Statistics of the compatible rows: safe answers, then harmless conversations."""
         return {name: np.concatenate([self.safe[name], self.harmless[name]]) for name in self.safe}
 
 
@@ -98,7 +98,7 @@ def worst_category(rows: Numbers, _: Calibration) -> np.ndarray:
 
 
 def opening(rows: Numbers, _: Calibration) -> np.ndarray:
-    """Loss of the opening of the response minus that of safe answers from the pool."""
+    """Loss of the opening of the response minus the loss of safe answers from the pool."""
     return rows["opening_loss"] - rows["answer_loss"]
 
 
@@ -106,7 +106,7 @@ def tuned(rows: Numbers, _: Calibration) -> np.ndarray:
     """Loss after fine-tuning on the pool's safe answers minus loss after fine-tuning on their contrasts.
 
     To first order in the learning rate this is the inner product of the row's gradient and the difference of the two
-    fine-tunings: a conflict with the contrast direction, in the scaling of the optimizer.
+    fine-tuned adapters: a conflict with the contrast direction, in the scaling of the optimizer.
     """
     return rows["control_loss"] - rows["complied_loss"]
 
@@ -124,7 +124,7 @@ def standardized(rows: Numbers, calibration: Calibration) -> np.ndarray:
 
 
 def standardized_gradients(rows: Numbers, calibration: Calibration) -> np.ndarray:
-    """Sum of loss, -cosine to the safe and -cosine to the contrast direction, each standardized likewise."""
+    """Sum of loss, -cosine to the safe and -cosine to the contrast direction, each standardized in the same way."""
     return _standardized_sum(rows, calibration, lambda it: [it["loss"], -it["safe_cosine"], -it["contrast_cosine"]])
 
 
@@ -173,7 +173,7 @@ def _standardized_sum(
 
 SCORES: dict[str, Score] = {
     "published": Score("loss minus cosine to the reference direction (the paper's task score)", published),
-    "loss": Score("loss alone", lambda rows, _: rows["loss"]),
+    "loss": Score("only the loss", lambda rows, _: rows["loss"]),
     "cosine": Score("minus the cosine to the reference direction", lambda rows, _: -rows["cosine"]),
     "safe": Score("minus the cosine to the selected safe responses", lambda rows, _: -rows["safe_cosine"]),
     "contrast": Score(
@@ -187,7 +187,7 @@ SCORES: dict[str, Score] = {
     "nearest": Score("highest cosine to a compliance minus highest cosine to a safe response", nearest),
     "categories": Score("highest conflict with the direction of any safety category", worst_category),
     "opening": Score(
-        "loss of the response's opening minus that of the pool's safe answers", opening, with_answers=True
+        "loss of the response's opening minus the loss of the pool's safe answers", opening, with_answers=True
     ),
     "tuned": Score(
         "loss after fine-tuning on safe answers minus loss after fine-tuning on their contrasts",

@@ -97,7 +97,7 @@ def _row_numbers(
     scores: dict[str, np.ndarray],
     settings: AuditSettings,
 ) -> dict[str, Any]:
-    """Statistics of one row as JSON values; only `lacks` if any of them is not finite."""
+    """Statistics of one row as JSON values; only `lacks` if a value is not finite."""
     row_scores = {name: float(values[position]) for name, values in scores.items()}
     raw = {name: float(numbers[name][position]) for name in raw_names}
     categories, references = numbers["categories"][position], numbers["references"][position]

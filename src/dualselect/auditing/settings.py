@@ -1,4 +1,4 @@
-"""Settings of an audit, apart from those of the planned training run."""
+"""Settings of an audit, apart from the settings of the planned training run."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ class AuditSettings:
     Attributes:
         score: The ranking score, one of `SCORES`.
         all_scores: Also compute the scores that need extra forward passes per row.
-        controls: If some rows are labeled risky, also compute the loss after a short fine-tuning on the safe pool.
+        controls: If some rows are labeled risky, also compute the loss after short fine-tuning on the safe pool.
         sample: Number of rows to sample; None for all rows.
         risky_ids: Ids of rows labeled risky, in addition to rows of kind `risky`.
     """

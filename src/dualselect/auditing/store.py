@@ -55,7 +55,7 @@ class ScoreStore:
             written = file.write(content)
         if written != len(content):
             raise OSError(
-                f"{self.path} could not be written ({written} of {len(content)} bytes): make room, then repeat"
+                f"{self.path} could not be written ({written} of {len(content)} bytes): free disk space, then repeat"
             )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

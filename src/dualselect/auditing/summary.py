@@ -13,7 +13,7 @@ SUMMARY = "summary.json"
 FORMAT = 3
 """Incremented when scores or file contents change, so that finished audits of older formats are not reused."""
 RULE = (
-    "drop every row whose cosine to the reference direction is below the conflict threshold, the midpoint between the "
+    "drop every row whose cosine to the reference direction is below the conflict threshold: the midpoint between the "
     "mean cosine of safe answers and the mean cosine of unsafe answers to the same prompts, as task_token_budget: "
     "auto does"
 )
@@ -29,8 +29,8 @@ class AuditSummary:
         model: `name`, `fingerprint`, `scaling` of its adapters, `tokenizer`.
         settings: Settings of the audit and of the planned training run.
         conflict: `threshold`, and the `share` of rows in conflict.
-        recommended_budget: `rule`; `settings` of a training run that follows it (None without a contrast, which such a
-            run needs); `kept_share` of the supervised tokens, with `low` and `high` for a sample; `dropped_rows`;
+        recommended_budget: `rule`; `settings` of a training run that follows it (None without a contrast, because this
+            run needs one); `kept_share` of the supervised tokens, with `low` and `high` for a sample; `dropped_rows`;
             `dropped_tokens` of `tokens`.
         all: Aggregates of all rows: `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by bin
             of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety category) and `kept`
@@ -39,12 +39,13 @@ class AuditSummary:
         categories: `scored` and `conflict` of each category of rows.
         budgets: For each budget, applied to all rows at once in order of the ranking score, the number of rows that it
             drops and how many of these are in conflict.
-        references: `pool`, `selected`, `compared` (references with a stored gradient); the categories
-            `without_direction` of their own and those `without_held_out` references of their own, whose threshold
-            comes from other categories; for each category `references`, `selected` and `held_out`.
+        references: `pool`, `selected`, `compared` (references with a stored gradient); `without_direction`, the
+            categories without their own direction; `without_held_out`, the categories without their own held-out
+            references, whose threshold comes from other categories; for each category `references`, `selected` and
+            `held_out`.
         detection: Detection of the rows labeled risky by each score and by `control_loss`, over all rows and against
             each kind, including built-in hard negatives. `auroc` is None without other rows in the data. There are no
-            scores if no risky row was scored, or nothing else. None if no row is labeled risky.
+            scores if no risky rows or no other rows were scored. None if no row is labeled risky.
         fingerprint: Hash of data, settings and model.
     """
 
@@ -70,12 +71,12 @@ class AuditSummary:
         """Read summary.json.
 
         Raises:
-            DataError: It is missing, broken or of another format.
+            DataError: The file is missing, broken or has another format.
         """
         try:
             content = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
-            raise DataError(f"{path.parent} holds no finished audit: run dualselect audit first") from None
+            raise DataError(f"{path.parent} contains no finished audit: run dualselect audit first") from None
         except ValueError as error:
             raise DataError(
                 f"{path} is broken ({error}): repeat the audit with dualselect audit --overwrite"

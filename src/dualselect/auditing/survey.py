@@ -26,7 +26,7 @@ from dualselect.errors import DataError
 logger = logging.getLogger(__name__)
 
 MOST_KINDS = 40
-"""Most distinct kinds; rows of further kinds are counted together, which bounds memory."""
+"""Largest number of distinct kinds. Rows of further kinds are counted together, to limit memory."""
 OTHER_KINDS = "(other kinds)"
 UNKNOWN_KIND = "(no kind)"
 
@@ -95,13 +95,13 @@ def survey_rows(
         settings: Settings of the audit.
         render: Renders a row with a response as text; raises for a row that it cannot render. Its second argument
             names the row in messages.
-        warmup_rows: Number of rows to sample for the warm-up, at most all.
+        warmup_rows: Number of rows to sample for the warm-up; all rows if there are fewer.
         seed: Seed of the samples.
         quiet: No progress bar.
 
     Raises:
-        DataError: A row cannot be read or rendered, there are no rows, no row has a response, or no row has a given
-            risky id.
+        DataError: A row cannot be read or rendered, there are no rows, no row has a response, or none of the given
+            risky ids is in the data.
     """
     pool_prompts = defaultdict[str, list[tuple[str, str]]](list)
     for name, conversations in pool.items():
@@ -141,7 +141,7 @@ def survey_rows(
 def _check(survey: Survey, rows: TaskRows, settings: AuditSettings, matched: set[str]) -> None:
     named = ", ".join(rows.sources) or "the task data"
     if not survey.rows:
-        raise DataError(f"{named} holds no rows: add at least one")
+        raise DataError(f"{named} contains no rows: add at least one")
     if not survey.warmup:
         raise DataError(
             f"{named}: none of the {survey.rows:,} rows has both a prompt and a response: check its columns"

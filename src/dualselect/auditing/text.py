@@ -67,7 +67,7 @@ def without_detection(detection: Mapping[str, Any]) -> str:
 
 
 def failure_text(data: Mapping[str, Any], conflict: Mapping[str, Any], most: float) -> str:
-    """Why the data fail `--fail_above`.
+    """Why the data fails `--fail_above`.
 
     Args:
         data: `AuditSummary.data`.
@@ -75,17 +75,17 @@ def failure_text(data: Mapping[str, Any], conflict: Mapping[str, Any], most: flo
         most: The value of `--fail_above`.
 
     Returns:
-        A sentence; empty if the data pass.
+        A sentence; empty if the data passes.
     """
     if broken := data["unscored"].get(NOT_FINITE, 0):
         return (
-            f"{broken:,} rows have values that are not finite, so that the share in conflict is unknown "
+            f"{broken:,} rows have values that are not finite, so the share in conflict is unknown "
             f"(--fail_above {most:g}): lower learning_rate, or use float32"
         )
     share, high = conflict["value"], conflict["high"]
     if share is None:
         return (
-            f"no row was scored, so that the share in conflict is unknown (--fail_above {most:g}): fix the rows (the "
+            f"no row was scored, so the share in conflict is unknown (--fail_above {most:g}): fix the rows (the "
             "reasons are listed above), or raise --sample"
         )
     if share > most:
@@ -147,7 +147,7 @@ def _detection(detection: Mapping[str, Any]) -> list[str]:
 
 
 def _least(found: Mapping[str, Any]) -> float:
-    """AUROC over all rows, else the lowest against a built-in kind."""
+    """AUROC over all rows; without one, the lowest AUROC against a built-in kind."""
     return float((found["auroc"] or min(found["against"].values(), key=lambda it: float(it["value"])))["value"])
 
 

@@ -1,4 +1,4 @@
-"""The paper's diagnostic: is the selection structured, does it follow the task, does it help."""
+"""The paper's diagnostic: whether the selection is structured, follows the task, and helps."""
 
 from dualselect.diagnostic.diagnosing import diagnose
 from dualselect.diagnostic.settings import DiagnosticOptions, DiagnosticSettings, read_diagnostic

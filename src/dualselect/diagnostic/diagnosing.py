@@ -1,6 +1,6 @@
 """Run a diagnostic: check everything, measure batch by batch, write the results.
 
-The folder holds settings.json, measured.jsonl (results of finished batches) and, until the end, *.safetensors (the
+The folder has settings.json, measured.jsonl (results of finished batches) and, until the end, *.safetensors (the
 initial state of all updates, and the directions). The same settings resume an interrupted diagnostic.
 """
 
@@ -57,13 +57,13 @@ def diagnose(settings: DiagnosticSettings) -> Path:
         Path of diagnostic.json.
 
     Raises:
-        DualSelectError: Settings, data or model cannot be used; the message says what to change.
-        ResumeError: The folder holds a diagnostic with other settings, data or model.
+        DualSelectError: Settings, data or model cannot be used. The message says what to change.
+        ResumeError: The folder contains a diagnostic with different settings, data or model.
         OSError: The folder cannot be written.
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError(
-            f"the figure needs matplotlib, not installed here: type {sys.executable} -m pip install "
+            f"the figure needs matplotlib, which is not installed: type {sys.executable} -m pip install "
             "'dualselect[report]'"
         )
     check_hardware(settings.run.training)
@@ -88,7 +88,7 @@ def _diagnose(settings: DiagnosticSettings) -> Path:
     if not path.exists():
         rows = tokenize_rows(raw_rows, subject.tokenizer, settings.run.training)
         batches = _batches(settings, rows)
-        # after all checks, so that refused settings do not claim the folder
+        # after all checks, so that rejected settings do not claim the folder
         write_json(folder / SETTINGS_FILE, facts)
         with Store.opened(folder / STORE_FILE) as store:
             measured = _measure(settings, subject, rows, batches, store)
@@ -103,19 +103,19 @@ def _diagnose(settings: DiagnosticSettings) -> Path:
 
 
 def _refuse_other(folder: Path, facts: dict[str, Any]) -> None:
-    """Refuse a folder with results of other or unknown settings."""
+    """Reject a folder with results of different or unknown settings."""
     path = folder / SETTINGS_FILE
     if not path.exists():
         if left := [name for name in (RESULT_FILE, STORE_FILE, *TENSOR_FILES) if (folder / name).exists()]:
             raise ResumeError(
-                f"{folder} holds {', '.join(left)} of a diagnostic but no {SETTINGS_FILE}, so that its settings are "
+                f"{folder} contains {', '.join(left)} of a diagnostic but no {SETTINGS_FILE}, so its settings are "
                 "unknown: remove the folder, or choose another --output_dir"
             )
     elif (before := read_result(path)) != facts:
         parts = [name for name in facts if before.get(name) != facts[name]]
         raise ResumeError(
-            f"{folder} holds a diagnostic with other {' and '.join(parts)} (see {SETTINGS_FILE} there): remove the "
-            "folder, or choose another --output_dir"
+            f"{folder} contains a diagnostic with different {' and '.join(parts)} (see {SETTINGS_FILE} there): remove "
+            "the folder, or choose another --output_dir"
         )
 
 
@@ -130,8 +130,8 @@ def _batches(settings: DiagnosticSettings, rows: DiagnosticRows) -> list[TaskBat
     reference_count(settings, len(rows.categories))
     if settings.options.period >= len(batches):
         raise ConfigError(
-            f"period is {settings.options.period} and there are {len(batches)} task batches: periodic_random would "
-            "select once for all of them. Lower period, or raise batches"
+            f"period is {settings.options.period} but there are only {len(batches)} task batches: periodic_random "
+            "would select once for all of them. Lower period, or raise batches"
         )
     return batches
 
@@ -171,7 +171,7 @@ def _probe_all(
     references: dict[str, list[Tensor]],
     store: Store,
 ) -> dict[Variant, list[dict[str, Any]]]:
-    """Probe every batch with every variant; each result is stored at once."""
+    """Probe every batch with every variant. Each result is stored immediately."""
     results: dict[Variant, list[dict[str, Any]]] = {variant: [] for variant in variants_of(settings)}
     disable = settings.run.training.disable_tqdm
     with tqdm(total=len(batches) * len(results), desc="Probing", unit="update", disable=disable) as bar:
@@ -213,7 +213,7 @@ def reference_count(settings: DiagnosticSettings, references: int) -> int:
     """K, the number of references that each strategy selects.
 
     Raises:
-        DataError: K is the whole pool.
+        DataError: K is the size of the pool.
     """
     config = settings.run.training
     count = config.reference_top_k or math.ceil(config.reference_fraction * references - 1e-9)

@@ -1,4 +1,4 @@
-"""The figure of a diagnostic: overlap, categories, probes; the width of a two-column page."""
+"""The figure of a diagnostic: overlap, categories, probes. It has the width of a two-column page."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,8 +9,8 @@ from dualselect.system.files import write_atomically
 
 
 FORMATS = {"svg": ["Date"], "pdf": ["CreationDate"]}
-"""Formats of the figure, and the metadata that are omitted to make files reproducible."""
-# SVG text stays text, $ is not math, and output is deterministic
+"""Formats of the figure, and the metadata that is omitted to make files reproducible."""
+# keep text as text in SVG, do not parse $ as math, and make the output deterministic
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dualselect",
@@ -21,7 +21,7 @@ STYLE: dict[str, Any] = {
 }
 WIDTH_INCHES = 7.2
 MOST_CATEGORIES = 18
-# Okabe-Ito, safe for color-blind readers; marks distinguish series of the same color
+# Okabe-Ito palette, safe for color-blind readers; markers distinguish series of the same color
 WITHIN, ACROSS, MEDIAN, P90, GRAY = "#0072B2", "#D55E00", "#0072B2", "#E69F00", "#808080"
 TITLES = {"dualselect": "dualselect", "static": "static", "periodic_random": "periodic\nrandom", "uniform": "uniform"}
 

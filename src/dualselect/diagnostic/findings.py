@@ -1,4 +1,4 @@
-"""The findings of a diagnostic as sentences, including what was not found."""
+"""The findings of a diagnostic as sentences, including negative results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,7 +47,7 @@ def _overlap(content: Mapping[str, Any]) -> str:
     )
     if row["null_p_value"] >= SIGNIFICANCE:
         return (
-            f"(a) No structure was found: the references that dualselect selects for different batches overlap no "
+            f"(a) No structure was found: the references that dualselect selects for different batches do not overlap "
             f"more than random ones ({numbers})."
         )
     if row["overlap"] >= STATIC_OVERLAP:
@@ -83,7 +83,7 @@ def _map(content: Mapping[str, Any]) -> str:
     p_value = content["category_p_value"]
     finding = "depend on the task group" if p_value < SIGNIFICANCE else "were not found to depend on the task group"
     if content["min_p_value"] >= SIGNIFICANCE:
-        finding = f"may or may not depend on the task group: {_too_few(content)}"
+        finding = f"may depend on the task group, but this is unknown: {_too_few(content)}"
     words = f" The categories of {from_words:,} references were inferred from words of their prompts." * bool(
         from_words
     )
@@ -105,7 +105,7 @@ def _probes(content: Mapping[str, Any]) -> list[str]:
     ours = next(row for row in corrected if row["strategy"] == "dualselect")
     if ours["median"] is None:
         return [
-            "(c) The uncorrected updates moved no probe, so that there is no divergence to reduce. Raise "
+            "(c) The uncorrected updates did not move any probe, so there is no divergence to reduce. Raise "
             "learning_rate or updates."
         ]
     uncorrected = next(row for row in content["probes"] if not row["strategy"])

@@ -48,14 +48,14 @@ class PoolNumbers:
 def score_pool(
     subject: Subject, rows: DiagnosticRows, directions: Tensor, store: Store, *, sketch: CountSketch | None
 ) -> PoolNumbers:
-    """Score every reference against every direction; each batch of references is stored at once.
+    """Score every reference against every direction. Each batch of references is stored immediately.
 
     Args:
         subject: The model.
         rows: The pool and its contrasts.
         directions: Task directions, shape (M, P).
         store: Stores finished batches.
-        sketch: For sketched cosines; None for exact ones.
+        sketch: Count-sketch for sketched cosines; None for exact cosines.
     """
     pool = rows.pool.tokens
     losses = torch.zeros(len(pool), dtype=torch.float64)
@@ -111,7 +111,7 @@ def _exact(subject: Subject, rows: DiagnosticRows, positions: list[int], directi
 def _sketched(
     subject: Subject, rows: DiagnosticRows, positions: list[int], sketch: CountSketch, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As `_exact`, by count-sketches of gradients and directions."""
+    """Same as `_exact`, but with count-sketches of gradients and directions."""
     sink = Sketch(sketch, len(positions) * _rows_each(rows))
     losses = subject.run(_references(rows, positions), [sink])
     sketches = sink.sketches if rows.contrast is None else sink.sketches[::2] - sink.sketches[1::2]

@@ -60,7 +60,7 @@ class Probing:
 
         Args:
             batch: The task batch.
-            task_direction: Its mean gradient at the initial state, shape (P,).
+            task_direction: The batch's mean gradient at the initial state, shape (P,).
             reference: The reference direction at the initial state, shape (P,); None for no correction.
             correction: Mode of the correction.
         """

@@ -13,8 +13,8 @@ RESAMPLES = 2000
 MIN_DIVERGENCE = 1e-12
 """Divergences below this, in nats, count as zero."""
 MIN_BLOCKS_FOR_P90 = 36
-"""Fewest blocks for an interval of the 90th percentile: with probability 0.9^M even the largest of M blocks lies below
-it, which exceeds 2.5% up to M = 35."""
+"""Minimum number of blocks for an interval of the 90th percentile: with probability 0.9^M all M blocks are below it,
+and this exceeds 2.5% up to M = 35."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Reduction:
     medians: np.ndarray
 
     def ahead_of(self, other: "Reduction") -> Interval:
-        """Difference of the medians to a reduction of the same batches, probes and seed."""
+        """Difference of the medians to another reduction with the same batches, probes and seed."""
         low, high = np.quantile(self.medians - other.medians, [0.025, 0.975])
         return Interval(self.median.value - other.median.value, float(low), float(high))
 
@@ -65,7 +65,7 @@ def reduction(
         block: Number of consecutive batches with the same selection, which are resampled together.
 
     Raises:
-        ValueError: No batch moved any probe.
+        ValueError: No uncorrected update moved any probe.
     """
     before, after = np.asarray(uncorrected, dtype=np.float64), np.asarray(corrected, dtype=np.float64)
     moved = before.mean(1) > MIN_DIVERGENCE
@@ -97,7 +97,7 @@ def _resampled(before: np.ndarray, after: np.ndarray, blocks: np.ndarray, random
     probes = before.shape[1]
     drawn = blocks[random.integers(len(blocks), size=(RESAMPLES, len(blocks)))].reshape(RESAMPLES, -1)
     weights = random.multinomial(probes, np.full(probes, 1 / probes), size=RESAMPLES)
-    # a sample of probes that did not move has no ratio and counts as no reduction
+    # a sample of probes that did not move has no ratio; it counts as zero reduction
     reductions = 1 - (weights @ after.T) / np.maximum(weights @ before.T, MIN_DIVERGENCE)
     return _summary(np.where(drawn < 0, np.nan, np.take_along_axis(reductions, drawn, axis=1)))
 

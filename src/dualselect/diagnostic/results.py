@@ -1,4 +1,4 @@
-"""Results of a diagnostic as plain values and tables, the input of the figure and the findings."""
+"""Results of a diagnostic as plain values and tables, used by the figure and the findings."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ class Measurements:
         numbers: Losses and cosines of the pool.
         selected: Selections by strategy and batch.
         start_kl: Divergence of each probe before any update.
-        probes: For each variant and batch `kl` of each probe and `task_loss`.
+        probes: For each variant and batch, the `kl` of each probe and the `task_loss`.
     """
 
     batches: list[TaskBatch]
@@ -113,7 +113,7 @@ def write_tables(content: Mapping[str, Any], folder: Path) -> None:
 
 
 def _count_in_pool(rows: DiagnosticRows) -> int:
-    """Number of probes whose response is verbatim in the pool, so that only their prompts are held out."""
+    """Number of probes whose response is verbatim in the pool. Only the prompts of these probes are held out."""
     in_pool = set(_responses(rows.pool))
     return sum(response in in_pool for response in _responses(rows.probes))
 

@@ -102,7 +102,7 @@ def read_rows(settings: DiagnosticSettings) -> RawRows:
     for role, others in (("task_data", rows), ("reference_data", references)):
         if shared := check_overlap(others, probes, allow=True):
             raise DataError(
-                f"{shared} of {len(probes)} probes share their prompt with {role}, so that they are not held out: "
+                f"{shared} of {len(probes)} probes share their prompt with {role}, so they are not held out: "
                 "use other rows as probe_data"
             )
     sources = {

@@ -1,4 +1,4 @@
-"""The settings of a diagnostic: those of `dualselect train`, plus its own options."""
+"""The settings of a diagnostic: the settings of `dualselect train`, plus its own options."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 STRATEGIES = ("dualselect", "static", "periodic_random", "uniform")
 CORRECTIONS = ("none", "add", "project", "project_add")
 _NO_EFFECT = {"disable_tqdm", "log_level", "report_to", "run_name", "gradient_checkpointing"}
-"""Settings without effect on the results, apart from those of logging, saving and evaluation."""
+"""Settings without effect on the results, in addition to the settings for logging, saving and evaluation."""
 _IGNORED: IgnoredSettings = {
     **IGNORED_BY_PLAIN_STEPS,
     "task_token_budget": (
@@ -37,7 +37,7 @@ _IGNORED: IgnoredSettings = {
     ),
     "gradient_checkpointing": (
         lambda config: config.gradient_checkpointing,
-        "it is off; to save memory, lower per_device_train_batch_size and reference_batch_size",
+        "it stays off; to save memory, lower per_device_train_batch_size and reference_batch_size",
     ),
 }
 
@@ -69,7 +69,7 @@ class DiagnosticOptions:
         },
     )
     period: int = field(
-        default=3, metadata={"help": "Task batches between two selections of periodic_random; fewer than all."}
+        default=3, metadata={"help": "Task batches between two selections of periodic_random; less than their total."}
     )
     updates: int = field(default=2, metadata={"help": "Corrected updates per batch before the probes are evaluated."})
     strategies: list[str] = field(
@@ -83,8 +83,8 @@ class DiagnosticOptions:
     sketch: int = field(
         default=0,
         metadata={
-            "help": "Dimensions of a count-sketch of the gradients for the cosines, such as 8192. Saves time with "
-            "many batches, but no memory; the error is measured and reported. 0: exact cosines."
+            "help": "Dimensions of a count-sketch of the gradients for the cosines, such as 8192. This saves time "
+            "with many batches, but does not save memory. The error is measured and reported. 0: exact cosines."
         },
     )
 
@@ -94,7 +94,7 @@ class DiagnosticOptions:
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be {low} or more")
         if "dualselect" not in self.strategies:
-            raise ConfigError("strategies must include dualselect, which the others are compared with")
+            raise ConfigError("strategies must include dualselect: the others are compared with it")
 
 
 OPTIONS: dict[str, Field] = {one.name: one for one in fields(DiagnosticOptions)}
@@ -138,7 +138,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     """
     where = str(config) if config else COMMAND_LINE
     file = read_mapping(Path(config)) if config else {}
-    if file.pop(RECORD_KEY, None) is not None:  # the file is that of a run
+    if file.pop(RECORD_KEY, None) is not None:  # the file was written by a run
         check_trust(file, where, trusted=TRUST in given)
     content = {**file, **given}
     check_keys(content, [*OPTIONS, *setting_types()], where)
@@ -150,12 +150,12 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     for name in ("resume", "overwrite"):
         if str(of_run.pop(name, False)).lower() != "false":
             raise ConfigError(
-                f"{where}: {name} is a setting of dualselect train; a diagnostic resumes by the same command, and "
-                f"restarts after its folder was removed: omit {name}"
+                f"{where}: {name} is a setting of dualselect train: omit {name}. To resume a diagnostic, repeat its "
+                "command; to restart it, remove its folder first"
             )
     for name in ("eval_data", "eval_strategy", "eval_steps"):
         if name in of_run:
-            logger.warning("%s: %s is not followed by a diagnostic: it has probe_data", name, of_run.pop(name))
+            logger.warning("%s: %s is ignored by a diagnostic, which uses probe_data", name, of_run.pop(name))
     options = DiagnosticOptions(**option_values)
     if not options.probe_data:
         raise ConfigError(
@@ -168,7 +168,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
     check_adapter(run, "a diagnostic")
     warn_ignored(run.training, _IGNORED, "a diagnostic")
     if run.training.correction == "none":
-        raise ConfigError("correction is none, but strategies are compared by their corrections: omit it")
+        raise ConfigError("correction is none, but strategies are compared by their corrections: omit correction")
     relevant = {
         name: value
         for name, value in settings_to_write(run).items()
@@ -178,7 +178,7 @@ def read_diagnostic(config: str | Path | None, given: Mapping[str, Any]) -> Diag
 
 
 def named_source(source: str) -> tuple[str, str]:
-    """Split NAME=SOURCE; a source without a name is its own name."""
+    """Split NAME=SOURCE. Without a name, the source is used as the name."""
     match = re.fullmatch(r"(?P<name>[\w .+-]+)=(?P<source>.+)", source)
     if match is None or Path(source).exists():
         return source, source

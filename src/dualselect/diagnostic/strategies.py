@@ -19,7 +19,7 @@ def dualselect(
     conflict_weight: float,
     temperature: float | None,
 ) -> list[Choice]:
-    """Highest-scored references of each batch: badly preserved and in conflict with its direction.
+    """Highest-scored references of each batch: poorly preserved and in conflict with its direction.
 
     Args:
         preservation_losses: Shape (N,).
@@ -50,7 +50,7 @@ def periodic_random(references: int, count: int, batches: int, *, period: int, s
 
 
 def uniform(categories: Sequence[str], count: int, batches: int, *, seed: int) -> list[Choice]:
-    """K random references for each batch, one category after the other."""
+    """K random references for each batch, taken from the categories in turn."""
     random = np.random.default_rng([seed, 2])
     members = _members(categories)
     choices = []

@@ -77,7 +77,7 @@ class Subject:
 
     @classmethod
     def adapted(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: RunSettings) -> "Subject":
-        """Add a new adapter to a model."""
+        """Add a new adapter to a model and wrap it as a subject."""
         add_fused_lm_head(model)
         set_seed(settings.training.seed)  # for the initialization of the adapter
         adapted = get_peft_model(model, get_peft_config(settings.model))

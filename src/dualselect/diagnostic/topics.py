@@ -6,9 +6,8 @@ from typing import Any
 
 
 OTHER = "other"
-# Words with their endings. Words of ordinary prompts (address, mean, method, track, transfer) are excluded: no
-# category
-# is better than a wrong one.
+# Words with their endings. Words of ordinary prompts (address, mean, method, track, transfer) are excluded, because a
+# missing category is better than a wrong one.
 _WORDS = {
     "weapons": "gun/s handgun/s shotgun/s rifle/s pistol/s bomb/s/ing/er/ers explosive/s grenade/s ammo ammunition "
     "weapon/s firearm/s silencer/s",

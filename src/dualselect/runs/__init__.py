@@ -1,1 +1,1 @@
-"""One run from its settings: the settings and their files, the run directory, what it records, and going on."""
+"""One run: its settings and config files, the run directory, the record of the run, and resuming."""

@@ -1,4 +1,4 @@
-"""Config files: what a user writes and what a run leaves behind, read and written."""
+"""Reading and writing config files: the files of users and the config.yaml of a run."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -15,19 +15,19 @@ from dualselect.system.nearest import nearest
 
 
 COMMAND_LINE = "command line"
-# The one key of a run's config.yaml that is not a setting: what the run was made with, see run_record.py.
+# The only key of a run's config.yaml that is not a setting: the record of the run, see record.py.
 RECORD_KEY = "dualselect_run"
 PACKAGE = Path(__file__).parents[1]
 HEADER = """\
-# Written by dualselect. In the run directory PATH this file repeats the run exactly with
+# Written by dualselect. To repeat this run of the run directory PATH exactly:
 #   dualselect train --config PATH/config.yaml --output_dir ANOTHER
-# and continues it, when it was interrupted, with
+# To continue it after an interruption:
 #   dualselect train --config PATH/config.yaml --resume
-# {key}, at the end, says what the run was made with; data files that have changed since are refused.
+# {key}, at the end, records versions, data and model; data files that have changed since are rejected.
 """
 HEADER_OF_OTHER_METHODS = """\
-# Written by dualselect: the settings of a run by {method}, which {command} repeats.
-# {key}, at the end, says what the run was made with.
+# Written by dualselect: the settings of a run of {method}. To repeat it: {command}.
+# {key}, at the end, records versions, data and model.
 """
 
 
@@ -40,8 +40,8 @@ class ConfigFile:
     """A config file as read.
 
     Attributes:
-        settings: Setting name to value, of the type that the setting wants.
-        record: What the run that wrote the file was made with; None for a file written by hand.
+        settings: Setting name to value, with the type of the setting.
+        record: Record of the run that wrote the file; None for a file written by hand.
     """
 
     settings: dict[str, Any]
@@ -51,16 +51,16 @@ class ConfigFile:
 def read_config(path: str | Path, refuse: Callable[[ConfigError], None] | None = None) -> ConfigFile:
     """Read a config file and check every key and value.
 
-    The config.yaml of a run has no `output_dir`, so that the run can be moved: it is the folder of the file.
+    The config.yaml of a run has no `output_dir`, so that the run can be moved: `output_dir` is the folder of the file.
 
     Args:
         path: The file.
-        refuse: Called with the error of each key or value that is refused, which is left out then; None to raise the
-            first.
+        refuse: Called with the error of each rejected key or value, which is then left out; None to raise the first
+            error.
 
     Raises:
-        ConfigError: The file is missing, is not a YAML mapping, has a key twice or one that is not a setting, or a
-            value of another type than its setting; the message names file, line or key, and what to write.
+        ConfigError: The file is missing, is not a YAML mapping, has a duplicate key, a key that is not a setting, or
+            a value of the wrong type. The message names the file, the line or key, and what to write.
     """
     path = Path(path)
     content = read_mapping(path)
@@ -82,7 +82,7 @@ def read_config(path: str | Path, refuse: Callable[[ConfigError], None] | None =
 
 
 def write_config(path: str | Path, settings: dict[str, Any], record: dict[str, Any]) -> None:
-    """Write the config.yaml of a run, whole or not at all."""
+    """Write the config.yaml of a run atomically."""
     method = record.get("method", {"command": "dualselect train"})
     ours = method["command"] == "dualselect train"
     header = (
@@ -96,30 +96,30 @@ def write_config(path: str | Path, settings: dict[str, Any], record: dict[str, A
 
 
 def check_keys(content: Mapping[Any, Any], known: Iterable[str], where: str) -> None:
-    """Refuse a key that is not known, naming the nearest that is.
+    """Reject unknown keys, and suggest the nearest known key.
 
     Raises:
-        ConfigError: There is one.
+        ConfigError: A key is unknown.
     """
     names = list(known)
     for key in content:
         if key not in names:
             near = nearest(str(key), names)
-            advice = f"did you mean {near}?" if near else f"known are {', '.join(sorted(names)[:12])}, ..."
+            advice = f"did you mean {near}?" if near else f"known keys are {', '.join(sorted(names)[:12])}, ..."
             typed = f" Type --{near}" if near and where == COMMAND_LINE else ""
             raise ConfigError(f"{where}: {key} is not known here; {advice}{typed}")
 
 
 def check_known(name: str, where: str, *, options: Iterable[str] = ()) -> None:
-    """Refuse a name that is not a setting, naming the nearest that is.
+    """Reject a name that is not a setting, and suggest the nearest setting.
 
     Args:
         name: The name.
         where: The file, or `command line`.
-        options: Names other than settings that were possible there.
+        options: Other names that are valid there.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: The name is not a setting.
     """
     if name in setting_types():
         return
@@ -130,10 +130,10 @@ def check_known(name: str, where: str, *, options: Iterable[str] = ()) -> None:
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:
-    """Read a YAML file that holds a mapping.
+    """Read a YAML file that contains a mapping.
 
     Raises:
-        ConfigError: The file is missing, is not UTF-8 text, not YAML or not a mapping, or has a key twice.
+        ConfigError: The file is missing, is not UTF-8 text, YAML or a mapping, or has a duplicate key.
     """
     if not path.exists() and (PACKAGE / path).is_file():  # examples/NAME.yaml of the installed package
         path = PACKAGE / path
@@ -142,7 +142,7 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(
-                f"config file {path} has {path.stat().st_size:,} bytes, and at most {MAX_CONFIG_BYTES:,} are read: "
+                f"config file {path} has {path.stat().st_size:,} bytes, but the limit is {MAX_CONFIG_BYTES:,}: "
                 "name the YAML file with the settings"
             )
         text = path.read_text(encoding="utf-8")
@@ -157,17 +157,17 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     try:
         content = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader, only stricter
     except RecursionError:
-        raise ConfigError(f"{path}: lists and mappings are nested too deep; write one `key: value` a line") from None
+        raise ConfigError(f"{path}: lists and mappings are nested too deep; write one `key: value` per line") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"{path}{line}: not valid YAML: {problem}; write one `key: value` a line") from None
+        raise ConfigError(f"{path}{line}: not valid YAML: {problem}; write one `key: value` per line") from None
     if content is None:
-        raise ConfigError(f"config file {path} is empty; write one `key: value` a line, see examples/")
+        raise ConfigError(f"config file {path} is empty; write one `key: value` per line, see examples/")
     if not isinstance(content, dict):
         raise ConfigError(
-            f"config file {path} holds a {type(content).__name__}, not settings; write one `key: value` a line"
+            f"config file {path} contains a {type(content).__name__}, not settings; write one `key: value` per line"
         )
     return content
 
@@ -177,7 +177,7 @@ def _yaml_files_beside(path: Path) -> list[str]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML would silently keep the last of two equal keys, and aliases of aliases would grow beyond any memory."""
+    """Rejects duplicate keys, where YAML silently keeps the last, and too many aliases, which can exhaust memory."""
 
     aliases = 0
 
@@ -195,7 +195,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key} is there twice", key_node.start_mark
+                    None, None, f"the key {key} is used twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -1,11 +1,11 @@
-"""The run directory: the one interface between training, evaluation, comparison and report.
+"""The run directory: the only interface between training, evaluation, comparison and report.
 
 RUN/
-  config.yaml         the settings, and what the run was made with
-  selection.jsonl     what was chosen, step by step
-  metrics.jsonl       what the trainer logged
-  adapter/            the final adapter; its presence says that the run is finished
-  checkpoint-*/       where an interrupted run continues
+  config.yaml         the settings and the record of the run
+  selection.jsonl     the selection of each step
+  metrics.jsonl       the logs of the trainer
+  adapter/            the final adapter; it exists only if the run is finished
+  checkpoint-*/       the states from which an interrupted run can continue
 """
 
 import errno
@@ -25,11 +25,11 @@ CONFIG_FILE = "config.yaml"
 ADAPTER = "adapter"
 EVALUATION = "evaluation"
 REPORT = "report.html"
-# What a kill may leave behind: folders and files that are renamed when they are whole.
+# Files and folders that a killed run may leave behind: they are renamed when they are complete.
 LEFTOVERS = re.compile(
     r"\.adapter-.+|\.probe-.+|\.(config\.yaml|selection\.jsonl|metrics\.jsonl|report\.html)\..+|tmp-checkpoint-\d+"
 )
-# TRL pickles its arguments next to a model; config.yaml says the same, readably.
+# TRL pickles its arguments next to a model; config.yaml has the same content in readable form.
 PICKLED_ARGUMENTS = "training_args.bin"
 PROBE_BYTES = 4096
 
@@ -38,7 +38,7 @@ class RunDirectory:
     """One run directory.
 
     Args:
-        path: The folder; it need not exist.
+        path: The folder; it may not exist yet.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -49,10 +49,10 @@ class RunDirectory:
         self.adapter = self.path / ADAPTER
 
     def check_writable(self) -> None:
-        """Write and remove a file, and every folder made for it.
+        """Check that the folder is writable: write a file, then remove it and every folder created for it.
 
         Raises:
-            OSError: The folder cannot be made or written, or the disk is full; the message says what to change.
+            OSError: The folder cannot be created or written, or the disk is full. The message says what to change.
         """
         missing = self._missing_folders()
         try:
@@ -63,8 +63,8 @@ class RunDirectory:
                 os.fsync(probe.fileno())
         except OSError as error:
             raise OSError(
-                f"output_dir {self.path} cannot be written: {error.strerror or error}. Make room or permit writing "
-                "there, or choose another folder with --output_dir."
+                f"output_dir {self.path} cannot be written: {error.strerror or error}. Free disk space or allow "
+                "writing there, or choose another folder with --output_dir."
             ) from error
         finally:
             for folder in missing:
@@ -72,15 +72,15 @@ class RunDirectory:
                     folder.rmdir()
 
     def parts(self) -> list[Path]:
-        """Files and folders of a run that are there, finished or not."""
+        """Existing files and folders of a run, finished or not."""
         named = [self.config, self.selection, self.metrics, self.adapter, self.path / EVALUATION, self.path / REPORT]
         return [part for part in named if part.exists()] + checkpoint_folders(self.path)[::-1]
 
     def check_unused(self) -> None:
-        """Refuse a folder that holds a run.
+        """Reject a folder that contains a run.
 
         Raises:
-            ConfigError: It does; the message says what to type to continue, replace or keep it.
+            ConfigError: It contains a run. The message says what to type to continue, replace or keep it.
         """
         parts = self.parts()
         if not parts:
@@ -89,18 +89,18 @@ class RunDirectory:
         names = ", ".join(part.name for part in parts[:4]) + (", ..." if len(parts) > 4 else "")
         proceed = "" if self.adapter.exists() else "--resume auto to continue it, "
         raise ConfigError(
-            f"output_dir {self.path} holds {state} ({names}). Add {proceed}--overwrite to delete it and start anew, "
-            "or --output_dir with another folder."
+            f"output_dir {self.path} contains {state} ({names}). Add {proceed}--overwrite to delete it and start "
+            "again, or --output_dir with another folder."
         )
 
     def clear(self) -> None:
-        """Delete the run, and nothing else that lies in the folder."""
+        """Delete the run; other files in the folder are kept."""
         self.remove_leftovers()
         for part in self.parts():
             _delete(part)
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed run left half-written; files of other names stay."""
+        """Delete half-written files of a killed run; files with other names are kept."""
         if self.path.is_dir():
             for part in [
                 *self.path.iterdir(),
@@ -113,28 +113,29 @@ class RunDirectory:
         """The checkpoints of a run that can be continued.
 
         Raises:
-            ResumeError: There is no run, it is finished, or it has no checkpoint that can be used.
+            ResumeError: There is no run, the run is finished, or it has no usable checkpoint.
         """
         if not self.parts():
             raise ResumeError(
-                f"resume: output_dir {self.path} holds no run. Check --output_dir, or leave --resume out to start one."
+                f"resume: output_dir {self.path} contains no run. Check --output_dir, or leave --resume out to start "
+                "a new run."
             )
         if self.adapter.exists():
             raise ResumeError(
-                f"resume: the run in {self.path} is finished, its adapter is in {self.adapter}. To repeat it, leave "
-                "--resume out and choose another --output_dir; to do it again here, write --overwrite."
+                f"resume: the run in {self.path} is finished; its adapter is in {self.adapter}. To repeat the run, "
+                "leave --resume out and choose another --output_dir, or write --overwrite to replace it."
             )
         found = find_checkpoints(self.path)
         if found.newest is None:
             seen = f" ({'; '.join(f'{it.name}: {reason}' for it, reason in found.damaged)})" if found.damaged else ""
             raise ResumeError(
-                f"resume: the run in {self.path} has no checkpoint that can be used{seen}. Write --overwrite in place "
-                "of --resume to start anew; a smaller --save_steps leaves checkpoints earlier."
+                f"resume: the run in {self.path} has no checkpoint that can be used{seen}. Write --overwrite instead "
+                "of --resume to start again. A smaller --save_steps saves checkpoints earlier."
             )
         return found
 
     def save_adapter(self, save: Callable[[str], object]) -> None:
-        """Save the final adapter so that its folder appears whole or not at all.
+        """Save the final adapter atomically: its folder exists only when it is complete.
 
         Args:
             save: Called with the folder to write into.

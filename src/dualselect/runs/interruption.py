@@ -1,4 +1,4 @@
-"""Ctrl-C while training: the first one ends the step and saves a checkpoint, the second one ends at once."""
+"""Ctrl-C while training: the first finishes the step and saves a checkpoint, the second stops immediately."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ from dualselect.system.processes import gathered
 
 
 NOTICE = (
-    b"\nStopping: this optimizer step is finished and a checkpoint is saved first. Ctrl-C again stops at once, at the "
-    b"last checkpoint.\n"
+    b"\nStopping after this optimizer step and a checkpoint. Press Ctrl-C again to stop immediately, at the last "
+    b"checkpoint.\n"
 )
 STANDARD_ERROR = 2
 
@@ -22,7 +22,7 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
     """A callback and a context: inside it, SIGINT and SIGTERM stop the training after the current step.
 
     Attributes:
-        received: Number of the first signal; None while there was none.
+        received: Number of the first signal; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        # Python allows handlers in the main thread only; in another one the signals keep their meaning.
+        # Python allows signal handlers only in the main thread; in other threads the handlers stay unchanged.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
@@ -42,8 +42,8 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
             signal.signal(number, handler)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Ask for a checkpoint and the end, once a signal has come."""
-        # a signal may reach one of several processes, or reach them in different steps
+        """Request a checkpoint and the end of training after a signal."""
+        # a signal may reach only one of several processes, or reach them in different steps
         received = max(number or 0 for number in gathered(self.received))
         if received:
             self.received = received
@@ -54,5 +54,5 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
-        # Not by print or logging: the signal may have come in the middle of a write to the same stream.
+        # Without print or logging: the signal may have interrupted a write to the same stream.
         os.write(STANDARD_ERROR, NOTICE)

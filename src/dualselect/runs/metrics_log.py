@@ -1,4 +1,4 @@
-"""metrics.jsonl: what the trainer logged, one JSON line per log."""
+"""metrics.jsonl: the logs of the trainer, one JSON line per log."""
 
 import json
 import math
@@ -12,14 +12,14 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
     """Appends every log of the trainer to a file.
 
     Args:
-        path: The file; created with the first line.
+        path: The file; created when the first line is written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Begin a new file for a new run; that of a resumed run was cut back with its checkpoint."""
+        """Start a new file for a new run. For a resumed run, the file is already truncated to the checkpoint."""
         if state.global_step == 0 and state.is_world_process_zero:
             self.path.unlink(missing_ok=True)
 
@@ -31,7 +31,7 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Append one line; a number that is not finite, which JSON cannot say, is null."""
+        """Append one line. Numbers that are not finite become null, because JSON cannot represent them."""
         if not state.is_world_process_zero:
             return
         facts = {"step": state.global_step, **{name: _finite(value) for name, value in (logs or {}).items()}}

@@ -23,12 +23,12 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
     """The model and tokenizer that a run starts from, with the end token and the template file of its settings.
 
     Raises:
-        ConfigError: The model has no linear layer that `lora_target_modules` names, or no token `eos_token`; a
-            package that the settings need is not installed.
+        ConfigError: The model has no linear layer that `lora_target_modules` names, it has no token `eos_token`, or
+            a package that the settings need is not installed.
         ModelError: The model cannot be loaded.
     """
     check_model(settings.model)
-    # `auto` is the number format of the GPU, and use_cpu leaves the GPU alone
+    # `auto` depends on the GPU, which use_cpu must not touch
     on_cpu = settings.training.use_cpu and settings.model.dtype == "auto"
     model_settings = replace(settings.model, dtype="float32") if on_cpu else settings.model
     model, tokenizer = load_model(
@@ -50,7 +50,7 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
         there = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
         raise ConfigError(
             f"lora_target_modules: {', '.join(missing)} is not a linear layer of "
-            f"{settings.model.model_name_or_path}; it has {there}. Write some of these, or all-linear."
+            f"{settings.model.model_name_or_path}, which has {there}. Write some of these, or all-linear."
         )
     if not settings.model.use_peft:
         train_whole_layers(model, targets or "all-linear")
@@ -59,18 +59,18 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
 
 
 def is_template_file(path: str) -> bool:
-    """Whether `chat_template_path` is a template itself, and not a model whose tokenizer has one."""
+    """Whether `chat_template_path` is a template file, and not a model whose tokenizer has a template."""
     return Path(path).is_file() and path.endswith((".jinja", ".j2"))
 
 
 def _set_text(tokenizer: PreTrainedTokenizerBase, settings: RunSettings) -> None:
-    """Set what decides the text of a row, before anything is tokenized; TRL's trainer sets it once more, and later."""
+    """Set the end token and the chat template before rows are tokenized; TRL's trainer sets them again later."""
     end, path = settings.training.eos_token, settings.training.chat_template_path
     if end is not None:
         if end not in tokenizer.get_vocab():
             raise ConfigError(
-                f"eos_token: {end!r} is not in the vocabulary of {settings.model.model_name_or_path}; name a token "
-                f"that is, or leave it out for {tokenizer.eos_token!r}"
+                f"eos_token: {end!r} is not in the vocabulary of {settings.model.model_name_or_path}; name a token of "
+                f"the vocabulary, or leave eos_token out to use {tokenizer.eos_token!r}"
             )
         tokenizer.eos_token = end
     if path is None:
@@ -82,16 +82,16 @@ def _set_text(tokenizer: PreTrainedTokenizerBase, settings: RunSettings) -> None
 
 
 def _check_template_source(name: str) -> None:
-    """Refuse a tokenizer whose template is wanted and which brings code; TRL would ask whether to run it."""
+    """Reject a template source whose tokenizer needs custom code; TRL would ask whether to run the code."""
     try:
         AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, LookupError) as error:
         if comes_with_code(error):
             raise ConfigError(
-                f"chat_template_path: the tokenizer of {name} comes with code of its own, which does not run here: "
-                "write its chat template into a file that ends in .jinja, and name that file"
+                f"chat_template_path: the tokenizer of {name} needs custom code, which is not run here: save its chat "
+                "template to a file that ends in .jinja, and name that file"
             ) from error
         reason = "\n".join(str(error).strip().splitlines()[:3])
         raise ConfigError(
-            f"chat_template_path: {name} is neither a .jinja file nor a model with a tokenizer ({reason}): check it"
+            f"chat_template_path: {name} is not a .jinja file or a model with a tokenizer ({reason}): check the path"
         ) from error

@@ -1,4 +1,4 @@
-"""What a run is about to do, in log lines."""
+"""Log lines that describe a run before it starts."""
 
 import logging
 from collections.abc import Mapping

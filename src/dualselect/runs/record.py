@@ -1,4 +1,4 @@
-"""What a run was made with: versions, seeds, data hashes, model; kept in config.yaml, checked when it is repeated."""
+"""The record of a run: versions, seeds, data hashes, model. It is kept in config.yaml and checked on a repeat."""
 
 import hashlib
 import importlib.metadata
@@ -23,7 +23,7 @@ from dualselect.system.processes import process_count
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("dualselect", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
-# Enough numbers of each tensor to tell two models apart, few enough to hash 8 billion in seconds.
+# Enough numbers of each tensor to distinguish two models, and few enough to hash 8 billion parameters in seconds.
 SAMPLES_PER_TENSOR = 4096
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 FILES_OF_MODEL = ("config.json", "quantize_config.json")
@@ -41,7 +41,7 @@ def run_record(
 
     Args:
         settings: The resolved settings.
-        data: Of `data_record`.
+        data: Result of `data_record`.
         model: The model before any adapter.
         tokenizer: Its tokenizer.
     """
@@ -59,11 +59,11 @@ def run_record(
 
 
 def data_record(rows: Dataset, files: Sequence[Path]) -> dict[str, Any]:
-    """Number and hash of the rows that were taken, and sha256 of the files that they came from.
+    """Number and hash of the rows used, and sha256 of their files.
 
     Args:
         rows: The rows as loaded.
-        files: The local files; none for hub names and built-in data.
+        files: The local files; empty for hub names and built-in data.
     """
     return {"rows": len(rows), "rows_sha256": rows_sha256(rows), "files": {str(it): file_sha256(it) for it in files}}
 
@@ -77,12 +77,12 @@ def rows_sha256(rows: Dataset) -> str:
 
 
 def check_data(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_changed: bool) -> None:
-    """Compare the data of a run with those of the run that its config.yaml came from.
+    """Compare the data of a run with the data of the run that wrote its config.yaml.
 
     Only files that both runs name are compared: a run on other data is another run.
 
     Raises:
-        DataError: A file has changed, or the same sources give other rows, and `allow_changed` is false.
+        DataError: A file has changed, or the same sources give different rows, and `allow_changed` is false.
     """
     for role, found in now.items():
         before = recorded.get(role, {})
@@ -105,18 +105,18 @@ def check_data(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_cha
 
 
 def check_weights(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_changed: bool) -> dict[str, Any]:
-    """Compare the weights of the model with those that an interrupted run was started with.
+    """Compare the weights of the model with the weights at the start of an interrupted run.
 
     Args:
         recorded: The record of the run.
         now: The record that the run would get now.
-        allow_changed: Accept other weights.
+        allow_changed: Accept changed weights.
 
     Returns:
-        The record of the run that goes on; with both hashes when the weights have changed.
+        The record of the resumed run, with both hashes if the weights have changed.
 
     Raises:
-        ResumeError: They have changed, and `allow_changed` is false.
+        ResumeError: The weights have changed, and `allow_changed` is false.
     """
     model = recorded.get("model", {})
     before, found = model.get("weights"), now["model"]["weights"]
@@ -125,7 +125,7 @@ def check_weights(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_
     text = f"the weights of the model have changed since the run was started (sha256 {before} then, {found} now)"
     if not allow_changed:
         raise ResumeError(
-            f"resume: {text}: the result would be that of neither model. Restore the model, start anew with "
+            f"resume: {text}: the result would match neither model. Restore the model, start again with "
             "--overwrite, or accept the change with --allow_changed_model true."
         )
     logger.warning("%s; accepted because of allow_changed_model", text)
@@ -134,18 +134,18 @@ def check_weights(recorded: Mapping[str, Any], now: Mapping[str, Any], *, allow_
 
 
 def warn_of_differences(recorded: Mapping[str, Any], now: Mapping[str, Any], *, with_model: bool = True) -> None:
-    """Warn of every version, of the model and of the number of processes when they differ from the run of config.yaml.
+    """Warn about every version, the model and the number of processes that differ from the run of config.yaml.
 
     Args:
         recorded: The record of that run.
         now: The record of this run.
-        with_model: Whether this is a new run; one that is resumed is compared by other rules.
+        with_model: Whether this is a new run; a resumed run is compared by other rules.
     """
     before, found = int(recorded.get("processes", 1)), int(now.get("processes", 1))
     if with_model and before != found:
         logger.warning(
-            "the run of this config.yaml had %d process(es) and this one has %d, each of which takes "
-            "per_device_train_batch_size rows: the steps of this run have other rows",
+            "the run of this config.yaml used %d process(es), this run uses %d, and each takes "
+            "per_device_train_batch_size rows: the optimizer steps have different rows",
             before,
             found,
         )
@@ -154,7 +154,7 @@ def warn_of_differences(recorded: Mapping[str, Any], now: Mapping[str, Any], *, 
             before = recorded.get(section, {}).get(name)
             if before is not None and before != value:
                 logger.warning(
-                    "%s %s was %s when this config.yaml was written and is %s now: the run may come out differently",
+                    "%s %s was %s when this config.yaml was written and is %s now: the result of the run may differ",
                     section.removesuffix("s"),
                     name,
                     before,
@@ -163,7 +163,7 @@ def warn_of_differences(recorded: Mapping[str, Any], now: Mapping[str, Any], *, 
 
 
 def weights_sha256(name: str, model: PreTrainedModel) -> str:
-    """A hash of all weights of a model: of its files where these are on this machine, otherwise of all parameters.
+    """A hash of all weights of a model: of its files if they are on this machine, otherwise of all parameters.
 
     Args:
         name: A folder, a .gguf file, or another name.
@@ -201,7 +201,7 @@ def model_fingerprint(model: PreTrainedModel) -> str:
 
 
 def adapter_scaling(model: PreTrainedModel) -> list[dict[str, Any]]:
-    """What decides how strongly a model's active adapters work and does not show in their numbers."""
+    """The scaling settings of a model's active adapters, which their weights do not show."""
     if not isinstance(model, PeftModel):
         return []
     names = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")

@@ -1,4 +1,7 @@
-"""May a run start or go on in a directory: nothing is overwritten unasked, and only the same run is resumed."""
+"""Decide whether a run may start or resume in a directory.
+
+Nothing is overwritten unless requested, and only the same run is resumed.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -22,9 +25,9 @@ class Claim:
     """What a run does in its directory.
 
     Attributes:
-        checkpoint: The checkpoint to go on from; None for a new run.
-        done: Whether the run is finished already, and nothing is left to do.
-        overwrite: Whether what the directory holds is deleted when training begins.
+        checkpoint: The checkpoint to resume from; None for a new run.
+        done: Whether the run is already finished.
+        overwrite: Whether the content of the directory is deleted when training begins.
     """
 
     checkpoint: Path | None = None
@@ -33,11 +36,11 @@ class Claim:
 
 
 def claim(directory: RunDirectory, settings: RunSettings) -> Claim:
-    """Decide whether a run starts, goes on or is done in its directory, and remove what a kill left half-written.
+    """Decide whether a run starts, resumes or is done in its directory, and remove half-written files of a kill.
 
     Raises:
-        ConfigError: The directory holds a run and nothing is said about it, or two things that exclude each other.
-        ResumeError: There is nothing to resume, or it is damaged.
+        ConfigError: The directory contains a run and neither resume nor overwrite is set, or both are set.
+        ResumeError: There is nothing to resume, or the checkpoint is damaged.
         OSError: The directory cannot be written.
     """
     decided = decide(directory, settings)
@@ -51,15 +54,15 @@ def claim(directory: RunDirectory, settings: RunSettings) -> Claim:
 
 
 def decide(directory: RunDirectory, settings: RunSettings) -> Claim:
-    """Decide as `claim` does, without a look at whether the directory can be written; nothing is changed.
+    """Decide as `claim` does, but change nothing and do not check that the directory can be written.
 
     Raises:
-        ConfigError: The directory holds a run and nothing is said about it, or two things that exclude each other.
-        ResumeError: There is nothing to resume, or it is damaged.
+        ConfigError: The directory contains a run and neither resume nor overwrite is set, or both are set.
+        ResumeError: There is nothing to resume, or the checkpoint is damaged.
     """
     named, resume = settings.training.resume_from_checkpoint, settings.data.resume
     if settings.data.overwrite and (resume != "no" or named):
-        raise ConfigError("resume and overwrite are both given: one continues the run, the other deletes it; drop one")
+        raise ConfigError("resume and overwrite are both set: one continues the run, the other deletes it; remove one")
     if resume == "auto" and not named:
         return _auto(directory)
     if resume == "no" and not named:
@@ -70,7 +73,7 @@ def decide(directory: RunDirectory, settings: RunSettings) -> Claim:
 
 
 def _auto(directory: RunDirectory) -> Claim:
-    """Start, continue or be done, for any state of the directory."""
+    """The decision for `resume: auto`: start, resume or done, for any state of the directory."""
     if directory.adapter.exists():
         logger.info("resume: auto: the run in %s is finished; nothing is left to do", directory.path)
         return Claim(done=True)
@@ -83,11 +86,11 @@ def _auto(directory: RunDirectory) -> Claim:
     if lost := [folder.name for folder, _ in found.damaged if (folder / MANIFEST).exists()]:
         reasons = "; ".join(f"{folder.name}: {reason}" for folder, reason in found.damaged)
         raise ResumeError(
-            f"resume: auto: the run in {directory.path} has damaged checkpoints only ({reasons}). Restore one of "
-            f"{', '.join(lost)}, or write --overwrite in place of --resume auto to delete them and start anew."
+            f"resume: auto: the run in {directory.path} has only damaged checkpoints ({reasons}). Restore one of "
+            f"{', '.join(lost)}, or write --overwrite instead of --resume auto to delete them and start again."
         )
     logger.warning(
-        "resume: auto: the run in %s has no checkpoint that can be used; it starts anew from step 1", directory.path
+        "resume: auto: the run in %s has no checkpoint that can be used; it restarts from step 1", directory.path
     )
     return Claim(overwrite=True)
 
@@ -103,8 +106,8 @@ def _checkpoint(directory: RunDirectory, named: str | None) -> Path:
     reason = damage_of(folder) if folder.parent == directory.path and folder.is_dir() else "it is not in this folder"
     if reason is not None:
         raise ResumeError(
-            f"resume_from_checkpoint {named} is not a whole checkpoint of output_dir {directory.path}: {reason}. "
-            f"Write --resume, which takes the newest ({newest}), or name another one of this folder."
+            f"resume_from_checkpoint {named} is not an intact checkpoint of output_dir {directory.path}: {reason}. "
+            f"Write --resume, which uses the newest ({newest}), or name another checkpoint of this folder."
         )
     return folder
 
@@ -112,15 +115,15 @@ def _checkpoint(directory: RunDirectory, named: str | None) -> Path:
 def record_of_same_run(
     directory: RunDirectory, written: dict[str, Any], *, processes: int = 1
 ) -> dict[str, Any] | None:
-    """What the run in a directory was made with, after a comparison of its settings.
+    """The record of the run in a directory, after a check of its settings.
 
     Args:
         directory: The run to resume.
-        written: The settings now, as they would be written.
-        processes: Number of processes now.
+        written: The current settings, as they would be written.
+        processes: Current number of processes.
 
     Raises:
-        ResumeError: Settings differ that a resumed run must share; the message names them.
+        ResumeError: Settings that must not change on resume are different. The message names them.
     """
     before = read_config(directory.config)
     typed = {name: typed_value(name, value, "settings") for name, value in written.items()}
@@ -129,7 +132,8 @@ def record_of_same_run(
     if other := differences(then, now, list(then | now)):
         raise ResumeError(
             f"resume: the run in {directory.path} was started with other settings ({', '.join(other[:3])}"
-            f"{', ...' if other[3:] else ''}), and a resumed run must be the same run. Continue it with: "
-            f"{train_command(recorded)} --config {directory.config} --resume. Or start anew in another --output_dir."
+            f"{', ...' if other[3:] else ''}), but a resumed run must be the same run. Continue it with: "
+            f"{train_command(recorded)} --config {directory.config} --resume. Or start a new run in another "
+            "--output_dir."
         )
     return before.record

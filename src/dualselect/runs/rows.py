@@ -18,22 +18,22 @@ logger = logging.getLogger(__name__)
 
 
 def check_evaluation(settings: RunSettings) -> None:
-    """Held-out rows and the times at which they are looked at belong together."""
+    """Check that `eval_data` and `eval_strategy` are set together."""
     when = settings.training.eval_strategy
     if settings.data.eval_data and when == IntervalStrategy.NO:
         raise ConfigError(
-            f"eval_data {' '.join(settings.data.eval_data)} is never looked at: write --eval_strategy epoch, or "
+            f"eval_data {' '.join(settings.data.eval_data)} is never evaluated: write --eval_strategy epoch, or "
             "--eval_strategy steps with --eval_steps, or leave eval_data out"
         )
     if not settings.data.eval_data and when != IntervalStrategy.NO:
         raise ConfigError(
-            f"eval_strategy: {when.value} logs the loss of held-out rows, and there are none: name them with "
+            f"eval_strategy: {when.value} logs the loss of held-out rows, but there are none: set "
             "--eval_data (in Python: eval_dataset), or leave eval_strategy out"
         )
 
 
 def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, SourceRows]:
-    """Read the rows of each role, log what was read, and leave out references that share a prompt with the task.
+    """Read the rows of each role, log a summary, and leave out references that share a prompt with the task.
 
     Args:
         settings: The settings.
@@ -51,7 +51,7 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
     for role, found in rows.items():
         for line in found.notes:
             logger.info("%s: %s", role, line)
-    if with_pool:  # the trainer would find shared prompts too, after the model has been loaded
+    if with_pool:  # the trainer also finds shared prompts, but only after the model is loaded
         training, pool = settings.training, rows["reference_data"]
         apart = references_apart(
             rows["task_data"].dataset,
@@ -74,14 +74,14 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
 
 
 def with_absolute_paths(settings: RunSettings) -> RunSettings:
-    """The settings with paths that mean the same from every folder."""
+    """The settings with absolute paths."""
     data, columns = settings.data, settings.data.columns
     data = replace(
         data,
         task_data=[absolute_source(source) for source in mapped_sources(data.task_data, columns)],
         reference_data=[absolute_source(source) for source in mapped_sources(data.reference_data, columns)],
         eval_data=[absolute_source(source) for source in mapped_sources(data.eval_data, columns)],
-        columns=None,  # each source carries its own mapping now
+        columns=None,  # each source now contains its own mapping
     )
     name = settings.model.model_name_or_path
     local = Path(name).expanduser()

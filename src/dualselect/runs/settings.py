@@ -1,4 +1,4 @@
-"""The settings of one run: where the data are, how to train, which model; and how each is written in a file."""
+"""The settings of one run: data, training and model, and their values in a config file."""
 
 import enum
 import types
@@ -19,13 +19,13 @@ from dualselect.training.config import DualSelectConfig
 
 @dataclass
 class TrainArguments:
-    """Where the rows come from, and what to do with an output directory that is already in use."""
+    """Data sources, and the handling of an output directory that already contains a run."""
 
     task_data: list[str] = field(
         default_factory=list,
         metadata={
             "help": "Task rows: one or more files (JSONL, JSON, CSV, Parquet, also .gz), folders or hub names. "
-            "`FILE[0:200]` takes these rows only, `FILE#rejected` the rejected response of preference rows. "
+            "`FILE[0:200]` uses only these rows, `FILE#rejected` the rejected response of preference rows. "
             "`builtin` is the built-in mix, `builtin:KIND:COUNT` one kind: task, risky, refusal, lookalike, chat."
         },
     )
@@ -33,47 +33,47 @@ class TrainArguments:
         default_factory=list,
         metadata={
             "help": "The reference pool: safe responses to keep, in the same forms, with prompts that are not in the "
-            "task data. `builtin` is the built-in refusals."
+            "task data. `builtin` selects the built-in refusals."
         },
     )
     columns: dict[str, Any] | str | None = field(
         default=None,
         metadata={
-            "help": "Unusual column names of the data, as prompt=body,completion=reply: the known name, then the one "
-            "in the data. For one source alone: FILE?prompt=body,completion=reply."
+            "help": "Unusual column names of the data, as prompt=body,completion=reply: the known name, then the name "
+            "in the data. For a single source: FILE?prompt=body,completion=reply."
         },
     )
     max_row_bytes: int = field(
         default=MAX_ROW_BYTES,
         metadata={
-            "help": "Largest row of a data file, in bytes. A larger one is an error before it fills the memory; JSON "
-            "and CSV files, which are read whole, may hold 64 times as much."
+            "help": "Largest row of a data file, in bytes. A larger row is an error, before it fills the memory. JSON "
+            "and CSV files are read as a whole and may have 64 times this size."
         },
     )
     eval_data: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Held-out task rows, in the same forms: their loss is logged as often as eval_strategy says, and "
-            "nothing is learned from them."
+            "help": "Held-out task rows, in the same forms. Their loss is logged as eval_strategy says; they are not "
+            "used for training."
         },
     )
     resume: str = field(
         default="no",
         metadata={
-            "help": "`yes`, or --resume alone: continue an interrupted run from the newest whole checkpoint of "
-            "output_dir, bit for bit; on a GPU with full_determinism, since its kernels may add in another order. "
-            "`auto`, for a restart loop: start the run, continue it, or end at once when it is finished.",
+            "help": "`yes`, or --resume without a value: continue an interrupted run from the newest intact "
+            "checkpoint of output_dir, bit for bit (on a GPU only with full_determinism, because its kernels may sum "
+            "in a different order). `auto`, for a restart loop: start the run, continue it, or exit if finished.",
             "choices": ["no", "yes", "auto"],
         },
     )
-    overwrite: bool = field(default=False, metadata={"help": "Delete the run that output_dir holds, and start anew."})
+    overwrite: bool = field(default=False, metadata={"help": "Delete the run in output_dir and start again."})
     allow_changed_data: bool = field(
         default=False,
-        metadata={"help": "With the config.yaml of a run: accept data files that have changed since. Else an error."},
+        metadata={"help": "With the config.yaml of a run: accept data files that changed since. Otherwise an error."},
     )
     allow_changed_model: bool = field(
         default=False,
-        metadata={"help": "With --resume: accept a model whose weights have changed since. Else an error."},
+        metadata={"help": "With --resume: accept a model whose weights changed since. Otherwise an error."},
     )
 
     def __post_init__(self) -> None:
@@ -83,72 +83,72 @@ class TrainArguments:
 
 @dataclass
 class LoraModelConfig(ModelConfig):
-    """TRL's model settings with the paper's LoRA as the default and the embedded model as the model."""
+    """TRL's model settings, with the paper's LoRA and the embedded model as defaults."""
 
     model_name_or_path: str = field(
         default=EMBEDDED_MODEL,
         metadata={
             "help": "The model to fine-tune: a hub name, a folder, a .gguf file, or the embedded "
-            f"{EMBEDDED_MODEL}, which needs no hub."
+            f"{EMBEDDED_MODEL}, which does not need the hub."
         },
     )
     dtype: str = field(
         default="auto",
         metadata={
-            "help": "Number format of the frozen weights: float32, bfloat16, float16, or auto: bfloat16 on a GPU that "
-            "has it, else float32. The adapter is float32 with each.",
+            "help": "Number format of the frozen weights: float32, bfloat16, float16, or auto (bfloat16 on a GPU that "
+            "supports it, otherwise float32). The adapter is always float32.",
             "choices": ["auto", "bfloat16", "float16", "float32"],
         },
     )
     use_peft: bool = field(
         default=True,
         metadata={
-            "help": "Train a LoRA adapter. `false` trains the layers of lora_target_modules whole, in float32, and "
-            "freezes the others; gradient_storage is then `recompute` unless memory is ample."
+            "help": "Train a LoRA adapter. `false` trains all weights of the layers in lora_target_modules, in "
+            "float32, and freezes the other layers; gradient_storage is then `recompute` unless memory is ample."
         },
     )
     lora_r: int = field(default=16, metadata={"help": "Rank of the adapter."})
     lora_alpha: int = field(default=32, metadata={"help": "The adapter is scaled by lora_alpha / lora_r."})
     lora_dropout: float = field(
-        default=0.05, metadata={"help": "Dropout before the adapter, in training; scores of references have none."}
+        default=0.05, metadata={"help": "Dropout before the adapter in training; reference scores use no dropout."}
     )
     lora_target_modules: list[str] | None = field(
         default_factory=lambda: ["q_proj", "v_proj"],
-        metadata={"help": "Linear layers that get an adapter, by the end of their names, or `all-linear`."},
+        metadata={"help": "Linear layers that get an adapter, by the last part of their names, or `all-linear`."},
     )
 
     def __post_init__(self) -> None:
         target = self.lora_target_modules
         super().__post_init__()
         if isinstance(target, list) and target != ["all-linear"]:
-            # TRL makes a text of a list of one, which PEFT would match against whole module names.
+            # TRL turns a list of one into a string, which PEFT would match against full module names.
             self.lora_target_modules = target
         if self.use_peft:
             return
         if self.dtype not in ("auto", "float32"):
             raise ConfigError(
-                f"use_peft is false and dtype is {self.dtype}: layers that are trained whole are float32. Leave dtype "
-                "out, and write bf16: true to compute in bfloat16."
+                f"use_peft is false and dtype is {self.dtype}: fully trained layers are float32. Leave dtype out, and "
+                "write bf16: true to compute in bfloat16."
             )
         if self.load_in_4bit or self.load_in_8bit:
             raise ConfigError(
-                "use_peft is false and the model is loaded in 4 or 8 bits: such layers cannot be trained whole. Leave "
-                "use_peft out, or load_in_4bit and load_in_8bit."
+                "use_peft is false and the model is loaded in 4 or 8 bits: such layers cannot be fully trained. Leave "
+                "out use_peft, or load_in_4bit and load_in_8bit."
             )
         self.dtype = "float32"
 
 
 @dataclass
 class RunSettings:
-    """Everything that one run is made from.
+    """All settings of one run.
 
     Attributes:
-        data: Where the rows come from.
+        data: The data sources.
         training: The method and the training.
         model: The model and its adapter.
 
     Raises:
-        ConfigError: Two of the settings exclude each other.
+        ConfigError: Two settings are mutually exclusive.
     """
 
     data: TrainArguments
@@ -158,13 +158,13 @@ class RunSettings:
     def __post_init__(self) -> None:
         if not self.model.use_peft and self.training.preservation_loss == "kl":
             raise ConfigError(
-                "preservation_loss: kl compares with the model without its adapter, and use_peft: false trains none. "
+                "preservation_loss: kl compares with the model without its adapter, but use_peft: false trains none. "
                 "Use preservation_loss: excess."
             )
 
 
 def check_adapter(settings: RunSettings, what: str) -> None:
-    """Refuse `use_peft: false` for work that needs an adapter.
+    """Reject `use_peft: false` for work that needs an adapter.
 
     Args:
         settings: The settings.
@@ -175,14 +175,14 @@ def check_adapter(settings: RunSettings, what: str) -> None:
     """
     if not settings.model.use_peft:
         raise ConfigError(
-            f"use_peft is false, and {what} measures with a temporary LoRA adapter: leave use_peft out, or pass "
-            "--use_peft true over the file"
+            f"use_peft is false, but {what} measures with a temporary LoRA adapter: leave use_peft out, or pass "
+            "--use_peft true to override the file"
         )
 
 
 SETTING_CLASSES: tuple[type[Any], ...] = (TrainArguments, DualSelectConfig, LoraModelConfig)
 
-# Always written to config.yaml, so that a run says what matters most even where it is the default of a library.
+# Always written to config.yaml, so that the most important settings are recorded even if they are library defaults.
 WRITTEN_OF_TRAINING = [
     "num_train_epochs",
     "max_steps",
@@ -200,7 +200,7 @@ WRITTEN_OF_TRAINING = [
     "save_steps",
     "logging_steps",
 ]
-# Settings of one call and not of the run, and secrets.
+# Settings of one call, which do not belong to the run, and secrets.
 # (activation_checkpointing is transformers' new name of gradient_checkpointing and always equal to it.)
 NOT_WRITTEN = {
     "output_dir",
@@ -217,7 +217,7 @@ NOT_WRITTEN = {
 
 
 def settings_to_write(settings: RunSettings) -> dict[str, Any]:
-    """The settings as plain values: all that this project defines, and all others that are not at their default."""
+    """The settings as plain values: all settings of this project, and others that differ from their default."""
     written: dict[str, Any] = {}
     always = {
         TrainArguments: set(TrainArguments.__annotations__) - {"eval_data"},
@@ -261,12 +261,12 @@ def setting_types() -> dict[str, Any]:
 
 @cache
 def setting_choices(name: str) -> tuple[str, ...]:
-    """The values that a setting can take, where these are a fixed list; otherwise empty."""
+    """The values that a setting can take if they are a fixed list; otherwise empty."""
     for kind in SETTING_CLASSES:
         found = {setting.name: setting for setting in fields(kind)}.get(name)
         if found is not None and "choices" in found.metadata:
             return tuple(map(str, found.metadata["choices"]))
-    # SFTConfig narrows some enums of transformers to text; their values are still all that is accepted.
+    # SFTConfig declares some enums of transformers as text; still, only the values of the enum are accepted.
     for hint in (setting_types()[name], get_type_hints(TrainingArguments).get(name)):
         for member in (hint, *get_args(hint)):
             if get_origin(member) is Literal:
@@ -277,17 +277,17 @@ def setting_choices(name: str) -> tuple[str, ...]:
 
 
 def typed_value(name: str, value: Any, where: str) -> Any:
-    """A value of a config file as its setting wants it.
+    """A value of a config file, converted to the type of its setting.
 
-    YAML reads `2e-5` as text and `no` as false, and a single name may mean a list of one; these are understood.
+    YAML reads `2e-5` as text and `no` as false, and a single name may mean a list of one; these are converted.
 
     Args:
         name: The setting.
-        value: What the file says.
+        value: The value in the file.
         where: The file, for the message.
 
     Raises:
-        ConfigError: The value cannot be what the setting is.
+        ConfigError: The value does not have the type of the setting.
     """
     choices = setting_choices(name)
     if isinstance(value, bool) and {True: "yes", False: "no"}[value] in choices:
@@ -304,7 +304,7 @@ def typed_value(name: str, value: Any, where: str) -> Any:
 
 
 def wanted_text(name: str) -> str:
-    """What a setting can be, in words."""
+    """The valid values of a setting, in words."""
     if choices := setting_choices(name):
         return "one of " + ", ".join(choices)
     wanted = setting_types()[name]

@@ -1,4 +1,4 @@
-"""What a run did, in a few lines: steps, time, and which kinds of rows it dropped."""
+"""A short summary of a run: steps, time, and the kinds of rows that it dropped."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ UNKNOWN_KIND = "(no kind)"
 
 @dataclass(frozen=True)
 class KindCount:
-    """How often rows of one kind were offered to the selection, and how often they were dropped."""
+    """How often rows of one kind were offered to the selection and how often they were dropped."""
 
     kind: str
     seen: int
@@ -24,19 +24,19 @@ class KindCount:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What happened in a run.
+    """Summary of a run.
 
     Attributes:
         directory: The run directory.
-        steps: Optimizer steps done, of all calls together.
-        planned_steps: Optimizer steps that the settings ask for.
-        warmup_steps: Those of them without selection.
-        refreshes: Choices of references.
+        steps: Optimizer steps done, over all calls.
+        planned_steps: Optimizer steps according to the settings.
+        warmup_steps: Steps done without selection.
+        refreshes: Number of reference refreshes.
         seconds: Duration of this call's training.
         kinds: Dropped rows by kind.
-        dropped_token_fraction: Share of the supervised tokens of the rows offered that was not learnt from, in [0, 1];
-            None without a selection step.
-        interrupted_by: Number of the signal that ended the run early; None when it is finished.
+        dropped_token_fraction: Share of the supervised tokens of the rows offered that was dropped, in [0, 1]; None
+            without a selection step.
+        interrupted_by: Number of the signal that ended the run early; None if the run is finished.
     """
 
     directory: Path
@@ -73,9 +73,9 @@ def summarize(
 
     Args:
         directory: The run.
-        planned_steps: Optimizer steps that the settings ask for; None for a finished run.
+        planned_steps: Optimizer steps according to the settings; None for a finished run.
         seconds: Duration of the training.
-        interrupted_by: The signal that ended it early.
+        interrupted_by: The signal that ended the training early.
     """
     lines = SelectionLog(directory.path).read() if directory.selection.exists() else []
     events = Counter(line["event"] for line in lines)
@@ -102,7 +102,7 @@ def dropped_tokens(lines: list[dict[str, Any]]) -> float | None:
 
 
 def count_kinds(lines: list[dict[str, Any]]) -> list[KindCount]:
-    """Offered and dropped rows by kind over all selection steps, a row counted as often as it came up."""
+    """Offered and dropped rows by kind over all selection steps. A row counts each time it is offered."""
     seen: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for line in lines:

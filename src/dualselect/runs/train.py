@@ -49,7 +49,7 @@ from dualselect.training.trainer import DualSelectTrainer
 
 logger = logging.getLogger(__name__)
 
-# Why a write may fail: no space, quota, file size, read-only, permission denied, I/O error.
+# Reasons for failed writes: no space, quota, file size, read-only, permission denied, I/O error.
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 
@@ -64,7 +64,7 @@ class RunMethod(Protocol):
     def needs_pool(self) -> bool: ...  # noqa: D102
 
     def facts(self) -> dict[str, Any]:
-        """What config.yaml records about it: `name`, `settings`, and the `command` that repeats the run."""
+        """Facts about the method for config.yaml: `name`, `settings`, and the `command` that repeats the run."""
 
 
 BuildTrainer = Callable[[RunSettings, Mapping[str, SourceRows], PreTrainedModel, PreTrainedTokenizerBase], SFTTrainer]
@@ -86,7 +86,7 @@ def train_run(
 
     Args:
         settings: The settings.
-        record: Record of the run whose config.yaml holds the settings; its data must not have changed.
+        record: Record of the run whose config.yaml contains the settings; its data must not have changed.
         method: Another fine-tuning method; None for DualSelect.
         build_trainer: Builds the trainer of `method`; None for `dualselect_trainer`.
         callbacks: Additional trainer callbacks.
@@ -95,7 +95,7 @@ def train_run(
         A summary; `interrupted_by` is set if a signal ended the run, which can then be resumed.
 
     Raises:
-        DualSelectError: Settings, data, model or checkpoint cannot be used; the message says what to change.
+        DualSelectError: Settings, data, model or checkpoint cannot be used. The message says what to change.
         OSError: The run directory cannot be written, or the disk is full.
     """
     refuse_other_method(record, method)
@@ -151,7 +151,7 @@ def _run(
         write_config(directory.config, written, made_with)
 
     with explain_refusals():
-        # The adapter is initialized before transformers' Trainer sets the seed.
+        # the adapter is initialized before transformers' Trainer sets the seed
         set_seed(settings.training.seed)
         trainer = build_trainer(settings, rows, model, tokenizer)
     _describe_for_card(trainer, settings, method)
@@ -164,7 +164,7 @@ def _run(
 
 
 def _describe_for_card(trainer: SFTTrainer, settings: RunSettings, method: RunMethod | None) -> None:
-    """Give the trainer what its model card cannot get from the rows and the model."""
+    """Set the facts for the model card that the trainer does not know."""
     if isinstance(trainer, OutputTrainer):
         data = settings.data
         trainer.card_base = settings.model.model_name_or_path
@@ -203,14 +203,14 @@ def _train(trainer: SFTTrainer, directory: RunDirectory, checkpoint: Path | None
 
 
 def check_overwrite(directory: RunDirectory) -> None:
-    """Refuse to delete a run that `dualselect evaluate` writes into, or a user's config file."""
+    """Refuse to delete a run that `dualselect evaluate` is writing to, or a user's config file."""
     if directory.config.exists() and RECORD_KEY not in directory.config.read_text(encoding="utf-8", errors="replace"):
         raise ConfigError(
             f"overwrite: {directory.config} was not written by a run: move it away, or choose another --output_dir"
         )
     if locks := held(directory.path / EVALUATION):
         raise ResumeError(
-            f"overwrite: {directory.path} holds a run that is being evaluated ({locks[0].parent}): {ADVICE}"
+            f"overwrite: {directory.path} contains a run that is being evaluated ({locks[0].parent}): {ADVICE}"
         )
 
 
@@ -228,20 +228,20 @@ def fix_date(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any] | Non
 
 
 def refuse_other_method(record: Mapping[str, Any] | None, method: RunMethod | None) -> None:
-    """Refuse to repeat a run of another method as one of DualSelect.
+    """Refuse to repeat a run of another method as a DualSelect run.
 
     Args:
-        record: Record of the run whose config.yaml holds the settings; None without one.
+        record: Record of the run whose config.yaml contains the settings; None without one.
         method: Another fine-tuning method; None for DualSelect.
 
     Raises:
-        ConfigError: The record is of a run of another method.
+        ConfigError: The record is from a run of another method.
     """
     recorded = (record or {}).get("method", {})
     if method is None and recorded.get("command", "dualselect train") != "dualselect train":
         raise ConfigError(
             f"this config.yaml is from a run of {recorded.get('name')}, but dualselect train uses DualSelect. Repeat "
-            "the run with dualselect compare, or delete the dualselect_run section of the file to train on these data "
+            "the run with dualselect compare, or delete the dualselect_run section of the file to train on this data "
             "with DualSelect."
         )
 
@@ -276,13 +276,13 @@ def dualselect_trainer(
 
 @contextmanager
 def explain_refusals() -> Iterator[None]:
-    """Turn a ValueError from TRL or PEFT into a ConfigError that says where it came from."""
+    """Turn a ValueError from TRL or PEFT into a ConfigError that names its source."""
     try:
         yield
     except ValueError as error:
         if isinstance(error, DualSelectError):
             raise
-        raise ConfigError(f"these settings were refused by TRL or PEFT: {error}; change the one named") from error
+        raise ConfigError(f"TRL or PEFT rejected these settings: {error}; change the setting named there") from error
 
 
 @contextmanager
@@ -292,7 +292,7 @@ def explain_full_disk(directory: RunDirectory) -> Iterator[None]:
     def advice() -> str:
         # before config.yaml is written there is no run to continue
         again = f"continue with: {train_command()} --config {directory.config} --resume auto"
-        return f"Make room, then {again if directory.config.exists() else 'type the same command again'}"
+        return f"Free disk space, then {again if directory.config.exists() else 'type the same command again'}"
 
     try:
         yield

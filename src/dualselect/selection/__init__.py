@@ -1,4 +1,4 @@
-"""Which references and which task examples: pure functions of numbers, in float64 on the CPU."""
+"""Selection of references and task examples: pure functions of numbers, in float64 on the CPU."""
 
 from dualselect.selection.choose import (
     Choice,

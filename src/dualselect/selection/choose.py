@@ -1,8 +1,8 @@
-"""From scores to the rows kept and their weights.
+"""Choose the rows to keep and their weights from scores.
 
 Hard weights are equal; soft weights are the closed form of the entropy-regularized inner problem (arXiv 2606.09866,
 minimax view), softmax(+-score / temperature), renormalized over the rows kept. Ties are broken by row
-order, so that a choice is deterministic. Scores must be finite: a NaN has no rank.
+order, so a choice is deterministic. Scores must be finite, because NaN cannot be ranked.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def choose_all(count: int) -> Choice:
 
 
 def choose_highest(scores: Tensor, count: int, *, temperature: float | None = None) -> Choice:
-    """Keep the `count` highest scores, all of them when there are fewer.
+    """Keep the `count` highest scores, or all scores if there are fewer.
 
     Args:
         scores: Shape (n,), finite; n may be 0.
@@ -41,7 +41,7 @@ def choose_highest(scores: Tensor, count: int, *, temperature: float | None = No
 
 
 def choose_lowest(scores: Tensor, count: int, *, temperature: float | None = None) -> Choice:
-    """Keep the `count` lowest scores, all of them when there are fewer.
+    """Keep the `count` lowest scores, or all scores if there are fewer.
 
     Args:
         scores: Shape (n,), finite; n may be 0.
@@ -56,9 +56,9 @@ def choose_by_tokens(
 ) -> Choice:
     """Keep the lowest-scored examples until their supervised tokens reach a share of all tokens.
 
-    The example that crosses the budget is kept, and never fewer than one (arXiv 2606.09866). `surplus`,
-    the tokens that earlier steps kept beyond their share, is deducted from this step's budget, so that the share holds
-    over a run to within one example; see `token_surplus`.
+    The example that crosses the budget is kept, and at least one example is kept (arXiv 2606.09866). `surplus`,
+    the tokens that earlier steps kept beyond their share, is deducted from this step's budget. The share of a whole
+    run is therefore exact to within one example; see `token_surplus`.
 
     Args:
         scores: Shape (n,), finite.
@@ -85,7 +85,7 @@ def token_surplus(kept: float, offered: float, share: float) -> float:
         share: In (0, 1].
 
     Returns:
-        0 or more; less than one example's tokens, unless the one example that a step must keep exceeded its budget.
+        0 or more. Less than one example's tokens, unless the one example that a step must keep exceeded its budget.
     """
     return max(0.0, kept - share * offered)
 
@@ -95,7 +95,7 @@ def choose_compatible(
 ) -> Choice:
     """Keep the examples whose cosine with the reference direction is at least `threshold`; the others conflict.
 
-    When every example conflicts, the lowest-scored one is kept, so that a step is never empty.
+    If every example conflicts, the lowest-scored example is kept, so a step is never empty.
 
     Args:
         scores: Shape (n,), finite.
@@ -123,7 +123,7 @@ def choose_task_rows(
     Args:
         scores: Task scores, shape (n,).
         cosines: Cosine between each gradient and the reference direction, shape (n,).
-        tokens: Number of supervised tokens of each, shape (n,).
+        tokens: Number of supervised tokens of each example, shape (n,).
         top_k: Number of examples to keep; None to use one of the other two rules.
         token_share: Share of the tokens to keep, in (0, 1]; None to drop the examples in conflict.
         conflict_threshold: Cosine below which an example is in conflict; used only if the other two are None.

@@ -1,4 +1,4 @@
-"""What the references do to the update (arXiv 2606.09866, gradient correction)."""
+"""Correction of the update by the references (arXiv 2606.09866, gradient correction)."""
 
 from typing import Literal
 
@@ -16,24 +16,24 @@ def corrected(
     rho: float,
     rho_mode: Literal["absolute", "relative"] = "absolute",
 ) -> Tensor:
-    """The task gradient, nudged by the reference direction.
+    """The task gradient, corrected by the reference direction.
 
         add:          g_task + rho * g_ref
         project:      g_task - min(0, <g_task, g_ref>) / |g_ref|^2 * g_ref
         project_add:  project, then add
 
-    With `rho_mode` relative, rho is multiplied by |g_task| / |g_ref| before it is used. A reference direction
-    shorter than `NORM_FLOOR` corrects nothing.
+    With `rho_mode` relative, rho is multiplied by |g_task| / |g_ref| before it is used. No correction is applied if
+    the norm of the reference direction is below `NORM_FLOOR`.
 
     Args:
         task_gradient: Shape (P,).
         reference_direction: Shape (P,).
-        mode: As above, or `none` for the task gradient as it is.
+        mode: As above, or `none` for the unchanged task gradient.
         rho: 0 or more.
         rho_mode: `absolute` as in the paper, or `relative`.
 
     Returns:
-        Shape (P,), a new tensor unless nothing is corrected.
+        Shape (P,), a new tensor unless no correction is applied.
     """
     length = torch.linalg.vector_norm(reference_direction)
     if mode == "none" or length < NORM_FLOOR:
@@ -48,10 +48,10 @@ def corrected(
 
 
 def project_conflict(gradient: Tensor, other: Tensor) -> Tensor:
-    """The gradient without its component against `other`: g - min(0, <g, o>) / |o|^2 * o.
+    """The gradient without its component opposed to `other`: g - min(0, <g, o>) / |o|^2 * o.
 
-    One dot product over all trainable parameters together; products per tensor are another method. An `other` shorter
-    than `NORM_FLOOR` conflicts with nothing.
+    The dot product is over all trainable parameters together. A product per tensor would be a different method. The
+    gradient is unchanged if the norm of `other` is below `NORM_FLOOR`.
 
     Args:
         gradient: Shape (P,).

@@ -1,4 +1,4 @@
-"""When the references are due to be chosen anew."""
+"""The schedule of the reference refreshes."""
 
 from typing import Literal
 
@@ -15,13 +15,13 @@ def refresh_due(
     """Whether a refresh is due before this optimizer step.
 
     Args:
-        schedule: `epoch`, at the start of an epoch; `steps`, every `every_steps`; `adaptive`, once the task
-            direction has turned away, but no sooner than `every_steps`.
-        epochs_since: Epochs begun since the last refresh; None when there was none, so that one is due.
+        schedule: `epoch`, at the start of an epoch; `steps`, every `every_steps`; `adaptive`, if `direction_cosine`
+            is below `least_cosine` and at least `every_steps` steps have passed.
+        epochs_since: Epochs begun since the last refresh; None before the first refresh, which is then due.
         steps_since: Optimizer steps since the last refresh.
         every_steps: 1 or more.
-        direction_cosine: Cosine of the task direction since the last refresh to the one at the last refresh, in
-            [-1, 1]; None before the first step since.
+        direction_cosine: Cosine of the task direction since the last refresh with the one at the last refresh, in
+            [-1, 1]; None before the first step after a refresh.
         least_cosine: In [-1, 1].
     """
     if epochs_since is None or steps_since is None:

@@ -6,7 +6,7 @@ from torch import Tensor
 def reference_scores(
     preservation_losses: Tensor, cosines: Tensor, *, loss_weight: float = 1.0, conflict_weight: float = 1.0
 ) -> Tensor:
-    """Score of each reference: high when badly preserved and in conflict with the task.
+    """Score of each reference: high if poorly preserved and in conflict with the task.
 
         s_ref(j) = mu_r * preservation_loss(j) - nu * cos(g_j, d_task)
 
@@ -23,7 +23,7 @@ def reference_scores(
 
 
 def task_scores(losses: Tensor, cosines: Tensor, *, loss_weight: float = 1.0, conflict_weight: float = 1.0) -> Tensor:
-    """Score of each task example: low when learnable and compatible with the references.
+    """Score of each task example: low if learnable and compatible with the references.
 
         s_task(i) = mu_t * loss(i) - nu * cos(g_i, g_ref)
 

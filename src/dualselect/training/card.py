@@ -1,4 +1,4 @@
-"""The model card next to an adapter: base model, method, data and settings, without a path of the machine."""
+"""The model card next to an adapter: base model, method, data and settings. It contains no local paths."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Card:
     Attributes:
         base: Name or folder of the base model.
         method: Name of the method.
-        paper: Where the method is from.
+        paper: Reference to the method's paper.
         data: Number of rows by role, such as `task data`.
         sources: Sources by role. For a path, the card shows only the file name.
         settings: Settings of the method and the training.
@@ -44,7 +44,7 @@ class Card:
     whole: bool = False
 
     def text(self) -> str:
-        """The card as Markdown with YAML in front."""
+        """The card as Markdown with YAML front matter."""
         base = public_name(self.base)
         facts = {
             **({"base_model": base} if _HUB_NAME.fullmatch(base) else {}),
@@ -66,8 +66,8 @@ class Card:
                 "",
                 f"# {'A fine-tuned' if self.whole else 'An adapter of'} {_plain(base)}",
                 "",
-                f"Trained with dualselect by {_plain(self.method)}. This card says how; it does not say that the "
-                "model is safe: measure that with `dualselect evaluate`.",
+                f"Trained with dualselect with {_plain(self.method)}. This card describes the training. It does not "
+                "show that the model is safe: measure safety with `dualselect evaluate`.",
                 "",
                 "| | |\n|---|---|",
                 *(f"| {name} | {value} |" for name, value in rows.items()),
@@ -78,14 +78,14 @@ class Card:
 
 
 def write_card(folder: str | Path, card: Card) -> None:
-    """Write the card next to the model files of a folder, unless a README.md of somebody else is there."""
+    """Write the card next to the model files of a folder. A README.md that dualselect did not write is kept."""
     path = Path(folder) / CARD_FILE
     if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):
         write_text(path, card.text())
 
 
 def public_name(source: str) -> str:
-    """A hub name as it is, the last part of a path, and the hub name of the embedded model."""
+    """The name to show: a hub name unchanged, the last part of a path, or the embedded model's hub name."""
     stem = _SLICE.sub("", source)
     last = Path(stem).name
     if last == EMBEDDED_MODEL:

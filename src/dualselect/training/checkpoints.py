@@ -1,6 +1,6 @@
 """Checkpoint integrity: a manifest of all files, written last and verified before anything is loaded.
 
-The manifest also records how long the run's logs were, so that a resumed run continues them from
+The manifest also records the length of the run's logs, so that a resumed run continues them from
 that point.
 """
 
@@ -66,7 +66,7 @@ def write_manifest(checkpoint: str | Path, step: int) -> None:
 
 
 def damage_of(checkpoint: str | Path) -> str | None:
-    """Why a checkpoint cannot be used, naming the file; None for an intact one.
+    """Why a checkpoint cannot be used, with the name of the file; None if it is intact.
 
     Args:
         checkpoint: The folder.
@@ -127,7 +127,7 @@ def checkpoint_to_load(asked: str | bool, run: str | Path, instead: str) -> Path
     found = find_checkpoints(run)
     if asked is not True:
         folder = Path(str(asked))
-        reason = damage_of(folder) if folder.is_dir() else "there is no such folder"
+        reason = damage_of(folder) if folder.is_dir() else "the folder does not exist"
         if reason is None:
             return folder
         other = f"resume from {found.newest}" if found.newest else instead
@@ -140,16 +140,16 @@ def checkpoint_to_load(asked: str | bool, run: str | Path, instead: str) -> Path
 
 
 def warn_of_damaged(damaged: Iterable[tuple[Path, str]]) -> None:
-    """Warn about every skipped checkpoint, naming the file."""
+    """Warn about every skipped checkpoint, with the name of the file."""
     for folder, reason in damaged:
         logger.warning("checkpoint %s is skipped: %s", folder, reason)
 
 
 def restore_logs(checkpoint: str | Path) -> None:
-    """Truncate the logs next to a checkpoint to their length when it was made.
+    """Truncate the logs next to a checkpoint to their length at the time of the checkpoint.
 
     Raises:
-        ResumeError: A log is shorter than it was or its lines have changed; then nothing is truncated.
+        ResumeError: A log is shorter than it was, or its lines have changed. Nothing is truncated in this case.
     """
     logs = _logs_of(checkpoint)
     check_logs(checkpoint)
@@ -160,10 +160,10 @@ def restore_logs(checkpoint: str | Path) -> None:
 
 
 def check_logs(checkpoint: str | Path) -> None:
-    """Refuse logs next to a checkpoint that have changed in the part written before it.
+    """Reject the logs next to a checkpoint if the part written before the checkpoint has changed.
 
     Raises:
-        ResumeError: A log is missing, shorter or changed; the message names file and line and what to do.
+        ResumeError: A log is missing, shorter or changed. The message gives the file, the line and the fix.
     """
     for name, recorded in _logs_of(checkpoint).items():
         path = Path(checkpoint).parent / name
@@ -178,9 +178,9 @@ def check_logs(checkpoint: str | Path) -> None:
 
 
 def broken_line(content: bytes) -> int | None:
-    """Number, from 1, of the first line of a log that is not a JSON object; None when all are.
+    """Number, from 1, of the first line of a log that is not a JSON object; None if every line is one.
 
-    An unterminated last line, as a killed process leaves it, is ignored.
+    An unterminated last line (left by a killed process) is ignored.
     """
     for number, line in enumerate(content.split(b"\n")[:-1], 1):
         try:
@@ -229,7 +229,7 @@ def _manifest_of(folder: Path) -> dict[str, Any] | str:
 
 
 def _recorded(path: Path) -> dict[str, Any]:
-    """Flush a file to disk; its size and hash, for a log also the number of lines."""
+    """Flush a file to disk and return its size and hash, and for a log its number of lines."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -245,7 +245,7 @@ def _sha256_of(content: Any) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
+    if os.name == "nt":  # Windows cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

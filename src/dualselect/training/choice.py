@@ -12,13 +12,13 @@ def choose_rows(stats: ExampleStats, loop: LoopState | None, config: DualSelectC
     """Score the n examples of a step and choose among them, within the token budget.
 
     Args:
-        stats: Their statistics.
-        loop: The state of the run after its first refresh, to which the choice is added; None during the warm-up,
-            which keeps all examples.
+        stats: Statistics of the examples.
+        loop: The state of the run after its first refresh; the choice is added to its totals. None during the
+            warm-up, which keeps all examples.
         config: Settings.
 
     Returns:
-        Scores, shape (n,), lower is more compatible; the choice.
+        The scores, shape (n,), where lower means more compatible; and the choice.
     """
     scores = task_scores(
         stats.losses, stats.cosines, loss_weight=config.task_loss_weight, conflict_weight=config.conflict_weight

@@ -11,16 +11,16 @@ from dualselect.training.preparation import ROW
 
 @dataclass
 class RowIndexCollator:
-    """A collator that also hands on the number of each row, shape (B,), where rows have one.
+    """A collator that also returns the row numbers, shape (B,), if the rows have them.
 
     Attributes:
-        collate: The collator of the model's inputs.
+        collate: The collator for the model's inputs.
     """
 
     collate: Callable[[list[dict[str, Any]]], Mapping[str, Any]]
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate rows; those of an evaluation set have no number."""
+        """Collate rows. Rows of an evaluation set have no number."""
         indices: list[int] = [row[ROW] for row in rows if ROW in row]
         inputs = [{name: value for name, value in row.items() if name != ROW} for row in rows]
         batch: dict[str, Any] = dict(self.collate(inputs))

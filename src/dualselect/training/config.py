@@ -24,10 +24,10 @@ DEFAULT_WARMUP_STEPS = 10
 
 @dataclass
 class DualSelectConfig(SFTConfig):
-    """Settings of `DualSelectTrainer`: all of `trl.SFTConfig`, plus those of the method.
+    """Settings of `DualSelectTrainer`: all settings of `trl.SFTConfig`, plus the settings of the method.
 
-    Symbols follow arXiv 2606.09866. Defaults are the paper's, except that `preservation_loss` is `excess`,
-    `task_budget_scope` is `run`, short runs have a shorter warm-up (see the help of each), and `bf16` is on only where
+    Symbols follow arXiv 2606.09866. Defaults are the paper's, with these exceptions: `preservation_loss` is `excess`,
+    `task_budget_scope` is `run`, short runs have a shorter warm-up (see the help of each), and `bf16` is on only if
     a GPU supports it.
 
     These defaults differ from `SFTConfig`: `max_length` 2048, `lr_scheduler_type` constant, `bf16` only on a GPU.
@@ -58,15 +58,15 @@ class DualSelectConfig(SFTConfig):
     prompt_format: Literal["chat", "human_assistant"] = field(
         default="chat",
         metadata={
-            "help": "How a conversation is rendered as text: `chat`, the model's chat template; `human_assistant`, "
-            "the plain 'Human: ... Assistant: ...' lines of the paper's scripts, for models without a template."
+            "help": "How a conversation is rendered as text: `chat` uses the model's chat template; `human_assistant` "
+            "uses the plain 'Human: ... Assistant: ...' lines of the paper's scripts, for models without a template."
         },
     )
     mask_mode: Literal["exact", "legacy"] = field(
         default="exact",
         metadata={
-            "help": "Which tokens are supervised: `exact`, every response token; `legacy`, all but the first, as "
-            "published scripts do by mistake. Legacy is for replication only and needs prompt_format human_assistant."
+            "help": "Which tokens are supervised: `exact`, every response token; `legacy`, all but the first, a "
+            "mistake in published scripts. Use legacy only for replication; it needs prompt_format human_assistant."
         },
     )
     supervise: Literal["last", "all"] = field(
@@ -79,7 +79,7 @@ class DualSelectConfig(SFTConfig):
     allow_prompt_overlap: bool = field(
         default=False,
         metadata={
-            "help": "Keep references whose prompt also appears in the task data. Otherwise a few are left out (see "
+            "help": "Keep references whose prompt also appears in the task data. By default a few are left out (see "
             "max_shared_references) and more are an error, because the task teaches other answers to these prompts. "
             "In a comparison, also accept rows whose prompts are used for evaluation."
         },
@@ -88,14 +88,15 @@ class DualSelectConfig(SFTConfig):
         default=0.1,
         metadata={
             "help": "Largest share of the references, in [0, 1], that may be left out because their prompt also "
-            "appears in the task data; one is always allowed unless this is 0. More is an error."
+            "appears in the task data. More is an error. One reference is always allowed unless this is 0."
         },
     )
     token_cache: bool = field(
         default=True,
         metadata={
             "help": "Cache the tokens of data with 1,000 rows or more for later runs with the same rows, template and "
-            "settings, in ~/.cache/dualselect/tokens (or under DUALSELECT_CACHE); at most 4 GiB, oldest deleted."
+            "settings, in ~/.cache/dualselect/tokens (or under DUALSELECT_CACHE). The cache is limited to 4 GiB; "
+            "the files unused for longest are deleted first."
         },
     )
 
@@ -103,8 +104,8 @@ class DualSelectConfig(SFTConfig):
     selection_warmup_steps: int | None = field(
         default=None,
         metadata={
-            "help": "Plain fine-tuning steps before the first reference refresh; they determine the first task "
-            "direction and count towards max_steps. Not set: 10 (paper), or a fifth of the steps of a run of fewer "
+            "help": "Plain fine-tuning steps before the first reference refresh. They determine the first task "
+            "direction and count towards max_steps. Not set: 10 (paper), or a fifth of the steps if the run has fewer "
             "than 50. (warmup_steps is the learning-rate warm-up of transformers.)"
         },
     )
@@ -120,17 +121,17 @@ class DualSelectConfig(SFTConfig):
     preservation_loss: Literal["excess", "ce", "kl"] = field(
         default="excess",
         metadata={
-            "help": "How badly a safe response is preserved: `excess`, the increase of its cross-entropy since the "
-            "start of training; `ce`, its cross-entropy (paper), which favors responses that the model never "
-            "predicted well; `kl`, KL(start || now) on the response tokens, LoRA only."
+            "help": "Measure of how much a safe response has been lost: `excess`, the increase of its cross-entropy "
+            "since the start of training; `ce`, its cross-entropy (paper), which favors responses that the model "
+            "never predicted well; `kl`, KL(start || now) on the response tokens, LoRA only."
         },
     )
     reference_contrast: Literal["none", "compliance", "rejected"] = field(
         default="none",
         metadata={
             "help": "What is subtracted from a reference's gradient for scoring: `none`; `compliance`, the gradient "
-            "of a content-free compliant reply to the same prompt; `rejected`, that of the rejected response. "
-            "The correction always uses the safe response alone. A contrast doubles the cost of a refresh."
+            "of a content-free compliant reply to the same prompt; `rejected`, the gradient of the rejected response. "
+            "The correction always uses only the safe response. A contrast doubles the cost of a refresh."
         },
     )
     reference_loss_weight: float = field(
@@ -149,8 +150,8 @@ class DualSelectConfig(SFTConfig):
         default="epoch",
         metadata={
             "help": "When the references are reselected: `epoch`, at the start of each epoch; `steps`, every "
-            "reference_refresh_steps; `adaptive`, when the cosine between the current task direction and that of the "
-            "last refresh falls below reference_refresh_cosine."
+            "reference_refresh_steps; `adaptive`, when the cosine between the current task direction and the one at "
+            "the last refresh falls below reference_refresh_cosine."
         },
     )
     reference_refresh_steps: int = field(
@@ -165,25 +166,25 @@ class DualSelectConfig(SFTConfig):
     selection_mode: Literal["hard", "soft"] = field(
         default="hard",
         metadata={
-            "help": "`hard`: equal weights for the examples and references kept; `soft`: entropy-regularized weights, "
-            "a softmax of the scores divided by the temperature, over those kept."
+            "help": "Weights of the examples and references that are kept. `hard`: equal weights; `soft`: "
+            "entropy-regularized weights, a softmax of the scores divided by the temperature."
         },
     )
     task_token_budget: str = field(  # a number or `auto`: HfArgumentParser has no type for both
         default="0.9",
         metadata={
             "help": "Share of the supervised tokens to train on, in (0, 1]: the lowest-scored examples are kept until "
-            "they reach it; see task_budget_scope. `auto`: drop every example whose gradient is closer to those of "
-            "unsafe answers than to those of safe answers; needs a reference_contrast."
+            "they reach this share; see task_budget_scope. `auto`: drop every example whose gradient is closer to the "
+            "gradients of unsafe answers than to the gradients of safe answers; needs a reference_contrast."
         },
     )
     task_budget_scope: Literal["run", "step"] = field(
         default="run",
         metadata={
-            "help": "What task_token_budget is a share of: `run`, the tokens of all selection steps (tokens that a "
-            "step keeps beyond its share are deducted from the next step; every step keeps at least one example); "
-            "`step`, the tokens of each step, where the example that crosses the budget is kept (paper): with few "
-            "rows per step this drops little or nothing."
+            "help": "The tokens that task_token_budget is a share of: `run`, all selection steps (tokens that a "
+            "step keeps beyond its share are deducted from the next step; every step keeps at least one "
+            "example); `step`, the tokens of each step, where the example that crosses the budget is kept (paper). "
+            "With few rows per step, `step` drops little or nothing."
         },
     )
     task_top_k: int | None = field(
@@ -204,8 +205,8 @@ class DualSelectConfig(SFTConfig):
         default=0.1,
         metadata={
             "help": "Largest share of the rows of the run, in [0, 1], whose loss or gradient may be NaN or infinite. "
-            "Such rows are dropped from their step, logged and counted. Above this share, or when no row of a step "
-            "is finite, the run stops."
+            "Such rows are dropped from their step, logged and counted. The run stops above this share, or if no row "
+            "of a step is finite."
         },
     )
 
@@ -243,17 +244,18 @@ class DualSelectConfig(SFTConfig):
     gradient_engine: Literal["taps", "sequential"] = field(
         default="taps",
         metadata={
-            "help": "Per-example gradients: `taps`, one batched forward and backward, for linear layers (LoRA); "
-            "`sequential`, one example at a time, for any trainable parameters, but slower."
+            "help": "How per-example gradients are computed: `taps`, one batched forward and backward pass, for "
+            "linear layers (LoRA); `sequential`, one example at a time: slower, for any trainable parameters."
         },
     )
     gradient_storage: Literal["auto", "device", "host", "recompute"] = field(
         default="auto",
         metadata={
             "help": "Where the per-example gradients of an optimizer step are kept until its rows are chosen: "
-            "`device`; `host`, in pinned memory of the CPU; `recompute`, nowhere: the step is scored layer by layer, "
-            "and a second backward computes the gradients of the kept rows (memory does not grow with rows per step; "
-            "dropout draws other masks). `auto` takes the first that fits and logs why; a resumed run keeps it."
+            "`device`; `host`, in pinned CPU memory; `recompute`, not stored: the step is scored layer by layer, "
+            "and a second backward pass computes the gradients of the kept rows (memory does not grow with rows per "
+            "step; dropout draws different masks). `auto` uses the first option that fits and logs the reason; a "
+            "resumed run keeps it."
         },
     )
     gradient_dtype: Literal["float32", "bfloat16"] = field(
@@ -264,7 +266,7 @@ class DualSelectConfig(SFTConfig):
     def __post_init__(self) -> None:
         check_backends(self)
         given = self.__dict__
-        # transformers would set up the device and TF32 and check the GPU right here; see training/hardware.py
+        # without this, transformers sets up the device and TF32 and checks the GPU here; see training/hardware.py
         bf16, tf32, self.bf16, self.tf32 = self.bf16, given["tf32"], False, None
         self.distributed_state, self._is_made = None, False
         # transformers warns about the `gradient_` names of these settings, so set the new ones
@@ -286,7 +288,7 @@ class DualSelectConfig(SFTConfig):
 
     @property
     def device(self) -> torch.device:
-        """The device of the run; it is set up on first access, not when the settings are created."""
+        """The device of the run. It is set up on first access, not when the settings are created."""
         return super().device if self._is_made else torch.device("cpu")
 
     @property

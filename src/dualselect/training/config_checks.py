@@ -1,4 +1,4 @@
-"""Why a value or a combination of settings is refused, and what to write instead."""
+"""Checks of values and combinations of settings. The messages give the reason and a valid alternative."""
 
 import math
 from dataclasses import fields
@@ -34,7 +34,7 @@ def budget_share(text: str) -> float:
 
 
 def check_choices(config: "DualSelectConfig") -> None:
-    """Refuse a value that is not one of the choices of its setting.
+    """Reject a value that is not one of the choices of its setting.
 
     Raises:
         ConfigError: The message lists the choices.
@@ -47,7 +47,7 @@ def check_choices(config: "DualSelectConfig") -> None:
 
 
 def check_ranges(config: "DualSelectConfig") -> None:
-    """Refuse a value out of range, and values that exclude each other.
+    """Reject values that are out of range or mutually exclusive.
 
     Raises:
         ConfigError: The message gives the range.
@@ -102,18 +102,19 @@ def check_ranges(config: "DualSelectConfig") -> None:
             raise ConfigError(f"{name} is {value}: it must be {wanted}")
     if config.task_top_k is not None and config.task_token_budget != type(config).task_token_budget:
         raise ConfigError(
-            f"task_top_k {config.task_top_k} and task_token_budget {config.task_token_budget} both say how much to "
+            f"task_top_k {config.task_top_k} and task_token_budget {config.task_token_budget} both set how much to "
             "keep: leave one out"
         )
     if config.task_token_share is None and config.reference_contrast == "none":
         raise ConfigError(
-            "task_token_budget: auto tells conflict by a contrast of safe and unsafe answers, and reference_contrast "
-            "is none: write reference_contrast: compliance (or rejected, if the pool has such answers)"
+            "task_token_budget: auto needs a contrast of safe and unsafe answers, but reference_contrast is none: "
+            "write reference_contrast: compliance (or rejected, if the pool has rejected answers)"
         )
     if config.task_token_share is None and config.reference_gradient == "replay":
         raise ConfigError(
-            "task_token_budget: auto has a threshold for the direction of the last refresh, and reference_gradient: "
-            "replay scores by another direction: write reference_gradient: frozen, or a number for task_token_budget"
+            "task_token_budget: auto sets its threshold for the direction of the last refresh, but "
+            "reference_gradient: replay scores with a different direction: write reference_gradient: frozen, or a "
+            "number for task_token_budget"
         )
     if config.mask_mode == "legacy" and config.prompt_format != "human_assistant":
         raise ConfigError(
@@ -123,7 +124,7 @@ def check_ranges(config: "DualSelectConfig") -> None:
 
 
 def check_supported(config: "DualSelectConfig") -> None:
-    """Refuse what would make the scored loss another than the trained loss, or a row another thing than an example."""
+    """Reject settings for which the scored loss differs from the trained loss, or a row is not one example."""
     checkpointing = config.gradient_checkpointing_kwargs or {}
     refused = [
         (config.packing, "packing: true", "a packed row is not one example", "packing: false"),
@@ -143,7 +144,7 @@ def check_supported(config: "DualSelectConfig") -> None:
         (
             config.loss_type != "nll",
             f"loss_type: {config.loss_type}",
-            "scores use the cross-entropy",
+            "scores use the cross-entropy loss",
             "loss_type: nll",
         ),
         (
@@ -159,7 +160,12 @@ def check_supported(config: "DualSelectConfig") -> None:
             "no neftune_noise_alpha",
         ),
         (config.use_liger_kernel, "use_liger_kernel: true", "fused layers bypass the taps", "use_liger_kernel: false"),
-        (config.auto_find_batch_size, "auto_find_batch_size: true", "a step is one selection", "a fixed batch size"),
+        (
+            config.auto_find_batch_size,
+            "auto_find_batch_size: true",
+            "each step is one selection",
+            "a fixed batch size",
+        ),
         (
             config.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO) or "layerwise" in str(config.optim.value),
             f"optim: {config.optim.value}",
@@ -177,7 +183,7 @@ def check_supported(config: "DualSelectConfig") -> None:
 
 
 def check_backends(config: "DualSelectConfig") -> None:
-    """Refuse what transformers would set up globally, or check against the GPU, as soon as settings are made."""
+    """Reject settings that transformers sets up globally or checks against the GPU when settings are created."""
     _refuse(
         [
             (config.fp16, "fp16: true", "its loss scaling would rescale the stored gradients", "bf16: true"),
@@ -185,7 +191,7 @@ def check_backends(config: "DualSelectConfig") -> None:
                 config.bf16_full_eval or config.fp16_full_eval,
                 "bf16_full_eval or fp16_full_eval",
                 "the model would stay off the GPU until training begins",
-                "bf16: true, which evaluates in bfloat16 too",
+                "bf16: true, which also evaluates in bfloat16",
             ),
             (config.torch_compile, "torch_compile: true", "compiled graphs bypass the taps", "torch_compile: false"),
             (
@@ -207,7 +213,7 @@ def check_backends(config: "DualSelectConfig") -> None:
 
 
 def _refuse(settings: list[tuple[Any, str, str, str]]) -> None:
-    """Refuse the first setting that is given: whether it is, what was seen, why not, what to use instead."""
+    """Reject the first setting that is in use. Each entry: in use, what was seen, the reason, the alternative."""
     for given, what, why, instead in settings:
         if given:
             raise ConfigError(f"{what} cannot be used with DualSelect: {why}. Use {instead}.")

@@ -1,7 +1,7 @@
 """Where the per-example gradients of an optimizer step are kept until its rows are chosen."""
 
 import logging
-from typing import Literal
+from typing import Literal, get_args
 
 import psutil
 import torch
@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 Storage = Literal["device", "host", "recompute"]
 
 DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
-"""Shares of the free memory that the gradients of one optimizer step may take."""
-BY_MEMORY: tuple[Storage, ...] = ("device", "host", "recompute")
+"""Largest shares of the free memory that the gradients of one optimizer step may use."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GIBIBYTE = 2**30
 
@@ -26,15 +25,15 @@ GIBIBYTE = 2**30
 def choose_storage(
     config: DualSelectConfig, model: nn.Module, layout: GradientLayout, recorded: Storage | None = None
 ) -> Storage:
-    """Resolve `gradient_storage`, and log the choice, its reason and the memory it takes.
+    """Resolve `gradient_storage`, and log the choice, the reason and the memory it needs.
 
     Several processes use the same storage: `auto` takes one that fits in each.
 
     Args:
         config: Settings.
-        model: The model, for its dropout.
+        model: The model; used to check for dropout.
         layout: The layout of the trainable parameters.
-        recorded: The choice of the run that is resumed; it is kept.
+        recorded: The choice of the resumed run, which is kept; None for a new run.
     """
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
     needed = rows * layout.size * DTYPES[config.gradient_dtype].itemsize
@@ -49,13 +48,13 @@ def choose_storage(
         storage, why = recorded, "as before the resume"
     else:
         found = gathered(_by_memory(needed, layout.device))
-        storage, why = max(found, key=lambda one: BY_MEMORY.index(one[0]))
+        storage, why = max(found, key=lambda one: get_args(Storage).index(one[0]))
     if storage == "recompute":
-        advice = "the gradients of the kept rows are computed again in a second backward"
+        advice = "the gradients of the kept rows are computed again in a second backward pass"
         if has_dropout(model):
-            advice += "; dropout draws other masks in it"
+            advice += ", in which dropout draws different masks"
     else:
-        advice = "gradient_storage: recompute, fewer rows per step or a lower LoRA rank take less"
+        advice = "gradient_storage: recompute, fewer rows per step or a lower LoRA rank need less"
     logger.info(
         "per-example gradients of one optimizer step: %s; gradient_storage: %s (%s); %s",
         arithmetic,
@@ -72,7 +71,7 @@ def has_dropout(model: nn.Module) -> bool:
 
 
 def _by_memory(needed: int, device: torch.device) -> tuple[Storage, str]:
-    """The first storage whose memory suffices, and the arithmetic."""
+    """The first storage with enough memory, and the reason with its numbers."""
     host = psutil.virtual_memory().available // processes_here()
     on_gpu = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else host

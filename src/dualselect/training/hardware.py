@@ -1,4 +1,4 @@
-"""The device of a run: set up and checked when a trainer is made, since making settings must touch nothing global."""
+"""The device of a run, set up and checked when a trainer is created. Creating settings changes no global state."""
 
 import os
 
@@ -12,7 +12,7 @@ from dualselect.system.processes import limit_waiting
 
 
 DDP = {"MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "NO"}
-"""Kinds of accelerate in which each process holds the whole model."""
+"""Distributed types of accelerate in which each process holds the whole model."""
 
 
 SHARDING = {
@@ -25,12 +25,12 @@ SHARDING = {
 
 
 def check_hardware(args: TrainingArguments, *, several_processes: bool = False) -> None:
-    """Set up the device of a run, and refuse a machine on which its settings cannot be followed.
+    """Set up the device of a run, and reject settings that this machine does not support.
 
     Args:
-        args: The settings. Their device is set up here, and `bf16` is decided if it is not set; other settings that
-            were created in between do not matter.
-        several_processes: Whether the work can be shared by several processes.
+        args: The settings. Their device is set up here, and `bf16` is decided if it is not set. Other settings
+            created in the meantime have no effect.
+        several_processes: Whether several processes can share the work.
 
     Raises:
         ConfigError: The processes cannot work together, one process sees several GPUs, or the GPU lacks a number
@@ -47,15 +47,15 @@ def check_hardware(args: TrainingArguments, *, several_processes: bool = False) 
     _check_processes(args, several_processes)
     if args.n_gpu > 1:
         raise ConfigError(
-            f"{args.n_gpu} visible GPUs in one process cannot be used: data parallel replicas bypass the taps. Set "
+            f"{args.n_gpu} visible GPUs in one process cannot be used: DataParallel replicas bypass the taps. Set "
             "CUDA_VISIBLE_DEVICES=0 in the environment."
         )
     if args.bf16 and device.type == "cuda" and not has_bfloat16_gpu():
-        raise ConfigError("bf16: true, and this GPU does not compute in bfloat16: write bf16: false")
+        raise ConfigError("bf16: true, but this GPU does not support bfloat16: write bf16: false")
     if args.bf16 and device.type == "cpu" and not args.use_cpu:
         raise ConfigError(
-            "bf16: true, and there is no GPU here: leave bf16 out, or write use_cpu: true to compute in bfloat16 on "
-            "the CPU, which is slow"
+            "bf16: true, but this machine has no GPU: leave bf16 out, or write use_cpu: true to compute in bfloat16 "
+            "on the CPU, which is slow"
         )
     if args.tf32 is not None:
         _set_tf32(args.tf32)
@@ -65,22 +65,22 @@ def _check_processes(args: TrainingArguments, several: bool) -> None:
     """Several processes work together by DDP; each holds the whole model."""
     if args.world_size > 1 and not several:
         raise ConfigError(
-            f"{args.world_size} processes cannot be used: only training by DualSelect shares its work among several. "
-            "Start one process: python or dualselect in place of torchrun and accelerate launch."
+            f"{args.world_size} processes cannot be used: only DualSelect training runs on several processes. "
+            "Start one process: use python or dualselect instead of torchrun or accelerate launch."
         )
     kind = str(PartialState().distributed_type.value)
-    sharded = [name for name in ("fsdp", "deepspeed", "parallelism_config") if getattr(args, name, None)]
-    sharded += [what for name, what in SHARDING.items() if os.environ.get(name, "").lower() in ("1", "true")]
+    sharded = [what for name, what in SHARDING.items() if os.environ.get(name, "").lower() in ("1", "true")]
     if sharded or (args.world_size > 1 and kind not in DDP):
         raise ConfigError(
             f"{', '.join(sharded) or kind} cannot be used: each process must hold the whole model. Start the "
             "processes with torchrun (DDP) and without a sharding configuration; load_in_4bit and "
-            "gradient_checkpointing make room."
+            "gradient_checkpointing save memory."
         )
     asked = int(os.environ.get("ACCELERATE_NUM_PROCESSES") or os.environ.get("WORLD_SIZE") or 1)
     if asked > args.world_size:
         raise ConfigError(
-            f"{asked} processes were asked for and {args.world_size} runs: accelerate launch --cpu starts one only. "
+            f"{asked} processes were requested but only {args.world_size} is running: accelerate launch --cpu "
+            "starts only one. "
             f"Use torchrun --nproc_per_node {asked}."
         )
     if args.world_size > 1:
@@ -115,4 +115,4 @@ def _set_tf32(wanted: bool) -> None:
     if is_torch_tf32_available():
         enable_tf32(wanted)
     elif wanted:
-        raise ConfigError("tf32: true, and there is no GPU here that has TF32 (Ampere or newer): leave tf32 out")
+        raise ConfigError("tf32: true, but this machine has no GPU with TF32 (Ampere or newer): leave tf32 out")

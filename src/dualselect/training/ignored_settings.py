@@ -1,4 +1,4 @@
-"""Training settings that the plain steps of an audit or a diagnostic ignore, with a warning."""
+"""Training settings that the plain steps of an audit or a diagnostic ignore. Each one gives a warning."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from dualselect.training.config import DualSelectConfig
 logger = logging.getLogger(__name__)
 
 IgnoredSettings = Mapping[str, tuple[Callable[[DualSelectConfig], bool], str]]
-"""By setting: whether its value would matter, and what happens instead."""
+"""For each setting: whether its value would have an effect, and what happens instead."""
 
 IGNORED_BY_PLAIN_STEPS: IgnoredSettings = {
     "optim": (lambda config: "adamw" not in config.optim, "every update is a step of AdamW"),
@@ -17,7 +17,7 @@ IGNORED_BY_PLAIN_STEPS: IgnoredSettings = {
         lambda config: config.lr_scheduler_type not in ("constant", "constant_with_warmup"),
         "learning_rate is constant",
     ),
-    # transformers has no warm-up either with a constant schedule
+    # in transformers, a constant schedule has no warm-up either
     "warmup_steps": (
         lambda config: config.warmup_steps > 0 and config.lr_scheduler_type != "constant",
         "learning_rate is constant",
@@ -27,12 +27,12 @@ IGNORED_BY_PLAIN_STEPS: IgnoredSettings = {
 
 
 def warn_ignored(config: DualSelectConfig, settings: IgnoredSettings, by: str) -> None:
-    """Warn of each ignored setting whose value would matter.
+    """Warn about each ignored setting whose value would have an effect.
 
     Args:
         config: Training settings.
         settings: The ignored settings.
-        by: What ignores them, such as `an audit`.
+        by: The task that ignores them, such as `an audit`.
     """
     for name, (matters, instead) in settings.items():
         if matters(config):

@@ -22,7 +22,7 @@ MODEL_FILES = "adapter_config.json", "config.json"
 
 
 class OutputTrainer(SFTTrainer):
-    """TRL's SFT trainer with the output folder of this project.
+    """TRL's SFT trainer with this project's output folder.
 
     Attributes:
         card_base: Name of the base model, for the card; the model's own name when empty.
@@ -44,7 +44,7 @@ class OutputTrainer(SFTTrainer):
             return super().train(*arguments, **options)
 
     def create_model_card(self, *arguments: Any, **options: Any) -> None:
-        """Write the card into `output_dir` where the model itself is saved there; TRL would always write one."""
+        """Write the card into `output_dir` if the model itself is saved there; TRL always writes one."""
         folder = Path(self.args.output_dir)
         if self.is_world_process_zero() and any((folder / name).exists() for name in MODEL_FILES):
             write_card(folder, self.card())
@@ -70,7 +70,7 @@ class OutputTrainer(SFTTrainer):
         )
 
     def _card_method(self) -> tuple[str, str]:
-        """Name of the method, and where it is from."""
+        """Name of the method and reference to its paper."""
         return self._name, f"arXiv {self._paper['id']}"
 
     def _card_settings(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class OutputTrainer(SFTTrainer):
 
 @contextmanager
 def _without_card_of_peft(model: Any) -> Iterator[None]:
-    """PEFT writes a card with local paths, into a README.md of the user where there is one."""
+    """Keep PEFT from writing its card, which contains local paths and changes an existing README.md."""
     if not isinstance(model, PeftModel):
         yield
         return
@@ -108,6 +108,6 @@ def _without_card_of_peft(model: Any) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as YAML can hold it."""
+    """The value in a form that YAML supports."""
     value = getattr(value, "value", value)
     return value if value is None or isinstance(value, bool | int | float | str | list) else str(value)

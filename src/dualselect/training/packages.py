@@ -1,4 +1,4 @@
-"""Optional packages that settings of a training need, checked before any model is loaded."""
+"""Optional packages that training settings need, checked before any model is loaded."""
 
 import difflib
 import re
@@ -11,12 +11,12 @@ from dualselect.system.packages import install_command
 
 
 def check_packages(args: TrainingArguments) -> None:
-    """Refuse trackers and optimizers whose packages are not installed.
+    """Reject trackers and optimizers whose packages are not installed.
 
-    transformers is asked to make each of them, as its trainer does later: its own checks decide.
+    transformers creates each of them here, as its trainer does later, so its own checks decide.
 
     Raises:
-        ConfigError: A tracker or optimizer is not known or cannot be used; the message says what to install.
+        ConfigError: A tracker or optimizer is unknown or cannot be used. The message says what to install.
     """
     for name in args.report_to or []:
         _check_tracker(name)
@@ -30,7 +30,7 @@ def _check_tracker(name: str) -> None:
         advice = f"did you mean {near[0]}?" if near else f"write one of {', '.join(known)}"
         raise ConfigError(f"report_to: {name} is not a tracker that transformers knows; {advice}")
     callback = INTEGRATION_TO_CALLBACK[name]
-    # some end their tracker's run when they are deleted, which fails aloud where they could not be made
+    # some end their tracker's run when they are deleted; this prints an error if they could not be created
     trial = type(callback.__name__, (callback,), {"__del__": lambda _: None})
     try:
         trial()
@@ -54,7 +54,7 @@ def _check_optimizer(args: TrainingArguments) -> None:
                 f"optim: {name} needs a package that is not installed: type {install_command(package)}, or write "
                 "optim: adamw_torch"
             ) from error
-        # with target modules it lacks only the model, which is not loaded yet
+        # with target modules, only the model is missing; it is not loaded yet
         if isinstance(error, ImportError) or args.optim_target_modules is None:
             raise ConfigError(f"optim: {name} cannot be used: {error}; or write optim: adamw_torch") from error
 

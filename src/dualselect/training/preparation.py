@@ -1,7 +1,7 @@
-"""From the data sets given to the trainer to tokenized rows whose ids are always known.
+"""From the data sets given to the trainer to tokenized rows with known ids.
 
 The number of a row is its position in the data set as given. It is kept through tokenizing, dropping, shuffling and
-batching, and names the row in every log.
+batching, and identifies the row in every log.
 """
 
 import functools
@@ -34,16 +34,16 @@ logger = logging.getLogger(__name__)
 TEXT_COLUMNS = ("prompt", "completion")
 CONTEXT_COLUMNS = ("system", "context", "history", "tools")
 ROW = "dualselect_row"
-"""Column, and key of a batch, with the number of each row; a name that no data set of a user has."""
+"""Column, and key of a batch, with the number of each row. The name must not occur in users' data sets."""
 
 LABELS = ("kind", "category")
 
-UNLEARNABLE = "no supervised token that another token comes before"
+UNLEARNABLE = "no supervised token after the first position"
 
 
 @dataclass(frozen=True)
 class PreparedRows:
-    """Tokenized rows and what they came from.
+    """Tokenized rows and their source rows.
 
     Attributes:
         tokens: `input_ids`, `labels` and `ROW`, one row per row kept.
@@ -52,7 +52,7 @@ class PreparedRows:
         ids: Id of each row given.
         kinds: Kind of each row given; empty when none has any.
         categories: Category of each row given; empty when none has any.
-        texts: The text of each row given that a formatting function made; None without one.
+        texts: The text that a formatting function made of each row given; None without a formatting function.
         report: What was truncated and dropped.
     """
 
@@ -98,19 +98,19 @@ def prepare_rows(
     trl_prepare: Callable[[Dataset], Dataset] | None = None,
     formatting_func: Callable[[Any], str] | None = None,
 ) -> PreparedRows:
-    """Tokenize a data set with exact response boundaries; rows that come tokenized are left to TRL.
+    """Tokenize a data set with exact response boundaries. TRL prepares rows that are already tokenized.
 
     Args:
         dataset: Rows in any known format, tokenized rows (`input_ids`), or plain text.
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         config: Settings.
-        name: What the messages call it.
-        trl_prepare: TRL's own preparation, for tokenized rows; None where these cannot be used.
-        formatting_func: Makes the text of a row, supervised in full; rows of a known format keep their
-            conversations next to it.
+        name: Name of the data set, for messages.
+        trl_prepare: TRL's own preparation, for tokenized rows; None if tokenized rows cannot be used.
+        formatting_func: Makes the text of a row, which is supervised in full. Rows of a known format also keep
+            their conversations.
 
     Raises:
-        DataError: No row is left, or the rows have no known format; the message says what was found.
+        DataError: No row is left, or the format of the rows is unknown. The message says what was found.
     """
     dataset = dataset.remove_columns(ROW) if ROW in dataset.column_names else dataset
     if "input_ids" in dataset.column_names:
@@ -139,25 +139,25 @@ def prepare_rows(
 
 
 def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectConfig) -> Dataset | None:
-    """For each reference the tokenized response that its safe one is contrasted with, in the order of its tokens.
+    """The tokenized contrast response of each reference, in the order of the references' tokens.
 
-    As much of it is supervised as of the reference itself: all assistant turns, or the prompt too, where the settings
-    say so.
+    The same parts are supervised as in the reference itself: depending on the settings, the last assistant turn, all
+    assistant turns, or also the prompt.
 
     Returns:
-        Rows with `input_ids` and `labels`; fewer than the references where a contrast was cut away by `max_length`;
-        None when `reference_contrast` is none.
+        Rows with `input_ids` and `labels`; fewer than the references if `max_length` cut a contrast away; None if
+        `reference_contrast` is none.
 
     Raises:
-        DataError: The references are not conversations, `rejected` is asked for and rows have none, or a formatting
-            function leaves their responses out.
+        DataError: The references are not conversations, `reference_contrast` is `rejected` and rows have no rejected
+            response, or a formatting function leaves their responses out.
     """
     if config.reference_contrast == "none":
         return None
     if references.conversations is None:
         raise DataError(
-            f"reference_contrast: {config.reference_contrast} needs the prompts of the references, and they came "
-            "tokenized or as plain text: pass conversations, or set reference_contrast: none"
+            f"reference_contrast: {config.reference_contrast} needs the prompts of the references, but the rows are "
+            "tokenized or plain text: pass conversations, or set reference_contrast: none"
         )
     kept = references.conversations.select(references.indices)
     if config.reference_contrast == "rejected":
@@ -181,15 +181,15 @@ def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectCo
 
 
 def without_shared_prompts(task: PreparedRows, references: PreparedRows, config: DualSelectConfig) -> PreparedRows:
-    """The references without those whose prompt is in the task data too; see `references_apart`.
+    """The references whose prompt does not appear in the task data; see `references_apart`.
 
     Tokenized rows and plain text have no prompts to compare.
 
     Raises:
-        DataError: More prompts than `max_shared_references` allows are in both; the message names rows.
+        DataError: More prompts than `max_shared_references` allows are in both. The message names rows.
     """
     if task.conversations is None or references.conversations is None:
-        logger.info("prompt overlap was not checked: the rows came tokenized or as plain text")
+        logger.info("prompt overlap was not checked: the rows are tokenized or plain text")
         return references
     apart = set(
         references_apart(
@@ -206,17 +206,17 @@ def without_shared_prompts(task: PreparedRows, references: PreparedRows, config:
 
 
 def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: Mapping[str, Any]) -> None:
-    """Refuse what a trainer cannot be built from, before a model is loaded.
+    """Check the arguments of a trainer before a model is loaded.
 
     Raises:
-        ConfigError: `args` is another config, `sft` has a loss function of its own, or the machine lacks what the
-            settings need.
+        ConfigError: `args` is of another config class, `sft` contains a loss function, or the machine does not
+            support the settings.
         DataError: A data set is missing, a stream, or empty.
     """
     if not isinstance(args, DualSelectConfig):
         raise ConfigError(
             f"args is a {type(args).__name__}: build it with DualSelectConfig, which takes the same settings and "
-            "those of the selection"
+            "the selection settings"
         )
     for name, dataset in (("train_dataset", train_dataset), ("reference_dataset", reference_dataset)):
         if not isinstance(dataset, Dataset):
@@ -229,18 +229,20 @@ def check_arguments(args: Any, train_dataset: Any, reference_dataset: Any, sft: 
     if (args.dataset_kwargs or {}).get("skip_prepare_dataset"):
         raise ConfigError(
             "dataset_kwargs: {skip_prepare_dataset: true} cannot be used: rows are prepared with their ids. Leave it "
-            "out; tokenized rows (input_ids, labels) are taken as they are."
+            "out; tokenized rows (input_ids, labels) are used unchanged."
         )
     if sft.get("compute_loss_func") is not None:
-        raise ConfigError("compute_loss_func cannot be used: the scored loss would not be the trained loss. Drop it.")
+        raise ConfigError(
+            "compute_loss_func cannot be used: the scored loss would differ from the trained loss. Leave it out."
+        )
     check_hardware(args, several_processes=True)
     check_packages(args)
 
 
 def _tokenized_by_user(dataset: Dataset, name: str, trl_prepare: Callable[[Dataset], Dataset] | None) -> PreparedRows:
-    """Rows that come tokenized; TRL makes their labels from masks and cuts them."""
+    """Prepare rows that are already tokenized: TRL makes labels from their masks and truncates them."""
     if trl_prepare is None:
-        raise DataError(f"{name}: the rows came tokenized, and their prompts are needed: pass conversations")
+        raise DataError(f"{name}: the rows are tokenized, but their prompts are needed: pass conversations")
     before = lengths_of(dataset)
     tokens = trl_prepare(dataset.add_column(ROW, list(range(len(dataset)))))
     counts = supervised_counts(tokens, IGNORED_LABEL)
@@ -279,9 +281,9 @@ def _given_ids(dataset: Dataset) -> list[str]:
 
 
 def _is_plain(dataset: Dataset) -> bool:
-    """Whether rows are a plain prompt and completion, which TRL takes without a chat template.
+    """Whether rows are a plain prompt and completion, which TRL uses without a chat template.
 
-    With a system prompt or a context they are a conversation.
+    Rows with a system prompt or a context are conversations.
     """
     if any(column in dataset.column_names and any(dataset[column]) for column in CONTEXT_COLUMNS):
         return False
@@ -289,7 +291,7 @@ def _is_plain(dataset: Dataset) -> bool:
 
 
 def _format_wins(dataset: Dataset, config: DualSelectConfig, name: str) -> bool:
-    """Whether rows with a column of text are conversations: their format is known, and no text field is set."""
+    """Whether rows with a text column are conversations: their format is known, and no text field is set."""
     default = DualSelectConfig.dataset_text_field
     if config.dataset_text_field != default:
         return False
@@ -332,12 +334,12 @@ def _conversations_beside(dataset: Dataset, name: str) -> Dataset | None:
 
 
 def _text_rows(texts: Sequence[str], ids: Sequence[str]) -> Dataset:
-    """Plain text as rows that are all response."""
+    """Plain text as rows in which all of the text is the response."""
     return Dataset.from_dict({"prompt": [""] * len(texts), "completion": list(texts), "id": list(ids)})
 
 
 def _formatted_contrast(references: PreparedRows, kept: Dataset, responses: Sequence[str]) -> Dataset:
-    """The texts of a formatting function with other responses in them."""
+    """The texts of a formatting function with their responses replaced."""
     assert references.texts is not None
     contrasts = []
     for row, other, index in zip(kept, responses, references.indices, strict=True):
@@ -346,8 +348,8 @@ def _formatted_contrast(references: PreparedRows, kept: Dataset, responses: Sequ
         before, found, after = references.texts[index].rpartition(response or "\0")
         if not found:
             raise DataError(
-                f"reference {row['id']!r}: formatting_func does not write the response as it is, so no contrast can "
-                "take its place: write it unchanged, or set reference_contrast: none"
+                f"reference {row['id']!r}: formatting_func changes the response, so a contrast cannot replace it: "
+                "keep the response unchanged, or set reference_contrast: none"
             )
         contrasts.append(before + other + after)
     return _text_rows(contrasts, kept["id"])

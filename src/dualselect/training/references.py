@@ -1,4 +1,4 @@
-"""The reference pool: one pass scores all references, a second sums up the direction of the selected ones.
+"""The reference pool: one pass scores all references, a second pass sums the gradients of the selected ones.
 
 Memory does not grow with the pool: the first pass keeps a few numbers per reference, the second recomputes the
 gradients of the selected ones only. Cost of a refresh: N + K per-example forward-backward passes.
@@ -34,7 +34,7 @@ from dualselect.training.step import RunGradients
 logger = logging.getLogger(__name__)
 
 CALIBRATION_REFERENCES = 32
-"""The most references used to calibrate the conflict threshold; enough for a mean cosine within about 0.02."""
+"""Largest number of references used to calibrate the conflict threshold. The mean cosine is then within about 0.02."""
 
 ChooseReferences = Callable[[Tensor, int], Choice]
 """Maps the scores of all references, shape (N,), and the number K to keep to a choice of K references."""
@@ -45,7 +45,7 @@ class ReferencePool:
 
     Args:
         rows: Tokenized references, `input_ids` and `labels`.
-        ids: Their N row ids, for messages.
+        ids: The N row ids, for messages.
         contrast_rows: For each reference, the tokenized response whose gradient is subtracted for scoring; or None.
         collate: Makes a padded batch of a list of rows.
         run: The gradient engine.
@@ -72,7 +72,7 @@ class ReferencePool:
         if contrast_rows is not None and len(contrast_rows) == len(rows):
             lengths = [max(pair) for pair in zip(lengths, map(len, contrast_rows["input_ids"]), strict=True)]
         # batches of similar length need little padding; the longest come first, so that an out-of-memory
-        # error shows in the first seconds
+        # error happens in the first seconds
         self._by_length = sorted(range(len(rows)), key=lambda position: (-lengths[position], position))
 
     def __len__(self) -> int:
@@ -217,7 +217,7 @@ class ReferencePool:
         return float(safe + unsafe) / 2
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
-        """A random subset of a choice, drawn without replacement; its weights are renormalized."""
+        """A random subset of a choice, drawn without replacement, with renormalized weights."""
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(len(choice.kept), generator=generator)[:count]
         kept = sorted(choice.kept[position] for position in drawn.tolist())
@@ -235,7 +235,7 @@ class ReferencePool:
     def _score_and_sum(
         self, model: nn.Module, positions: list[int], score: Score, weights: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Score a batch of references and, where weights are given, sum up their safe responses' gradients.
+        """Score a batch of references and, if weights are given, sum the gradients of their safe responses.
 
         Returns:
             Losses of the safe responses, shape (B,); the weighted sum, shape (P,), without the references whose
@@ -253,7 +253,7 @@ class ReferencePool:
         return losses[:: len(losses) // len(positions)], None if total is None else total.total[0]
 
     def _safe_weights(self, weights: Tensor) -> Tensor:
-        """Weights of B references as weights of the rows of `_pairs`; those of contrasts are 0."""
+        """Weights of B references as weights of the rows of `_pairs`; the weights of contrasts are 0."""
         if self.contrast_rows is None:
             return weights
         return torch.stack([weights, torch.zeros_like(weights)], dim=1).flatten()
@@ -305,7 +305,7 @@ def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Turn dropout off but keep gradient checkpointing, which a layer does in train mode only."""
+    """Turn dropout off but keep gradient checkpointing, which layers use only in train mode."""
     training = {module: module.training for module in model.modules()}
     try:
         for module in training:
@@ -317,7 +317,7 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def check_pool(rows: Dataset, contrast: Dataset | None, wanted: int | None) -> None:
-    """Refuse a pool that cannot be used, and warn if it is smaller than the number of references to keep.
+    """Reject a pool that cannot be used, and warn if it is smaller than the number of references to keep.
 
     Raises:
         DataError: The pool is empty, or a reference has no contrast.

@@ -17,12 +17,12 @@ from dualselect.selection import Choice
 
 @dataclass(frozen=True)
 class Directions:
-    """What the selected references say, each of shape (P,).
+    """The directions of the selected references, each of shape (P,).
 
     Attributes:
-        correction: Weighted mean gradient of the safe responses; it corrects the update.
-        score: The same with the contrast subtracted; it scores the task examples. The same tensor as `correction`
-            without a contrast.
+        correction: Weighted mean gradient of the safe responses, used to correct the update.
+        score: The same with the contrast subtracted, used to score the task examples. Without a contrast it is the
+            same tensor as `correction`.
     """
 
     correction: Tensor
@@ -30,7 +30,7 @@ class Directions:
 
     @property
     def same(self) -> bool:
-        """Whether both are one tensor."""
+        """Whether both directions are the same tensor."""
         return self.score is self.correction
 
 
@@ -39,13 +39,13 @@ class Refresh:
     """One choice of references.
 
     Attributes:
-        step: Optimizer steps done when it was made.
-        epoch: Epochs begun when it was made.
+        step: Optimizer steps done at the time of the refresh.
+        epoch: Index of the current epoch, from 0, at the time of the refresh.
         choice: Positions in the pool and weights of the selected references.
-        task_direction: What they were chosen against, shape (P,).
-        directions: Their directions at that moment.
-        conflict_threshold: Cosine to the score direction under which a task example conflicts with the references;
-            None unless the token budget is `auto`.
+        task_direction: The task direction that the references were scored against, shape (P,).
+        directions: Directions of the selected references at the time of the refresh.
+        conflict_threshold: A task example conflicts with the references if its cosine with the score direction is
+            below this. None unless the token budget is `auto`.
     """
 
     step: int
@@ -56,11 +56,11 @@ class Refresh:
     conflict_threshold: float | None = None
 
     def facts(self, scores: "PoolScores", before: "Refresh | None") -> dict[str, Any]:
-        """The fields of its line in the selection log; lists have one entry per reference with finite numbers.
+        """The fields of its line in the selection log. Lists have one entry per reference with finite values.
 
         Args:
-            scores: The scores that the choice was made from.
-            before: The previous refresh, to measure the drift of the directions; None for the first.
+            scores: The scores that the choice is based on.
+            before: The previous refresh, to measure the drift of the directions; None for the first refresh.
         """
         kept, finite = set(self.choice.kept), scores.finite
         drift: dict[str, float | None] = {}
@@ -87,15 +87,15 @@ class Refresh:
 
 @dataclass(frozen=True)
 class PoolScores:
-    """Result of the first pass. Tensors without another shape are (N,), float64, on the CPU, in pool order.
+    """Result of the first pass. Tensors are (N,), float64, on the CPU, in pool order, unless a shape is given.
 
     Attributes:
         losses: Response cross-entropy of each reference.
-        preservation_losses: Preservation loss of each.
-        cosines: Cosine of the gradient of each to the task direction.
-        scores: Score of each; NaN where a loss or gradient is not finite.
-        direction_of_before: Weighted mean gradient of the references of the previous refresh, recomputed with current
-            weights, shape (P,): it isolates drift from re-selection. None at the first refresh.
+        preservation_losses: Preservation loss of each reference.
+        cosines: Cosine between the gradient of each reference and the task direction.
+        scores: Score of each reference; NaN if its loss or gradient is not finite.
+        direction_of_before: Weighted mean gradient of the references of the previous refresh, recomputed with the
+            current weights, shape (P,). It separates drift from re-selection. None at the first refresh.
     """
 
     losses: Tensor
@@ -106,12 +106,12 @@ class PoolScores:
 
     @property
     def finite(self) -> list[int]:
-        """Positions of the references whose score is finite."""
+        """Positions of the references with a finite score."""
         return torch.isfinite(self.scores).nonzero().flatten().tolist()
 
 
 def cosine_or_none(one: Tensor, other: Tensor) -> float | None:
-    """Cosine of two directions, each of shape (P,); None if one is shorter than `NORM_FLOOR` or not finite."""
+    """Cosine of two directions, each of shape (P,); None if one has a norm below `NORM_FLOOR` or is not finite."""
     if not NORM_FLOOR <= min(one.norm().item(), other.norm().item()) < math.inf:
         return None
     return cosines(one[None], other).item()

@@ -1,4 +1,4 @@
-"""`ResumableTrainer`: checkpoints with a manifest, and logs that a resumed run continues as if it had not stopped."""
+"""`ResumableTrainer`: checkpoints with a manifest, and logs that a resumed run continues without a gap."""
 
 import json
 import logging
@@ -48,37 +48,37 @@ class ResumableTrainer(OutputTrainer):
         """Train as `SFTTrainer` does.
 
         Args:
-            resume_from_checkpoint: True for the newest whole checkpoint of `output_dir`, or a folder.
+            resume_from_checkpoint: True for the newest intact checkpoint of `output_dir`, or a folder.
             *arguments: As for `SFTTrainer`.
             **options: As for `SFTTrainer`.
 
         Raises:
-            ResumeError: The checkpoint is damaged or is of another run, or a log next to it has changed.
+            ResumeError: The checkpoint is damaged or from another run, or a log next to it has changed.
         """
         with folder_lock(self.args.output_dir):
             checkpoint = None
             if resume_from_checkpoint:
                 checkpoint = checkpoint_to_load(
-                    resume_from_checkpoint, self.args.output_dir, "start anew, without resume_from_checkpoint"
+                    resume_from_checkpoint, self.args.output_dir, "start a new run without resume_from_checkpoint"
                 )
                 if self._is_of_output_dir(checkpoint):
                     check_logs(checkpoint)
             return super().train(None if checkpoint is None else str(checkpoint), *arguments, **options)
 
     def evaluate(self, *arguments: Any, **options: Any) -> Any:
-        """Evaluate as `SFTTrainer` does; the random numbers of the training go on as without it."""
+        """Evaluate as `SFTTrainer` does, without changing the random state of the training."""
         with torch.random.fork_rng():
             return super().evaluate(*arguments, **options)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as TRL does, with its token metrics, taken from the device once per log."""
+        """Log as TRL does, with its token metrics, which are copied from the device once per log."""
         if self._token_counts.any:
             self._total_train_tokens, metrics = self._token_counts.take(self._total_train_tokens)
             self._metrics["train"].update({name: [value] for name, value in metrics.items()})
         super().log(logs, start_time)
 
     def _restore_logs(self, checkpoint: Any, first_log: Path) -> None:
-        """Cut the logs back to a checkpoint; a run that starts has an empty selection log."""
+        """Truncate the logs to a checkpoint; a new run starts with an empty selection log."""
         if not is_main_process():
             return
         if checkpoint is None:
@@ -91,14 +91,14 @@ class ResumableTrainer(OutputTrainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         step, limit = self.state.global_step, self.args.save_total_limit
-        # older checkpoints are deleted only when the new one is whole, so not by transformers
+        # older checkpoints are deleted only after the new one is complete, so transformers must not delete them
         self.args.save_total_limit = None
         try:
             with explain_disk_full(step, self.args.output_dir):
                 super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
-        wait_for_all()  # each process writes the state of its random numbers
+        wait_for_all()  # each process writes its random state
         if self.args.should_save:
             write_manifest(Path(self.args.output_dir) / f"checkpoint-{step}", step)
             rotate_checkpoints(
@@ -132,13 +132,15 @@ class ResumableTrainer(OutputTrainer):
         super()._load_rng_state(checkpoint)
 
     def _run_epoch(self, *arguments: Any, **options: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:  # stopped after the last step; transformers would take one
+        if (
+            self.state.global_step >= self.state.max_steps
+        ):  # stopped after the last step; transformers would do one more
             self.control.should_training_stop = True
             return
         super()._run_epoch(*arguments, **options)
 
     def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
-        # the summary is of the whole run, and not of the part since the last stop
+        # the summary covers the whole run, not only the part since the last stop
         self._initial_global_step = 0
         return super()._finalize_training(trial, num_train_samples, start_time - self._seconds_before)
 
@@ -147,7 +149,7 @@ class ResumableTrainer(OutputTrainer):
         return float(self._logging_before.get("seconds", 0.0))
 
     def _logging_state(self) -> dict[str, Any]:
-        """What the next log line and the summary of the run depend on, as JSON."""
+        """The sums that the next log line and the summary of the run depend on, as JSON."""
         return {
             "total_loss": self._total_loss_scalar,
             "loss": self._tr_loss.item(),
@@ -170,7 +172,7 @@ class ResumableTrainer(OutputTrainer):
             self._metrics["train"].update(before["metrics"])
 
     def _deciding_settings(self) -> dict[str, Any]:
-        """What must be the same for a resumed run to be the same run: settings and shape of the adapter."""
+        """The settings and the adapter shape, which must not change when a run is resumed."""
         settings = {name: getattr(self.args, name) for name in self.args.__dataclass_fields__}
         found = deciding(settings, processes=self.args.world_size)
         if isinstance(self.model, PeftModel):
@@ -181,7 +183,7 @@ class ResumableTrainer(OutputTrainer):
 
 
 class _ContinueLogging(TrainerCallback):  # type: ignore[misc]
-    """Transformers sets its sums to zero just before training begins, resumed or not."""
+    """Restores the logging sums; transformers sets them to zero just before training begins, also on resume."""
 
     def __init__(self, trainer: ResumableTrainer) -> None:
         self._trainer = trainer
@@ -192,11 +194,11 @@ class _ContinueLogging(TrainerCallback):  # type: ignore[misc]
 
 @contextmanager
 def explain_disk_full(step: int, folder: str) -> Iterator[None]:
-    """Turn what torch and safetensors make of a full disk, while a checkpoint is written, into a plain OSError."""
+    """Turn the errors of torch and safetensors for a full disk, while a checkpoint is written, into an OSError."""
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
         raise OSError(
-            f"checkpoint {step} could not be written to {folder} ({error}): make room there, then continue from the "
-            "newest whole checkpoint, or start anew when there is none"
+            f"checkpoint {step} could not be written to {folder} ({error}): free disk space there, then resume from "
+            "the newest intact checkpoint, or start a new run if there is none"
         ) from error

@@ -7,9 +7,9 @@ from typing import Any
 from dualselect.system.secrets import is_secret
 
 
-# None of these affects the update of an optimizer step, or which rows are in it.
+# None of these settings affects the update of an optimizer step or its rows.
 CHANGEABLE = frozenset(
-    # where the run is; what is saved, shown and logged, and when
+    # location of the run; saving, display and logging
     "output_dir overwrite_output_dir run_name logging_dir project trackio_space_id trackio_static_space_id "
     "logging_strategy logging_steps logging_first_step logging_nan_inf_filter include_num_input_tokens_seen "
     "report_to log_level log_level_replica log_on_each_node disable_tqdm debug skip_memory_metrics log_completions "
@@ -25,11 +25,11 @@ CHANGEABLE = frozenset(
     "activation_checkpointing activation_checkpointing_kwargs activation_offloading torch_empty_cache_steps "
     "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor "
     "dataset_num_proc reference_batch_size token_cache local_rank ddp_timeout use_cache "
-    # data checks; the data themselves are compared by content
+    # data checks; the data is compared by content
     "allow_prompt_overlap max_shared_references max_nonfinite_fraction "
     "max_row_bytes eval_data resume overwrite allow_changed_data allow_changed_model trust_remote_code".split()
 )
-# The length may change unless the learning rate depends on it.
+# The length of the run may change unless the learning rate depends on it.
 LENGTH = frozenset({"max_steps", "num_train_epochs"})
 ROWS_PER_STEP = "rows per optimizer step (per_device_train_batch_size * gradient_accumulation_steps * processes)"
 

@@ -1,6 +1,6 @@
 """The selection log: one JSON line per warm-up step, refresh and step, with the ids of its rows, and one at the end.
 
-Lines are appended as they happen; a resumed run first cuts the file back to where its checkpoint was made.
+Each line is appended when its event happens. A resumed run first truncates the file to its length at the checkpoint.
 """
 
 import json
@@ -15,12 +15,12 @@ from dualselect.training.checkpoints import SELECTION_LOG as SELECTION_LOG
 class SelectionLog:
     """Appends to and reads one `selection.jsonl`.
 
-    Every line has `event` and `step`, the number of the optimizer step that it belongs to, from 1. Events are
-    `warmup`, `refresh`, `step`, and the `end` of a run that took all its steps and kept its last weights, which
-    belongs to the step after these.
+    Every line has `event` and `step`, the number of its optimizer step, from 1. Events are `warmup`, `refresh`,
+    `step`, `nonfinite` and `end`. A run writes `end` if it took all its steps and kept its last weights; its `step`
+    is the last step plus 1.
 
     Args:
-        folder: The run directory; created with the first line.
+        folder: The run directory; created when the first line is written.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -36,10 +36,10 @@ class SelectionLog:
             file.write(line + "\n")
 
     def read(self) -> list[dict[str, Any]]:
-        """All lines, oldest first; a last line that was cut off is left out.
+        """All lines, oldest first, without an unterminated last line.
 
         Raises:
-            ResumeError: A line is not a JSON object with `event` and `step`; the message names file and line.
+            ResumeError: A line is not a JSON object with `event` and `step`. The message names file and line.
         """
         lines = []
         for number, line in enumerate(self._whole_lines(), 1):
@@ -52,12 +52,12 @@ class SelectionLog:
             if not good:
                 raise ResumeError(
                     f"{self.path} is broken in line {number}: it is not a JSON object with `event` and `step`. "
-                    "Restore the file; what comes before that line is unharmed."
+                    "Restore the file; the lines before it are intact."
                 )
             lines.append(found)
         return lines
 
     def _whole_lines(self) -> list[str]:
-        # an id may hold any text, and a broken file any bytes
+        # an id may contain any text, and a broken file any bytes
         with self.path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             return [line for line in file if line.endswith("\n")]

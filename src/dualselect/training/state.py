@@ -1,6 +1,6 @@
-"""What a checkpoint holds beyond TRL's: the directions, the selected references, the losses at the start.
+"""What a checkpoint adds to TRL's: the directions, the selected references, the losses at the start.
 
-One safetensors file, numbers in its metadata as JSON, written whole or not at all.
+The state is one safetensors file, with numbers as JSON in its metadata. It is written atomically.
 """
 
 import json
@@ -40,12 +40,12 @@ class LoopState:
     Attributes:
         direction_sum: Sum of the task gradients since the last refresh, after selection and before correction, (P,).
         direction_steps: Number of steps in that sum.
-        start_losses: Response cross-entropy of each reference at the start, shape (N,); None before it is needed.
-        refresh: The last choice of references; None before the first.
+        start_losses: Response cross-entropy of each reference at the start, shape (N,); None until it is needed.
+        refresh: The last choice of references; None before the first refresh.
         step: Optimizer steps done.
         warmup_steps: Warm-up steps of the selection in this run; None before the run has begun.
         gradient_storage: Where the gradients of a step are kept in this run; None before the run has begun.
-        totals: What was offered to the selection and dropped so far.
+        totals: Counts of what was offered to the selection and dropped so far.
         logging: Sums since the last log line, as JSON.
     """
 
@@ -67,16 +67,16 @@ class LoopState:
 
     @property
     def task_direction(self) -> Tensor:
-        """Direction of the task since the last refresh, (P,): the sum over the warm-up at first, then the mean."""
+        """Task direction since the last refresh, (P,): the sum over the warm-up at first, then the mean."""
         if self.refresh is None or not self.direction_steps:
             return self.direction_sum
         return self.direction_sum / self.direction_steps
 
     @property
     def task_direction_cosine(self) -> float | None:
-        """Of the task direction to the one that the last refresh had, in [-1, 1], 0 where that has no length.
+        """Cosine of the task direction with the one at the last refresh, in [-1, 1]; 0 if one of them is zero.
 
-        None before the first step since.
+        None before the first step since the refresh.
         """
         if self.refresh is None or not self.direction_steps:
             return None
@@ -91,12 +91,12 @@ def date_in_rows(tokenizer: Any) -> str | None:
 def fingerprint_of(
     rows: Mapping[str, PreparedRows], contrast: Dataset | None, template_date: str | None
 ) -> dict[str, Any]:
-    """What tells the rows of a run from others: ids and contents.
+    """Identifies the rows of a run by hashes of their ids and tokens.
 
     Args:
-        rows: `train` and `reference`.
+        rows: The `train` and `reference` rows.
         contrast: Tokenized contrast rows, if there are any.
-        template_date: Of `date_in_rows`; it is not compared, and explains a difference.
+        template_date: The result of `date_in_rows`. It is not compared; messages use it to explain a difference.
     """
     found: dict[str, Any] = {DATE: template_date}
     for role, name in (("train", "task"), ("reference", "reference")):
@@ -119,7 +119,7 @@ def save_state(
         state: The state.
         folder: The checkpoint.
         layout: Names and shapes of the trainable parameters, checked at loading.
-        fingerprint: What must be the same for a resumed run to go on as it would have, as JSON.
+        fingerprint: Facts that must not change when the run is resumed, as JSON.
         logging: Sums since the last log line, as JSON.
     """
     tensors = {"direction_sum": state.direction_sum}
@@ -160,35 +160,35 @@ def load_state(
 
     Args:
         folder: The checkpoint.
-        layout: Of the trainable parameters now.
-        fingerprint: As for `save_state`, of the run now.
-        step: Optimizer steps done according to the trainer's own state; None to leave this unchecked.
+        layout: Layout of the current trainable parameters.
+        fingerprint: As for `save_state`, for the current run.
+        step: Optimizer steps done according to the trainer's own state; None to skip this check.
 
     Raises:
-        ResumeError: The file is missing or broken, is of another step, or was written for other parameters, data or
-            settings; the message names the differences.
+        ResumeError: The file is missing, broken, from another step, or was written for different parameters, data or
+            settings. The message names the differences.
     """
     path = Path(folder) / STATE_FILE
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["state"])
-            # copied into aligned memory: where a vector lies decides how the last bit of its dot products is rounded
+            # copied into aligned memory: the alignment of a vector affects the last bit of its dot products
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise ResumeError(f"{path} is missing or broken ({error}): resume from an older checkpoint") from error
     if step is not None and facts["step"] != step:
         raise ResumeError(
-            f"{path} is of step {facts['step']} and trainer_state.json next to it of step {step}: resume from another "
-            "checkpoint"
+            f"{path} is for step {facts['step']}, but trainer_state.json next to it is for step {step}: resume from "
+            "another checkpoint"
         )
     now = _compared(layout, fingerprint)
-    # a setting that only one of two versions of a library has cannot be compared
+    # a setting that exists in only one of the two library versions cannot be compared
     before = facts["fingerprint"]
     names = [name for name in now if name in before and name != DATE]
     if different := differences(before, now, names):
         raise ResumeError(
-            f"{path} is of another run: {'; '.join(different[:3])}{'; ...' if different[3:] else ''}. A resumed run "
-            "must be the same run: put the setting or the data back, or start anew in another output_dir."
+            f"{path} is from another run: {'; '.join(different[:3])}{'; ...' if different[3:] else ''}. A resumed run "
+            "must be the same run: restore the setting or the data, or start a new run in another output_dir."
             f"{_date_hint(before.get(DATE), now.get(DATE))}"
         )
     state = LoopState(
@@ -219,8 +219,8 @@ def _date_hint(before: str | None, now: str | None) -> str:
     if before == now or before is None:
         return ""
     return (
-        f" The chat template prints the date, {before} then and {now} now: to keep it, write "
-        f"dualselect.data.template_dates.fixed_date(tokenizer, {before!r}) before the trainer is made."
+        f" The chat template prints the date, {before} then and {now} now: to keep the earlier date, call "
+        f"dualselect.data.template_dates.fixed_date(tokenizer, {before!r}) before you create the trainer."
     )
 
 

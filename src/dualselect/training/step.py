@@ -23,14 +23,14 @@ from dualselect.training.refresh import Directions
 
 @dataclass(frozen=True)
 class ExampleStats:
-    """What selection knows about each example of a step; tensors of shape (n,), float64, on the CPU.
+    """Statistics of each example of a step, for the selection; tensors of shape (n,), float64, on the CPU.
 
     Attributes:
         losses: Mean cross-entropy over the example's supervised tokens.
-        cosines: Cosine between its gradient and the reference direction; 0 during the warm-up.
-        gradient_norms: Norm of its gradient.
-        tokens: Its number of supervised tokens.
-        rows: Its row index, n integers.
+        cosines: Cosine between the example's gradient and the reference direction; 0 during the warm-up.
+        gradient_norms: Norm of the example's gradient.
+        tokens: Number of supervised tokens of the example.
+        rows: Row index of the example, n integers.
     """
 
     losses: Tensor
@@ -45,7 +45,7 @@ class ExampleStats:
         return torch.isfinite(self.losses + self.gradient_norms)
 
     def at(self, positions: Sequence[int]) -> "ExampleStats":
-        """The statistics of the examples at these positions, in this order."""
+        """The statistics of the examples at these positions, in the same order."""
         at = list(positions)
         rows = [self.rows[position] for position in at]
         return ExampleStats(self.losses[at], self.cosines[at], self.gradient_norms[at], self.tokens[at], rows)
@@ -57,7 +57,7 @@ RunGradients = Callable[[nn.Module, Mapping[str, Any], ExampleLosses, Sequence[S
 
 @dataclass
 class _MicroBatch:
-    """A micro-batch of B examples; `gradients` (B, P) if they are kept, else `inputs` to compute them again."""
+    """A micro-batch of B examples: `gradients` (B, P) if they are kept, otherwise `inputs` to recompute them."""
 
     losses: Tensor
     score: Score
@@ -70,7 +70,7 @@ class _MicroBatch:
 class StepExamples:
     """The examples of the micro-batches of one optimizer step.
 
-    Every example is scored in its own backward, layer by layer, so the choice does not depend on the storage.
+    Examples are scored layer by layer in the backward pass, so the choice does not depend on the storage.
 
     Args:
         layout: The layout of the trainable parameters.
@@ -82,7 +82,7 @@ class StepExamples:
     def __init__(self, layout: GradientLayout, run: RunGradients, storage: Storage, dtype: torch.dtype) -> None:
         self._layout, self._run, self._storage, self._dtype = layout, run, storage, dtype
         self._parts: list[_MicroBatch] = []
-        self._own: list[Tensor] = []  # where the examples of each micro-batch are in `stats`
+        self._own: list[Tensor] = []  # positions of the examples of each micro-batch in `stats`
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -95,12 +95,12 @@ class StepExamples:
         rows: Tensor,
         direction: Tensor | None,
     ) -> None:
-        """Forward and backward of a micro-batch of B examples.
+        """Forward and backward pass of a micro-batch of B examples.
 
         Args:
             model: The model.
-            inputs: The batch as the model takes it.
-            example_losses: From model and inputs to losses of shape (B,).
+            inputs: The model's inputs for the batch.
+            example_losses: Maps model and inputs to losses of shape (B,).
             rows: Row index of each example, shape (B,).
             direction: Reference direction for the cosines, shape (P,); None during the warm-up.
         """
@@ -118,12 +118,12 @@ class StepExamples:
     def stats(self, repeated_from: int | None = None) -> ExampleStats:
         """Concatenate the statistics of the examples of all processes, in the order of the data.
 
-        That order is by micro-batch, then process, then place in the batch, and does not depend on how the step was
-        split. One device-to-host copy.
+        The order is by micro-batch, then process, then position in the batch. It does not depend on how the step was
+        split. This makes one device-to-host copy.
 
         Args:
-            repeated_from: Examples of the last micro-batch, counted over all processes, from which on accelerate has
-                repeated earlier rows; these are left out. None if it has repeated none.
+            repeated_from: Position in the last micro-batch, counted over all processes, from which accelerate
+                repeats earlier rows. The repeated rows are left out. None if no rows are repeated.
         """
         numbers = []
         for part in self._parts:
@@ -146,11 +146,11 @@ class StepExamples:
         return ExampleStats(losses, cosine, norms, tokens, all_rows[:count])
 
     def weighted_sum(self, model: nn.Module, weights: Tensor) -> Tensor:
-        """Sum of the gradients of all processes' examples times their weights, shape (P,); after `stats`.
+        """Weighted sum of the gradients of all processes' examples, shape (P,). Call `stats` first.
 
         Args:
             model: The model, for `recompute`.
-            weights: One weight per example, shape (n,). A gradient of weight 0 is left out, also if it is not finite.
+            weights: One weight per example, shape (n,). A gradient with weight 0 is left out, even if not finite.
         """
         repeated = max(0, 1 + max(int(own[-1]) for own in self._own) - len(weights))
         weights = torch.cat([weights, weights.new_zeros(repeated)])
@@ -178,7 +178,7 @@ def corrected_update(
 
     Args:
         task_gradient: Shape (P,).
-        directions: Of the selected references; None during the warm-up, which corrects nothing.
+        directions: Directions of the selected references; None during the warm-up, which applies no correction.
         config: Settings.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Tokenized rows kept between starts: one safetensors file for each data set, verified by its hash when it is read."""
+"""A cache of tokenized rows: one safetensors file per data set, verified by its hash when it is read."""
 
 import hashlib
 import json
@@ -25,10 +25,10 @@ from dualselect.system.processes import main_first
 logger = logging.getLogger(__name__)
 
 FEWEST_ROWS = 1000
-"""Fewer rows are tokenized anew: that takes less than a second."""
+"""Fewer rows are not cached: tokenizing them takes less than a second."""
 
 MOST_BYTES = 4 * 2**30
-"""Size of all files together; those that were not used for longest are deleted first."""
+"""Maximum total size of the files; the files unused for longest are deleted first."""
 
 _LISTS, _TEXTS = ("input_ids", "labels"), ("id", "kind", "category")
 _DECIDING = ("dualselect", "transformers", "tokenizers", "jinja2", "datasets")
@@ -37,15 +37,15 @@ _DECIDING = ("dualselect", "transformers", "tokenizers", "jinja2", "datasets")
 def cached_rows(
     rows: Dataset, tokenizer: Any, settings: Mapping[str, Any], make: Callable[[], TokenizedRows]
 ) -> TokenizedRows:
-    """The tokens of rows, from the cache if they are there, else computed and cached.
+    """The tokens of rows, read from the cache if present, otherwise computed and cached.
 
     Of several processes, the main process computes them and the others read them.
 
     Args:
         rows: The rows.
         tokenizer: The tokenizer.
-        settings: What else decides the tokens, as JSON.
-        make: Makes the tokens.
+        settings: The settings that affect the tokens, as JSON.
+        make: Computes the tokens.
     """
     if len(rows) < FEWEST_ROWS or not tokenizer.is_fast:  # the others are refused
         return make()
@@ -56,19 +56,19 @@ def cached_rows(
 def _read_or_make(path: Path, name: str, make: Callable[[], TokenizedRows]) -> TokenizedRows:
     found = _read(path)
     if found is not None:
-        logger.info("%s: tokens of an earlier start are used (%s)", name, path)
+        logger.info("%s: cached tokens are used (%s)", name, path)
         return found
     made = make()
     try:
         _write(path, made)
         _remove_oldest(path)
     except OSError as error:
-        logger.warning("tokenized rows could not be kept in %s (%s): the next start tokenizes anew", path, error)
+        logger.warning("tokenized rows could not be cached in %s (%s): the next run tokenizes again", path, error)
     return made
 
 
 def cache_folder() -> Path:
-    """Where tokenized rows are kept."""
+    """The folder of the cached rows."""
     return cache_dir() / "tokens"
 
 
@@ -98,10 +98,10 @@ class _Sink:
         self.write = digest.update
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: there is no buffer."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no file is open."""
 
 
 def _write(path: Path, made: TokenizedRows) -> None:
@@ -119,12 +119,12 @@ def _write(path: Path, made: TokenizedRows) -> None:
 
 
 def _read(path: Path) -> TokenizedRows | None:
-    """The tokens in a file; None where there is none, or not the one that was written."""
+    """The tokens in a file; None if the file is missing or damaged."""
     try:
         written = path.read_bytes()
         path.touch()
         if hashlib.sha256(written[32:]).digest() != written[:32]:
-            logger.warning("%s is damaged: the rows are tokenized anew", path)
+            logger.warning("%s is damaged: the rows are tokenized again", path)
             return None
         arrays = load(written[32:])
         texts = json.loads(arrays["texts"].tobytes())

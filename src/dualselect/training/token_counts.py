@@ -13,7 +13,7 @@ class TokenCounts:
     """Sums over the task batches since the last log.
 
     Args:
-        sums: Of `sums`, to go on from; None to begin.
+        sums: Earlier sums (the result of `sums`) to continue from; None to start at 0.
     """
 
     def __init__(self, sums: Mapping[str, float] | None = None) -> None:
@@ -34,8 +34,8 @@ class TokenCounts:
         """Add a batch.
 
         Args:
-            outputs: Of TRL's fused head.
-            inputs: The batch that they are of.
+            outputs: Outputs of TRL's fused head.
+            inputs: The batch that the outputs belong to.
         """
         self._sums["supervised"] += outputs.label_mask.sum()
         self._sums["entropy"] += outputs.entropy.detach().nansum()
@@ -44,7 +44,7 @@ class TokenCounts:
         self._sums["tokens"] += inputs["input_ids"].numel() if mask is None else mask.sum()
 
     def take(self, tokens_before: int) -> tuple[int, dict[str, float]]:
-        """The total number of tokens seen and TRL's metrics of these batches, which are then forgotten.
+        """The total number of tokens seen and TRL's metrics of these batches; then reset the sums.
 
         Args:
             tokens_before: Tokens seen up to the last call.

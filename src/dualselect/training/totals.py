@@ -1,4 +1,4 @@
-"""What the selection of task examples dropped over a run, and why a run dropped nothing."""
+"""Totals of what the task selection dropped over a run, and the reason if it dropped nothing."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from dualselect.training.config import DualSelectConfig
 
 @dataclass
 class SelectionTotals:
-    """Sums over the selection steps of a run; the warm-up is left out.
+    """Sums over the selection steps of a run, without the warm-up.
 
     Attributes:
         steps: Selection steps.
@@ -19,7 +19,7 @@ class SelectionTotals:
         rows_dropped: Rows not kept.
         tokens: Supervised tokens of the rows offered.
         tokens_dropped: Supervised tokens of the rows not kept.
-        nonfinite_rows: Rows taken out because their loss or gradient was NaN or infinite, in the warm-up too.
+        nonfinite_rows: Rows left out because their loss or gradient was NaN or infinite, including the warm-up.
     """
 
     steps: int = 0
@@ -33,25 +33,25 @@ class SelectionTotals:
         """Add a selection step.
 
         Args:
-            choice: Of its n rows.
-            tokens: Supervised tokens of each, shape (n,).
+            choice: The choice among the n rows of the step.
+            tokens: Supervised tokens of each row, shape (n,).
         """
         self.steps += 1
         self.rows += len(tokens)
         self.rows_dropped += len(tokens) - len(choice.kept)
         self.tokens += int(tokens.sum())
-        # a soft weight may underflow to 0, so what was kept is read from `kept`
+        # a soft weight may underflow to 0, so the kept rows are read from `kept`
         dropped = torch.ones(len(tokens), dtype=torch.bool)
         dropped[choice.kept] = False
         self.tokens_dropped += int(tokens[dropped].sum())
 
     def token_surplus(self, share: float) -> float:
-        """Tokens kept beyond a share of those offered, 0 or more."""
+        """Number of tokens kept beyond a share of the tokens offered, 0 or more."""
         return token_surplus(self.tokens - self.tokens_dropped, self.tokens, share)
 
     @property
     def dropped_token_fraction(self) -> float:
-        """Share of the supervised tokens that was not learnt from, in [0, 1]; 0 before the first step."""
+        """Share of the supervised tokens that was dropped, in [0, 1]; 0 before the first step."""
         return self.tokens_dropped / self.tokens if self.tokens else 0.0
 
     def describe(self, config: DualSelectConfig) -> str:
@@ -63,7 +63,7 @@ class SelectionTotals:
         if not self.rows_dropped:
             text += f": {why_nothing_was_dropped(self, config)}"
         if self.nonfinite_rows:
-            text += f"; {self.nonfinite_rows:,} rows with a loss or gradient that is not finite were taken out"
+            text += f"; {self.nonfinite_rows:,} rows with a loss or gradient that is not finite were left out"
         return text
 
 
@@ -71,8 +71,8 @@ def why_nothing_was_dropped(totals: SelectionTotals, config: DualSelectConfig) -
     """The reason, and the setting to change.
 
     Args:
-        totals: Of a run that kept every row.
-        config: Its settings.
+        totals: Totals of a run that kept every row.
+        config: Settings of the run.
     """
     if not totals.steps:
         return "every step was a warm-up step"
@@ -87,7 +87,7 @@ def why_nothing_was_dropped(totals: SelectionTotals, config: DualSelectConfig) -
         return "task_token_budget is 1.0"
     if config.task_budget_scope == "step":
         return (
-            f"task_budget_scope: step keeps the row that crosses {share:g} of a step's tokens, and here that was "
-            "always the last one; use task_budget_scope: run"
+            f"task_budget_scope: step keeps the row that crosses {share:g} of a step's tokens, and in this run that "
+            "was always the last row; use task_budget_scope: run"
         )
-    return f"the run is too short for a whole row to fall outside task_token_budget = {share:g}"
+    return f"the run is too short to drop a whole row with task_token_budget = {share:g}"

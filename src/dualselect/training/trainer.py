@@ -63,23 +63,23 @@ logger = logging.getLogger(__name__)
 class DualSelectTrainer(ResumableTrainer):
     """Fine-tune on the task examples that are compatible with the safe responses at risk.
 
-    Implements arXiv 2606.09866. Takes everything that `trl.SFTTrainer` takes; the differences:
+    Implements arXiv 2606.09866. Accepts all arguments of `trl.SFTTrainer`, with these differences:
 
     Args:
         model: Name, folder or model. Its trainable parameters must be linear layers (LoRA), unless
             `gradient_engine` is `sequential`.
         args: A `DualSelectConfig`; default settings if omitted.
         train_dataset: Task rows: `messages`, `prompt`/`completion`, `instruction`/`output`, `question`/`answer`, or
-            already tokenized (`input_ids`, `labels`). An `id` column names the rows in logs; without one, a hash does.
+            already tokenized (`input_ids`, `labels`). Logs name rows by their `id` column, or by a hash without one.
         reference_dataset: Safe responses, in any of the same formats.
-        choose_references: Replaces the choice of the highest-scored references; called with the scores of the whole
-            pool, shape (N,), and the number to keep.
+        choose_references: Replaces the choice of the highest-scored references. It is called with the scores of the
+            whole pool, shape (N,), and the number to keep.
         **sft: All other arguments of `SFTTrainer`: `eval_dataset`, `processing_class`, `peft_config`, `callbacks`, ...
 
     Raises:
         ConfigError: A setting cannot be used.
-        DataError: Rows cannot be used; the reference pool is empty; too many prompts are in both data sets.
-        GradientError: A trainable parameter has no per-example gradients; a loss or gradient is not finite.
+        DataError: Rows cannot be used, the reference pool is empty, or too many prompts are in both data sets.
+        GradientError: A trainable parameter has no per-example gradients, or a loss or gradient is not finite.
         ResumeError: The checkpoint is from another run.
     """
 
@@ -111,7 +111,9 @@ class DualSelectTrainer(ResumableTrainer):
         self._rows: dict[str, PreparedRows] = {}
         self._role: str | None = "train"  # role of the next rows to prepare; TRL starts with the training rows
         self._max_length = args.max_length
-        if args.padding_free:  # TRL would not cut such rows, and refuses; `_prepare_dataset` cuts them
+        if (
+            args.padding_free
+        ):  # TRL does not truncate such rows and rejects the setting; `_prepare_dataset` truncates them
             args.max_length = None
         super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         check_dense_text_model(self.model, is_moe=self.aux_loss_enabled, is_vlm=self._is_vlm)
@@ -142,7 +144,7 @@ class DualSelectTrainer(ResumableTrainer):
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
     ) -> Any:
-        """Tokenize with exact response boundaries; rows without a role are for evaluation."""
+        """Tokenize with exact response boundaries. Rows without a role are evaluation rows."""
         role, self._role, args.max_length = self._role, None, self._max_length
         trl_prepare = functools.partial(
             super()._prepare_dataset,
@@ -188,7 +190,7 @@ class DualSelectTrainer(ResumableTrainer):
             The weighted mean loss of the examples kept, on the last micro-batch; 0 on earlier ones. Losses are
             per-example means, so `num_items_in_batch` is not used.
         """
-        # without the wrapper of DDP, whose reduction the taps do not need
+        # without the DDP wrapper: the taps do not need its gradient reduction
         model = self.accelerator.unwrap_model(model)
         model.train()
         if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers
@@ -214,10 +216,10 @@ class DualSelectTrainer(ResumableTrainer):
         return self._engine(model, inputs, example_losses, sinks, step=self.state.global_step)
 
     def _repeated_from(self) -> int | None:
-        """Where rows begin, in the last micro-batch of an epoch, that accelerate repeats to fill all processes."""
+        """Position in the last micro-batch of an epoch from which accelerate repeats rows to fill all processes."""
         if self.args.world_size == 1 or self.args.dataloader_drop_last:
             return None
-        # accelerate's own `remainder` is wrong for a loader that skips batches after a resume
+        # accelerate's `remainder` is wrong for a loader that skips batches after a resume
         remainder = len(self.train_dataset) % (self.args.train_batch_size * self.args.world_size)
         return (remainder or None) if self.accelerator.gradient_state.end_of_dataloader else None
 
@@ -369,7 +371,7 @@ class DualSelectTrainer(ResumableTrainer):
             save_state(self._loop, output_dir, self._layout, self._fingerprint(), logging=logging)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_state(resume_from_checkpoint, self._layout, self._fingerprint())  # explains what torch would only reject
+        load_state(resume_from_checkpoint, self._layout, self._fingerprint())  # gives a clearer error than torch
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
