@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import DistributedType, PartialState
 from models_for_tests import tiny_model
 from rows_for_tests import adapter_of
 from safetensors.torch import load_file
 from tokenizers_for_tests import chatml_tokenizer
 
+from dualselect import DualSelectConfig
 from dualselect.cli.main import main
 from dualselect.errors import ConfigError
+from dualselect.runs.record import warn_of_differences
 from dualselect.training.hardware import check_hardware
 from dualselect.training.selection_log import SelectionLog
 
@@ -31,6 +34,14 @@ CASES = {
     "soft": {"selection_mode": "soft"},
     "uneven": {"task": 21, "num_train_epochs": 2, "max_steps": -1},
     "drop-last": {"task": 21, "num_train_epochs": 2, "max_steps": -1, "dataloader_drop_last": True},
+    "grouped": {"train_sampling_strategy": "group_by_length"},
+    "grouped-dropout": {
+        "train_sampling_strategy": "group_by_length",
+        "dropout": 0.3,
+        "task": 21,
+        "num_train_epochs": 2,
+        "max_steps": -1,
+    },
     "one-row-more": {"task": 17, "num_train_epochs": 2, "max_steps": -1},
     "small-pool": {"pool": 1},
     "contrast": {"reference_contrast": "compliance", "task_token_budget": "auto"},
@@ -76,7 +87,7 @@ def trained_by_two(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "drop-last"])
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("drop-last", "grouped-dropout")])
 def test_two_processes_choose_and_learn_what_one_does(tmp_path, trained_by_two, case):
     one = train(tmp_path, per_device_train_batch_size=8, **({"max_steps": 6} | CASES[case]))
     lines = one.selection_log.read()
@@ -99,6 +110,15 @@ def test_no_row_is_used_twice_in_an_epoch(trained_by_two):
         counts = Counter(row for line in lines for row in line.get("ids", []) if line["event"] in ("warmup", "step"))
         assert len(counts) >= 16
         assert set(counts.values()) <= {1, 2}  # in two epochs
+
+
+def test_every_row_is_used_once_in_an_epoch_by_length_and_with_dropout(trained_by_two):
+    """Dropout draws other random numbers in each process; the order of the rows must not depend on them."""
+    for split in SPLITS:
+        lines = SelectionLog(trained_by_two / "grouped-dropout" / split).read()
+        counts = Counter(row for line in lines for row in line.get("ids", []) if line["event"] in ("warmup", "step"))
+        assert len(counts) == 21
+        assert set(counts.values()) == {2}
 
 
 def test_a_process_that_fails_ends_all_with_its_error(trained_by_two):
@@ -139,7 +159,12 @@ def test_the_train_verb_writes_one_run_and_prints_once(tmp_path):
     ).split()
     two, one = tmp_path / "two", tmp_path / "one"
     done = launch("-m", "dualselect.cli.main", *arguments, f"--output_dir={two}", "--per_device_train_batch_size=2")
-    assert done.stdout.count("adapter  ") == 1
+    for said_once in (
+        "adapter  ",
+        "training: 6 steps of 4 rows on 2 processes",
+        "again      torchrun --nproc_per_node 2",
+    ):
+        assert done.stdout.count(said_once) == 1, done.stdout
     assert main([*arguments, f"--output_dir={one}", "--per_device_train_batch_size=4"]) == 0
     found, expected = SelectionLog(two).read(), SelectionLog(one).read()
     assert [line.get("kept") for line in found] == [line.get("kept") for line in expected]
@@ -153,12 +178,36 @@ def test_other_verbs_run_in_one_process(monkeypatch, capsys, verb):
     assert f"type dualselect {verb} without torchrun" in capsys.readouterr().err
 
 
-def test_sharded_models_are_refused(tmp_path, monkeypatch):
+def test_a_launcher_that_shards_the_model_is_refused(tmp_path, monkeypatch):
     args = train(tmp_path, max_steps=3).args
-    monkeypatch.setattr(type(args), "world_size", 2)
-    args.fsdp = "full_shard"
-    with pytest.raises(ConfigError, match="fsdp cannot be used: each process must hold the whole model.*torchrun"):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match="FSDP cannot be used: each process must hold the whole model.*torchrun"):
         check_hardware(args, several_processes=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accelerator_config": {"split_batches": True}}, "split_batches: true} cannot be used with 2 processes"),
+        (
+            {"accelerator_config": {"dispatch_batches": True}},
+            "dispatch_batches: true} cannot be used with 2 processes",
+        ),
+        ({"accelerator_config": {"even_batches": False}}, "even_batches: false} cannot be used with 2 processes"),
+        ({"train_sampling_strategy": "batch_rebalance"}, "batch_rebalance cannot be used.*use group_by_length"),
+    ],
+)
+def test_loaders_that_break_the_rows_of_a_step_are_refused(tmp_path, monkeypatch, change, message):
+    args = DualSelectConfig(str(tmp_path), use_cpu=True, **change)
+    monkeypatch.setattr(DualSelectConfig, "world_size", 2)
+    monkeypatch.setattr(PartialState(), "distributed_type", DistributedType.MULTI_CPU)
+    with pytest.raises(ConfigError, match=message):
+        check_hardware(args, several_processes=True)
+
+
+def test_a_repeated_run_says_that_the_number_of_processes_differs(caplog):
+    warn_of_differences({"processes": 4}, {"versions": {}, "model": {}})
+    assert "used 4 process(es), this run uses 1" in caplog.text
 
 
 def test_fewer_processes_than_asked_for_are_refused(tmp_path, monkeypatch):

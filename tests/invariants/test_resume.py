@@ -41,8 +41,10 @@ def test_bit_for_bit(whole, tmp_path, step):
         {"reference_gradient": "replay", "reference_top_k": 6, "reference_replay_size": 2},
         {"task_token_budget": "auto", "reference_contrast": "compliance"},
         {"selection_mode": "soft", "preservation_loss": "kl", "gradient_accumulation_steps": 2},
+        {"train_sampling_strategy": "group_by_length"},
+        {"padding_free": True, "gradient_storage": "recompute"},
     ],
-    ids=["replay", "auto", "soft"],
+    ids=["replay", "auto", "soft", "by-length", "without-padding"],
 )
 def test_other_modes_resume_bit_for_bit(tmp_path, changes):
     settings = SETTINGS | changes

@@ -82,8 +82,7 @@ def check_engine(kind: Any, model: nn.Module, inputs: Mapping[str, Any]) -> None
 def move_zeros(model: nn.Module) -> None:
     """Give small random numbers to trainable parameters that are all zero.
 
-    A new LoRA adapter has B = 0, so that the gradient of A is zero and says nothing. The model is no longer the start
-    model afterwards.
+    In a new LoRA adapter B is 0, so the gradient of A is 0 too and cannot be checked. This changes the model.
     """
     with torch.no_grad():
         for parameter in model.parameters():

@@ -13,7 +13,7 @@ from dualselect.preflight.disk import in_units
 PACKAGES = ("dualselect", "torch", "transformers", "trl", "peft")
 
 BUSY = 0.5
-"""Load above the number of cores that is told."""
+"""A warning is given if the load average exceeds the number of cores by more than this."""
 
 
 def versions() -> Mapping[str, str]:

@@ -76,8 +76,8 @@ def read_rows(settings: RunSettings, refusals: Refusals) -> tuple[dict[str, Sour
     """Read the rows of each role.
 
     Returns:
-        The rows by role, without the references that a run leaves out; and the number of rows whose prompt also
-        stands in other rows, by a sentence about it. A role whose rows cannot be read is missing.
+        The rows by role, without the references that a run leaves out, and the number of shared prompts by
+        description. A role whose rows cannot be read is missing.
     """
     roles = [TASK, POOL, *([HELD_OUT] if settings.data.eval_data else [])]
     rows: dict[str, SourceRows] = {}
@@ -99,7 +99,7 @@ def read_rows(settings: RunSettings, refusals: Refusals) -> tuple[dict[str, Sour
     for role in (TASK, POOL):
         if HELD_OUT in rows and role in rows:
             count = check_overlap(rows[role].dataset, rows[HELD_OUT].dataset, allow=True)
-            shared[f"held-out rows whose prompt also stands in {role}"] = count
+            shared[f"held-out rows that share a prompt with {role}"] = count
     return rows, shared
 
 

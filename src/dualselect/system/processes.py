@@ -1,7 +1,6 @@
-"""The processes of a run that torchrun started: which of them writes, and what they tell each other.
+"""The processes of a run under torchrun: ranks, collectives, and work of the main process alone.
 
-A run of one process needs none of it: every function then returns at once. All processes must call a function that
-talks, in the same order.
+With one process, every function returns at once. All processes must call the collectives in the same order.
 """
 
 import os
@@ -43,7 +42,7 @@ def process_index() -> int:
 
 
 def is_replica() -> bool:
-    """Whether torchrun started this process beside a first one; known before the processes talk."""
+    """Whether torchrun started this process with a rank above 0; known before the process group exists."""
     return os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0"
 
 
@@ -53,13 +52,13 @@ def is_main_process() -> bool:
 
 
 def train_command(processes: int | None = None) -> str:
-    """What starts a training on so many processes, as it is typed; as many as this one has if None."""
+    """The command that starts training on a number of processes; None for the number of this run."""
     count = process_count() if processes is None else processes
     return f"torchrun --nproc_per_node {count} --no-python dualselect train" if count > 1 else "dualselect train"
 
 
 def wait_for_all() -> None:
-    """Return when all processes have come here."""
+    """A barrier."""
     group = _group()
     if group is not None:
         group.barrier()
@@ -77,7 +76,7 @@ def total_of(tensor: "Tensor") -> "Tensor":
 
 
 def limit_waiting(limit: timedelta) -> None:
-    """End with an error when another process has been silent for so long; transformers sets this for GPUs only."""
+    """Set the time-out of the collectives; transformers sets it for GPUs only."""
     if _group() is not None:
         from torch.distributed.distributed_c10d import _set_pg_timeout
 
@@ -95,16 +94,13 @@ def gathered(value: T) -> list[T]:
 
 
 def from_main(work: Callable[[], T]) -> T:
-    """Do something in the main process alone.
+    """Run a function in the main process only, and broadcast its result.
 
     Args:
-        work: Its result must be picklable.
-
-    Returns:
-        The result, in every process.
+        work: The function; its result must be picklable.
 
     Raises:
-        SystemExit: In the other processes, where the work fails in the main process, which raises and reports it.
+        SystemExit: In the other processes, if the function fails in the main process, which raises its own error.
     """
     group = _group()
     if group is None:
@@ -124,13 +120,13 @@ def from_main(work: Callable[[], T]) -> T:
 
 
 def main_first(work: Callable[[], T]) -> T:
-    """Do something in every process, in the main process first, such as what fills a cache.
+    """Run a function in every process, in the main process first; for example, to fill a cache once.
 
     Returns:
         The result of this process.
 
     Raises:
-        SystemExit: In the other processes, where the work fails in the main process.
+        SystemExit: In the other processes, if the function fails in the main process.
     """
     made: list[T] = []
     from_main(lambda: made.append(work()))

@@ -22,8 +22,9 @@ IGNORED_BY_PLAIN_STEPS: IgnoredSettings = {
         lambda config: config.warmup_steps > 0 and config.lr_scheduler_type != "constant",
         "learning_rate is constant",
     ),
+    "padding_free": (lambda config: config.padding_free, "batches are padded"),
 }
-"""Ignored by AdamW steps at a constant learning rate."""
+"""Ignored by AdamW steps at a constant learning rate on padded batches."""
 
 
 def warn_ignored(config: DualSelectConfig, settings: IgnoredSettings, by: str) -> None:

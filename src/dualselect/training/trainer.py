@@ -109,13 +109,14 @@ class DualSelectTrainer(ResumableTrainer):
         if not isinstance(model, str) and isinstance(sft.get("processing_class"), PreTrainedTokenizerBase):
             check_embeddings(model, sft["processing_class"], pad_token=args.pad_token)
         self._rows: dict[str, PreparedRows] = {}
-        self._role: str | None = "train"  # role of the next rows to prepare; TRL starts with the training rows
+        self._role: str | None = "train"  # of the next data set in `_prepare_dataset`; None: evaluation
         self._max_length = args.max_length
-        if (
-            args.padding_free
-        ):  # TRL does not truncate such rows and rejects the setting; `_prepare_dataset` truncates them
+        if args.padding_free:  # TRL rejects it together with max_length; `_prepare_dataset` enforces max_length
             args.max_length = None
-        super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
+        try:
+            super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
+        finally:
+            args.max_length = self._max_length
         check_dense_text_model(self.model, is_moe=self.aux_loss_enabled, is_vlm=self._is_vlm)
         self._role = "reference"
         self._prepare_dataset(
@@ -351,7 +352,7 @@ class DualSelectTrainer(ResumableTrainer):
     def _finalize_training(self, *given: Any) -> Any:
         ended, last = super()._finalize_training(*given), self._loop.refresh
         whole = self.state.global_step >= self.state.max_steps and not self.args.load_best_model_at_end
-        if last is not None and whole:  # no later refresh will measure this
+        if last is not None and whole:  # after the last step no refresh measures the agreement
             with self.maybe_activation_offload_context, self.compute_loss_context_manager():
                 agreement = self.pool.agreement(self.model, last)
             self.selection_log.append("end", self.state.global_step + 1, same_references_cosine=agreement)
