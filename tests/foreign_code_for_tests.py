@@ -2,7 +2,7 @@
 
 import json
 
-from models_for_tests import tiny_model
+from models_for_tests import saved_model
 from tokenizers_for_tests import chatml_tokenizer
 
 
@@ -19,9 +19,7 @@ class MarkedModel(LlamaForCausalLM):
 
 def model_with_code(folder, marker, architecture="MarkedModel"):
     """A model of an unknown architecture whose folder holds the code for it."""
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    saved_model(folder)
     (folder / "marked.py").write_text(CODE.format(marker=str(marker)))
     path = folder / "config.json"
     config = json.loads(path.read_text()) | {"model_type": "marked", "architectures": [architecture]}

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import gguf
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers_for_tests import chatml_tokenizer
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -19,6 +20,14 @@ from transformers import (
 
 Architecture = Literal["llama", "qwen3", "gemma3", "smollm2"]
 ARCHITECTURES: tuple[Architecture, ...] = ("llama", "qwen3", "gemma3", "smollm2")
+
+
+def saved_model(folder: Path, architecture: Architecture = "llama", seed: int = 0) -> Path:
+    """The folder, with a tiny random model and a ChatML tokenizer in it."""
+    tokenizer = chatml_tokenizer()
+    tiny_model(architecture, len(tokenizer), seed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def tiny_model(architecture: Architecture, vocab_size: int, seed: int = 0) -> PreTrainedModel:

@@ -84,3 +84,9 @@ def adapter_of(trainer) -> dict:
 def events(trainer, event: str) -> list[dict]:
     """The lines of one kind of the selection log."""
     return [line for line in trainer.selection_log.read() if line["event"] == event]
+
+
+def words(settings, **changed):
+    """Settings by option, with some changed, as words of a command line; None leaves an option out."""
+    both = settings | {f"--{name}": value for name, value in changed.items()}
+    return [word for name, value in both.items() if value is not None for word in (name, *value.split())]

@@ -5,8 +5,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 
 import pytest
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 from transformers.utils import logging as transformers_logging
 
 from dualselect.cli import demo as verb
@@ -19,9 +18,7 @@ from dualselect.report.demo_page import write_demo_page
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    saved_model(folder)
     return DemoSettings(alignment_steps=2, task_rows=40, references=6, prompts=3, response_tokens=4, model=str(folder))
 
 

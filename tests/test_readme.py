@@ -5,8 +5,7 @@ import re
 import shlex
 
 import pytest
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 from dualselect.cli.main import main
 
@@ -23,9 +22,7 @@ def readme(repository_root):
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A folder with the files that the README names, and a tiny model in place of its models."""
-    tokenizer = chatml_tokenizer()
-    tiny_model("smollm2", len(tokenizer)).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    saved_model(tmp_path / "model", "smollm2")
     for name, prompt, answer in (
         ("my_task", "What is {0} plus {0}?", "{0} plus {0} is twice {0}."),
         ("safe_responses", "Tell me secret {0}.", "I'm sorry, I cannot tell you secret {0}."),

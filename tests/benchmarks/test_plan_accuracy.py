@@ -4,14 +4,11 @@ import json
 import subprocess
 import sys
 
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 
 def test_it_plans_runs_and_compares(tmp_path, repository_root):
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    saved_model(tmp_path / "model")
     config = repository_root / "examples" / "smollm2_cpu.yaml"
     more = "--reference_data builtin:refusal:20 --per_device_train_batch_size 2 --use_cpu true --disable_tqdm true"
     options = ["--config", config, "--model_name_or_path", tmp_path / "model", "--minutes", "0.15"]

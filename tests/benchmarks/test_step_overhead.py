@@ -5,14 +5,11 @@ import re
 import subprocess
 import sys
 
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 
 def test_a_ratio_is_printed_last(repository_root, tmp_path):
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    saved_model(tmp_path)
     script = repository_root / "benchmarks" / "step_overhead.py"
     command = [
         sys.executable,

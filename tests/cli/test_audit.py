@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 from dualselect.cli.main import main
 from dualselect.system.files import write_text
@@ -17,9 +16,7 @@ from dualselect.system.files import write_text
 def made(tmp_path_factory):
     """A tiny model, 12 task rows of which one cannot be scored, 10 references, 4 harmless rows."""
     folder = tmp_path_factory.mktemp("made")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    saved_model(folder / "model")
     task = [
         {"id": f"t{n}", "question": f"task {n}?", "answer": "The answer " * (1 + n % 3), "extra": n} for n in range(12)
     ]

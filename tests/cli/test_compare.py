@@ -4,8 +4,7 @@ import json
 
 import pytest
 import yaml
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 from dualselect.cli.main import main
 from dualselect.comparison import read_comparison, run_queue
@@ -15,9 +14,7 @@ from dualselect.methods import METHODS
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     monkeypatch.setattr(run_queue, "START_METHOD", "fork")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    saved_model(tmp_path / "model")
     content = {
         "model_name_or_path": str(tmp_path / "model"),
         "task_data": ["builtin:task:8"],

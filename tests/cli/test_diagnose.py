@@ -8,8 +8,7 @@ import sys
 import time
 
 import pytest
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 from dualselect.cli.diagnose import settings_of
 from dualselect.cli.main import main
@@ -26,9 +25,7 @@ RESULTS = ("diagnostic.json", "overlap.csv", "categories.csv", "probes.csv", "di
 def words(tmp_path_factory):
     """What is typed for a small diagnostic, but for the output_dir."""
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer), seed=3).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    saved_model(folder, seed=3)
     return [
         "diagnose", "--model_name_or_path", str(folder), "--task_data", "sums=builtin:task:8", "talk=builtin:chat:8",
         "--group_by", "source", "--reference_data=builtin:refusal:20", "--probe_data", "builtin:refusal[400:403]",

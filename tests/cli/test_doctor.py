@@ -3,20 +3,11 @@
 import json
 
 import pytest
-from models_for_tests import tiny_model
+from rows_for_tests import words
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
 from dualselect.system.lock import folder_lock
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 TASK = [{"id": f"t{n}", "question": f"question {n}?", "answer": f"It is {n}."} for n in range(24)]
@@ -44,11 +35,6 @@ def settings(tmp_path, model_folder, monkeypatch):
         "--save_steps": "2",
         "--max_length": "256",
     }
-
-
-def words(settings, **changed):
-    both = settings | {f"--{name}": value for name, value in changed.items()}
-    return [word for name, value in both.items() if value is not None for word in (name, *value.split())]
 
 
 def contents(folder):

@@ -4,8 +4,7 @@ evaluation."""
 import json
 
 import pytest
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 from dualselect.cli.main import main
 
@@ -17,9 +16,7 @@ ACTS = set("\x1b\x07\u202e\x9b")
 @pytest.fixture
 def told(tmp_path, capsys):
     """Everything that a training and an evaluation show, but for the moves of bars."""
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    saved_model(tmp_path / "model")
     task, prompts = tmp_path / f"task{HOSTILE}.jsonl", tmp_path / f"prompts{HOSTILE}.jsonl"
     rows = [
         {"id": f"{HOSTILE}\n{n}", "kind": f"kind{HOSTILE}\nerror: forged", "question": f"q {n}?", "answer": str(n)}

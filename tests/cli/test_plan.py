@@ -5,19 +5,9 @@ import tempfile
 import time
 
 import pytest
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from rows_for_tests import words
 
 from dualselect.cli.main import main
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -47,11 +37,6 @@ def settings(tmp_path, model_folder):
         "--max_length": "256",
         "--disable_tqdm": "true",
     }
-
-
-def words(settings, **changed):
-    both = settings | {f"--{name}": value for name, value in changed.items()}
-    return [word for name, value in both.items() if value is not None for word in (name, *value.split())]
 
 
 def planned(tmp_path, *arguments):

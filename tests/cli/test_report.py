@@ -5,9 +5,8 @@ import json
 
 import pytest
 from audits_for_tests import made_audit
-from models_for_tests import tiny_model
+from models_for_tests import saved_model
 from runs_for_tests import made_comparison, made_evaluation, made_run
-from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
 from dualselect.system.files import write_text
@@ -99,9 +98,7 @@ def test_a_comparison_beside_a_run(tmp_path):
 
 
 def test_a_real_run_and_a_real_evaluation(tmp_path, capsys):
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    saved_model(tmp_path / "model")
     for kind in ("task", "safe"):
         rows = [{"id": f"{kind}{n}", "prompt": f"{kind} question {n}?", "completion": "Yes."} for n in range(12)]
         write_text(tmp_path / f"{kind}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -5,9 +5,8 @@ import json
 
 import pytest
 import yaml
-from models_for_tests import tiny_model
+from models_for_tests import saved_model
 from servers_for_tests import Server, completion
-from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect.cli.main import main
 
@@ -18,10 +17,7 @@ SECRET = "s3cr3t-of-mine"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return saved_model(folder)
 
 
 @pytest.fixture

@@ -19,15 +19,6 @@ from tokenizers_for_tests import chatml_tokenizer
 from dualselect.cli.main import main
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def arguments(tmp_path, model_folder):
     rows = {

@@ -2,8 +2,7 @@
 
 import pytest
 import yaml
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 from dualselect.comparison import run_queue
 
@@ -11,10 +10,7 @@ from dualselect.comparison import run_queue
 @pytest.fixture(scope="session")
 def start_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("start")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return saved_model(folder)
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from models_for_tests import tiny_model
-from tokenizers_for_tests import chatml_tokenizer
+from models_for_tests import saved_model
 
 from dualselect.diagnostic import read_diagnostic
 
@@ -12,10 +11,7 @@ from dualselect.diagnostic import read_diagnostic
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer), seed=3).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return saved_model(folder, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import DistributedType, PartialState
-from models_for_tests import tiny_model
+from models_for_tests import saved_model
 from rows_for_tests import adapter_of
 from safetensors.torch import load_file
-from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect import DualSelectConfig
 from dualselect.cli.main import main
@@ -143,9 +142,7 @@ def test_a_killed_process_ends_all_and_the_run_resumes_on_two_and_on_one(tmp_pat
 
 
 def test_the_train_verb_writes_one_run_and_prints_once(tmp_path):
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    saved_model(tmp_path / "model")
     rows = {
         "task": [{"id": f"t{n}", "question": f"question {n}?", "answer": f"It is {n}."} for n in range(24)],
         "safe": [{"prompt": f"bad thing {n}?", "completion": "I cannot help with that."} for n in range(8)],

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from models_for_tests import tiny_model
+from models_for_tests import saved_model, tiny_model
 from peft import LoraConfig, get_peft_model
 from servers_for_tests import Server
 from tokenizers_for_tests import chatml_tokenizer
@@ -13,10 +13,7 @@ from dualselect.system.files import write_text
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "start"
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer), seed=3).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return saved_model(folder, seed=3)
 
 
 @pytest.fixture(scope="session")

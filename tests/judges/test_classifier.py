@@ -1,6 +1,6 @@
 import pytest
 import torch
-from models_for_tests import tiny_model
+from models_for_tests import saved_model
 from tokenizers_for_tests import chatml_tokenizer
 from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForSequenceClassification
 
@@ -132,9 +132,7 @@ def test_the_hash_follows_weights_and_labels_not_the_path(saved, tmp_path):
 
 
 def test_what_is_no_classifier_is_refused(tmp_path):
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(tmp_path / "causal")
-    tokenizer.save_pretrained(tmp_path / "causal")
+    saved_model(tmp_path / "causal")
     with pytest.raises(JudgeError, match=r"LlamaForCausalLM.*random head"):
         load_judge(f"classifier:{tmp_path / 'causal'}", JudgeSettings(device="cpu"))
     with pytest.raises(JudgeError, match="could not be loaded"):

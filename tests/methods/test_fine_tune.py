@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from models_for_tests import tiny_model
+from models_for_tests import saved_model
 from safetensors.torch import load_file
-from tokenizers_for_tests import BLANK_ENDING_TEMPLATE, chatml_tokenizer
+from tokenizers_for_tests import BLANK_ENDING_TEMPLATE
 
 from dualselect.cli.main import main
 from dualselect.data.source_rows import read_sources
@@ -21,9 +21,7 @@ from dualselect.runs.model import load_run_model
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    saved_model(folder / "model")
     task = [
         {
             "id": f"t{n}",

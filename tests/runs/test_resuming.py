@@ -7,7 +7,7 @@ import shutil
 import signal
 
 import pytest
-from models_for_tests import tiny_model
+from models_for_tests import saved_model
 from tokenizers_for_tests import chatml_tokenizer
 from transformers import TrainerCallback
 
@@ -36,9 +36,7 @@ class Stop(TrainerCallback):
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
-    tokenizer = chatml_tokenizer()
-    tiny_model("llama", len(tokenizer)).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    saved_model(folder / "model")
     rows = {
         "task": [{"kind": "task", "question": f"question {n}?", "answer": f"It is {n}."} for n in range(12)],
         "safe": [{"prompt": f"bad thing {n}?", "completion": "I cannot help."} for n in range(4)],

@@ -110,18 +110,12 @@ def tapped_layers(model: nn.Module, layout: GradientLayout) -> list[TappedLayer]
         GradientError: Another module has a trainable parameter of its own; the message names it.
     """
     slices = dict(zip(layout.names, layout.slices, strict=True))
-    names = {id(parameter): name for name, parameter in layout.parameters(model).items()}
     layers, uncovered = [], []
-    for module in model.modules():
-        own = {
-            key: names[id(parameter)]
-            for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
-            if id(parameter) in names
-        }
-        if own and isinstance(module, nn.Linear):
+    for module, own in trainable_modules(model, layout):
+        if isinstance(module, nn.Linear):
             stretches = {key: slices[name] for key, name in own.items()}
             layers.append(TappedLayer(module, stretches.get("weight"), stretches.get("bias")))
-        elif own:
+        else:
             uncovered += [f"{name} ({type(module).__name__})" for name in own.values()]
     if uncovered:
         raise GradientError(
@@ -131,6 +125,19 @@ def tapped_layers(model: nn.Module, layout: GradientLayout) -> list[TappedLayer]
             "gradient_engine: sequential, which is slower."
         )
     return layers
+
+
+def trainable_modules(model: nn.Module, layout: GradientLayout) -> Iterator[tuple[nn.Module, dict[str, str]]]:
+    """Each module with trainable parameters of its own, and their names in the model by their names in the module."""
+    names = {id(parameter): name for name, parameter in layout.parameters(model).items()}
+    for module in model.modules():
+        own = {
+            key: names[id(parameter)]
+            for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+            if id(parameter) in names
+        }
+        if own:
+            yield module, own
 
 
 class _Recorder:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from dualselect.gradients import GradientLayout
+from dualselect.gradients.taps import trainable_modules
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,13 @@ def coverage(model: nn.Module) -> Coverage:
         GradientError: Nothing is trainable, or the trainable parameters are on several devices.
     """
     layout = GradientLayout.of(model)
-    names = {id(parameter): name for name, parameter in layout.parameters(model).items()}
     unseen: dict[str, list[str]] = {}
     layers = seen = 0
-    for module in model.modules():
-        own = [parameter for parameter in module.parameters(recurse=False) if id(parameter) in names]
-        if own and isinstance(module, nn.Linear):
-            layers, seen = layers + 1, seen + sum(parameter.numel() for parameter in own)
-        elif own:
+    for module, own in trainable_modules(model, layout):
+        if isinstance(module, nn.Linear):
+            layers, seen = layers + 1, seen + sum(module.get_parameter(key).numel() for key in own)
+        else:
             reason = f"a parameter of {type(module).__name__}, which is not a linear layer"
-            unseen.setdefault(reason, []).extend(names[id(parameter)] for parameter in own)
+            unseen.setdefault(reason, []).extend(own.values())
     everything = sum(parameter.numel() for parameter in model.parameters())
     return Coverage(layers, seen, layout.size, everything - layout.size, unseen)

@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Mapping
 
+import psutil
 import torch
 
 from dualselect.preflight.disk import in_units
@@ -33,11 +34,10 @@ def machine_lines(device: torch.device) -> list[str]:
     Args:
         device: The device of the run.
     """
-    memory = total_memory()
+    memory = in_units(psutil.virtual_memory().total)
     lines = [
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
-        + (f", {in_units(memory)} memory" if memory else "")
-        + f", {torch.get_num_threads()} torch threads"
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {memory} memory, "
+        f"{torch.get_num_threads()} torch threads"
     ]
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(device)
@@ -47,24 +47,11 @@ def machine_lines(device: torch.device) -> list[str]:
     return lines
 
 
-def total_memory() -> int:
-    """Memory of the machine in bytes; 0 where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
-
-
-def load_average() -> float:
-    """Work queued over the last minute, in cores; 0 where the system does not tell."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
 def busy_warning(load: float, cores: int) -> str:
     """A warning where more work is queued than there are cores, which makes all times longer; empty otherwise.
 
     Args:
-        load: Of `load_average`.
+        load: Work queued over the last minute, in cores.
         cores: Cores of the machine.
     """
     if load <= cores + BUSY:

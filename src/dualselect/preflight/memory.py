@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 
 from dualselect.errors import ConfigError
@@ -33,7 +34,7 @@ class PeakMemory:
         """Memory in use, in bytes."""
         if self._gpu is not None:
             return torch.cuda.memory_allocated(self._gpu)
-        return _status_bytes("VmRSS") or _maximum_resident()
+        return int(psutil.Process().memory_info().rss)
 
     def take(self, *, release: bool = False) -> int:
         """Peak in bytes since the last call, which is forgotten.
@@ -45,7 +46,7 @@ class PeakMemory:
             torch.cuda.synchronize(self._gpu)
             peak = torch.cuda.max_memory_reserved(self._gpu)
         else:
-            peak = _status_bytes("VmHWM") or _maximum_resident()
+            peak = _peak_resident() or _maximum_resident()
         if release:
             self._release()
         if self._gpu is not None:
@@ -68,7 +69,7 @@ def memory_size(text: str) -> int:
     """A size such as 24GB, 800 MB or 16GiB in bytes.
 
     Raises:
-        ConfigError: It is no size.
+        ConfigError: It is not a size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, flags=re.IGNORECASE)
     unit = found[2].upper() if found else ""
@@ -77,13 +78,13 @@ def memory_size(text: str) -> int:
     return int(float(found[1]) * (BINARY_UNITS if found[3] else UNITS)[unit])
 
 
-def _status_bytes(name: str) -> int:
-    """An entry of /proc/self/status in bytes; 0 where there is none."""
+def _peak_resident() -> int:
+    """VmHWM of /proc/self/status in bytes, which can be reset and psutil does not read; 0 outside of Linux."""
     try:
         text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
         return 0
-    found = re.search(rf"^{name}:\s+(\d+) kB", text, flags=re.MULTILINE)
+    found = re.search(r"^VmHWM:\s+(\d+) kB", text, flags=re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 
 

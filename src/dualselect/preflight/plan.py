@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.data.source_rows import SourceRows
@@ -15,7 +16,7 @@ from dualselect.preflight.disk import counted, existing, free_bytes, in_units
 from dualselect.preflight.fitting import MemoryParts, changes_to_fit
 from dualselect.preflight.length import RunLength, run_length
 from dualselect.preflight.log import held_back_log
-from dualselect.preflight.machine import busy_warning, load_average, machine_lines
+from dualselect.preflight.machine import busy_warning, machine_lines
 from dualselect.preflight.measuring import Measured, Sample, measure, sampled
 from dualselect.preflight.prediction import Duration, predict
 from dualselect.preflight.reading import HELD_OUT, POOL, TASK
@@ -178,7 +179,7 @@ def plan_run(
         duration = predict(measured, length, training, ready.task, ready.pool, start=start, held_out=held_out)
         parts = MemoryParts.of(measured, training)
         changes = [] if memory is None else _changes(ready, sample, parts, memory)
-        busy = busy_warning(load_average(), os.cpu_count() or 1)
+        busy = busy_warning(psutil.getloadavg()[0], os.cpu_count() or 1)
     return Plan(ready.settings, length, duration, measured, parts, changes, [*told, *([busy] if busy else [])], memory)
 
 
