@@ -204,7 +204,7 @@ def test_a_missing_model_still_tells_about_the_rows(settings, capsys):
     assert "/nowhere/model" in told
     assert "rho is -1" in told
     assert "24 rows from" in told
-    assert "not examined: model, task rows and reference pool are needed" in told
+    assert "not checked: model, task rows and reference pool are needed" in told
 
 
 def test_too_long_a_warm_up_is_refused(settings, capsys):

@@ -1,4 +1,4 @@
-"""`dualselect doctor`: would this training start, and what would it be given; nothing is trained, nothing written."""
+"""`dualselect doctor`: check whether a training would start; trains nothing, writes nothing."""
 
 from dualselect.cli.options import OptionParser
 from dualselect.cli.status import DONE, FAILED
@@ -24,7 +24,7 @@ EPILOG = "exit status: 0 training would start; 1 something would be refused; 2 t
 
 
 def run(arguments: list[str]) -> int:
-    """Examine, and print the verdict and the details.
+    """Check, and print the verdict and the details.
 
     Returns:
         0 when training would start, 1 when something would be refused.

@@ -1,4 +1,4 @@
-"""`dualselect plan`: what a training will take, from a few of its real steps."""
+"""`dualselect plan`: predict time, memory and disk space of a training from a few real steps."""
 
 import time
 from pathlib import Path
@@ -61,9 +61,9 @@ def _parser() -> OptionParser:
         description=DESCRIPTION,
         epilog=EPILOG,
     )
-    parser.add_argument("--memory", help="say what to change to fit into this memory, such as 24GB")
+    parser.add_argument("--memory", help="list changes that make the run fit into this memory, such as 24GB")
     parser.add_argument(
-        "--seconds", type=float, default=20.0, help="how long optimizer steps are timed, at least (%(default)g)"
+        "--seconds", type=float, default=20.0, help="minimum time for which optimizer steps are measured (%(default)g)"
     )
     parser.add_argument("--json", type=Path, help="also write the numbers into this JSON file: seconds and bytes")
     return parser

@@ -1,1 +1,1 @@
-"""What can be known before a run: whether it would start (`doctor.py`), what it will take (`plan.py`)."""
+"""Checks before a run: whether it would start (`doctor.py`), and its time, memory and disk space (`plan.py`)."""

@@ -17,7 +17,7 @@ from dualselect.models.losses import response_cross_entropy
 
 
 EXACT_TOLERANCE, ROUNDED_TOLERANCE = 1e-3, 0.1
-"""Relative difference up to which batching changes nothing: in float32, and where anything has fewer bits."""
+"""Largest relative difference that counts as rounding, in float32 and in lower precision."""
 SMALL_WEIGHT = 0.02
 
 
@@ -29,7 +29,7 @@ class BatchingCheck:
         differences: For each of the B rows, the norm of the difference of its two gradients, relative to the norm of
             its gradient alone.
         lengths: Tokens of each row.
-        tolerance: Relative difference up to which batching changes nothing.
+        tolerance: Largest relative difference that counts as rounding.
     """
 
     differences: list[float]
@@ -51,9 +51,9 @@ def check_batching(model: nn.Module, inputs: Mapping[str, Any], *, rounded: bool
     """Compare the gradients of the rows of a padded batch with those of each row alone.
 
     Args:
-        model: In the mode in which gradients are to be compared; without dropout.
+        model: The model, without dropout.
         inputs: A padded batch of B examples, on the device of the model.
-        rounded: Whether anything is computed in fewer bits than float32.
+        rounded: Whether anything is computed in lower precision than float32.
     """
     layout = GradientLayout.of(model)
     batched = _batched(model, inputs, layout)

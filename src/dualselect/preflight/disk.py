@@ -1,4 +1,4 @@
-"""Disk space: what the checkpoints of a run take, and what is free where they are written."""
+"""Disk space: the size of the checkpoints of a run, and the free space."""
 
 import shutil
 from pathlib import Path
@@ -12,9 +12,9 @@ from dualselect.training.config import DualSelectConfig
 
 BYTES_PER_NUMBER = 4
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 0, "adagrad": 1, "rmsprop": 1, "adafactor": 1}
-"""Numbers that an optimizer keeps for each trainable parameter, by the beginning of its name; 2 for others."""
+"""State values of an optimizer per trainable parameter, by the beginning of its name; 2 for others."""
 SMALL_FILES = 2**16
-"""Configuration, card, trainer state and manifest beside the tensors."""
+"""Size of configuration, card, trainer state and manifest, in bytes."""
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -55,12 +55,12 @@ def checkpoint_bytes(config: DualSelectConfig, trainable: int, weights: int, tok
 
 
 def existing(path: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
+    """The folder, or its nearest parent that exists."""
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
 def free_bytes(path: Path) -> int:
-    """Free space where a folder is, or would be made."""
+    """Free space for a folder, which need not exist."""
     return shutil.disk_usage(existing(path)).free
 
 
@@ -74,5 +74,5 @@ def in_units(count: float) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """A number with its noun, in the plural where it is not one."""
+    """A count with its noun, in the plural unless the count is 1."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}{'es' if what.endswith('sh') else 's'}"

@@ -1,4 +1,4 @@
-"""Examine a run before it starts: everything is read, nothing is trained, nothing is written.
+"""Check a run before it starts: reads everything, trains nothing, writes nothing.
 
 Every check runs, whatever the ones before it found, as far as it can without what was refused.
 """
@@ -51,17 +51,17 @@ from dualselect.training.trainer import DualSelectTrainer
 
 SHOWN_ROWS = 5
 COMPARED_ROWS = 4
-"""Rows whose gradients are compared; of all lengths."""
+"""Number of rows whose gradients are compared, from short to long."""
 SAMPLED_REFERENCES = 4
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What an examination found.
+    """Result of the check.
 
     Attributes:
-        refused: Everything that a run would refuse: what was seen, why, what to change.
-        warnings: What a run would accept and the user may not want.
+        refused: Every error that would stop the run: what was seen, why, what to change.
+        warnings: What the run accepts although it is probably a mistake.
         details: Lines by title.
     """
 
@@ -80,7 +80,7 @@ class Diagnosis:
         lines = ["training would start" if self.would_start else verdict]
         lines += [f"  {number}. {_indented(text)}" for number, text in enumerate(self.refused, 1)]
         if self.refused:
-            lines += ["", "Everything below was examined without what is refused."]
+            lines += ["", "The checks below ran without the refused settings and sources."]
         if self.warnings:
             lines += ["", f"warnings: {len(self.warnings)}", *(f"  - {_indented(text)}" for text in self.warnings)]
         for title, body in self.details.items():
@@ -245,7 +245,7 @@ class _Examination:
     def check_gradients(self) -> None:
         title = "Gradients"
         if self.model is None or not {TASK, POOL} <= set(self.prepared):
-            self.details[title] = ["not examined: model, task rows and reference pool are needed"]
+            self.details[title] = ["not checked: model, task rows and reference pool are needed"]
             return
         with tempfile.TemporaryDirectory(prefix="dualselect-") as folder, self.refusals.collecting():
             trainer = self._sample_trainer(folder)
@@ -263,7 +263,7 @@ class _Examination:
         config = copy.copy(self.settings.training)
         config.output_dir, config.token_cache, config.push_to_hub, config.report_to = folder, False, False, []
         config.eval_strategy, config.reference_contrast = IntervalStrategy.NO, "none"
-        # examined apart, and for what they say about the whole data
+        # these are checked separately, on all rows
         config.gradient_engine, config.allow_prompt_overlap, config.padding_free = "sequential", True, False
         sample = {
             TASK: _sampled(self.rows[TASK], self.prepared[TASK].rows, COMPARED_ROWS),

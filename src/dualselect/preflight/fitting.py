@@ -19,10 +19,10 @@ CHECKPOINTING = "gradient_checkpointing: true, "
 
 @dataclass(frozen=True)
 class MemoryParts:
-    """Of what the peaks are made up, in bytes.
+    """Parts of the peak memory, in bytes.
 
     Attributes:
-        settled: In use between two steps: model, rows, optimizer, directions.
+        settled: Memory between two steps: model, rows, optimizer, directions.
         rows: Task rows of one optimizer step.
         row_gradients: Per-example gradients of one row; 0 where they are not kept in this memory.
         micro_batch: Task rows in one forward and backward.
@@ -41,7 +41,7 @@ class MemoryParts:
 
     @classmethod
     def of(cls, measured: Measured, config: DualSelectConfig) -> "MemoryParts":
-        """Take measured peaks apart.
+        """Split measured peaks into parts.
 
         Args:
             measured: Peaks of steps at full accumulation and of a refresh.
@@ -62,7 +62,7 @@ class MemoryParts:
         )
 
     def without_gradients(self) -> "MemoryParts":
-        """The same where no per-example gradients are kept."""
+        """The same parts without stored per-example gradients."""
         return replace(self, row_gradients=0)
 
     def step(self, rows: int, micro_batch: int) -> int:

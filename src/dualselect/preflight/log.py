@@ -1,4 +1,4 @@
-"""The log of this package, held back while a report is made."""
+"""Capture of this package's log while a report is computed."""
 
 import logging
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ class _Warnings(logging.Handler):
 
 @contextmanager
 def held_back_log() -> Iterator[list[str]]:
-    """Keep the messages of this package from the terminal until the block ends.
+    """Capture the log messages of this package instead of printing them.
 
     Yields:
-        The warnings so far, each once; information is dropped.
+        The warnings so far, each once; messages of lower levels are dropped.
     """
     logger, handler = logging.getLogger("dualselect"), _Warnings()
     before, propagate = logger.handlers[:], logger.propagate

@@ -1,4 +1,4 @@
-"""Versions and hardware, in lines."""
+"""Lines about versions and hardware, and a warning for a busy machine."""
 
 import importlib.metadata
 import os
@@ -48,10 +48,10 @@ def machine_lines(device: torch.device) -> list[str]:
 
 
 def busy_warning(load: float, cores: int) -> str:
-    """A warning where more work is queued than there are cores, which makes all times longer; empty otherwise.
+    """A warning if the load exceeds the number of cores, which makes all times longer; otherwise empty.
 
     Args:
-        load: Work queued over the last minute, in cores.
+        load: Load average of the last minute.
         cores: Cores of the machine.
     """
     if load <= cores + BUSY:

@@ -1,4 +1,4 @@
-"""From what was measured on a few steps to the duration of the whole run.
+"""Predict the duration of the whole run from a few measured steps.
 
 A step takes as long as the timed steps did in the median, corrected for the length of their rows; a pass over the pool
 as long as its slice did, times the tokens of the pool over those of the slice.

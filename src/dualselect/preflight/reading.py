@@ -26,7 +26,7 @@ from dualselect.training.preparation import PreparedRows, prepare_rows
 
 
 FALLBACKS = {"lora_target_modules": "all-linear", "eos_token": None, "chat_template_path": None}
-"""What the model is loaded with, to go on, where a setting that it decides on is refused."""
+"""Replacement values of settings that the model rejects, so that the checks can go on."""
 
 TASK, POOL, HELD_OUT = "task_data", "reference_data", "eval_data"
 
@@ -106,10 +106,10 @@ def read_rows(settings: RunSettings, refusals: Refusals) -> tuple[dict[str, Sour
 def load(
     settings: RunSettings, refusals: Refusals
 ) -> tuple[RunSettings, PreTrainedModel, PreTrainedTokenizerBase] | None:
-    """Load the model; where a setting that the model decides on is refused, with another value of it.
+    """Load the model; a setting that the model rejects is recorded and replaced.
 
     Returns:
-        The settings that it was loaded with, the model, its tokenizer; None where it cannot be loaded.
+        The settings used, the model, its tokenizer; None if it cannot be loaded.
     """
     while True:
         found = Refusals()
@@ -151,7 +151,7 @@ def check_record(
 
 
 def prepare(role: str, rows: Dataset, tokenizer: Any, config: Any, refusals: Refusals) -> Prepared | None:
-    """Tokenize the rows of a role; None where that is refused."""
+    """Tokenize the rows of a role; None if that fails."""
     with refusals.collecting():
         prepared = prepare_rows(rows, tokenizer, config, name=role)
         assert prepared.report is not None
@@ -160,7 +160,7 @@ def prepare(role: str, rows: Dataset, tokenizer: Any, config: Any, refusals: Ref
 
 
 def _read(sources: list[str], role: str, limit: int, refusals: Refusals) -> SourceRows | None:
-    """The rows of a role; where that is refused, those of the sources that can be read alone, if any."""
+    """The rows of a role; if reading fails, those of the sources that can be read, if any."""
     found, alone = Refusals(), Refusals()
     with found.collecting():
         return read_sources(sources, role, max_row_bytes=limit)

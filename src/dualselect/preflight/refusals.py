@@ -1,4 +1,4 @@
-"""All refusals of one command, collected: a check that fails does not end the ones after it."""
+"""Collects all refusals, so that one failed check does not end the others."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from dualselect.errors import ConfigError, DualSelectError
 T = TypeVar("T")
 
 REFUSALS = (ValueError, TypeError, KeyError, ImportError, RuntimeError)
-"""What the libraries raise for settings that they do not accept."""
+"""Exceptions of the libraries for settings that they reject."""
 
 
 class Refusals:
-    """The messages of everything that is refused, each once, in the order found.
+    """Error messages, each once, in the order found.
 
     Attributes:
         messages: What was seen, why it is refused, what to change.
@@ -31,7 +31,7 @@ class Refusals:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Record an error for the user in place of raising it; the rest of the block is skipped."""
+        """Record an error instead of raising it; the rest of the block is skipped."""
         try:
             yield
         except (DualSelectError, OSError) as error:
@@ -75,7 +75,7 @@ def _refusal(kind: type[Any], values: Mapping[str, Any]) -> Exception | None:
 
 
 def _about(kind: type[Any], values: Mapping[str, Any], error: Exception) -> list[str]:
-    """The values that a refusal is about; all of them where no smaller set is found."""
+    """The values that cause a refusal; all of them if no smaller set is found."""
     named = [name for name in values if name in str(error)]
     for name in [*named, *(name for name in values if name not in named)]:
         others = {other: value for other, value in values.items() if other != name}
