@@ -75,7 +75,7 @@ def test_a_second_call_keeps_what_is_finished(finished, settings):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "settings.json"}
     told = []
     assert run_demo(folder, settings, told.append) == measures
-    assert sum("done before" in line for line in told) == 3
+    assert sum("already done" in line for line in told) == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
