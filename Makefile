@@ -13,16 +13,19 @@ INSTALLED := $(VENV)/installed
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test test-slow check format bench clean
 
 help:  ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(INSTALLED)  ## See it work: align, fine-tune with and without dualselect, measure, open a page
 	$(BIN)/dualselect demo
 
 test: $(INSTALLED)  ## Run the tests
 	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)  ## Run the tests that take long
+	$(BIN)/python -m pytest -m slow
 
 check: $(INSTALLED)  ## Lint, format, types, spelling, private keys
 	$(BIN)/ruff check .

@@ -143,7 +143,11 @@ CASES = {
     "K = 0": (None, ["--reference_top_k=0"], ["reference_top_k is 0", "1 or more"]),
     "two budgets": (None, ["--task_top_k=2", "--task_token_budget=0.5"], ["task_top_k", "leave one out"]),
     "rho not a number": (None, ["--rho=nan"], ["rho is nan", "finite"]),
-    "packing": (None, ["--packing=true"], ["packing: true", "Use packing: false"]),
+    "packing": (
+        None,
+        ["--packing=true", "--packing_strategy=wrapped"],
+        ["packing_strategy: wrapped", "Use packing_strategy: bfd"],
+    ),
     "padding free": (
         None,
         ["--padding_free=true", "--pad_to_multiple_of=8"],

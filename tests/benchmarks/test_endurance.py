@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_kill_leaves_no_trace(repository_root):
     script = repository_root / "benchmarks" / "endurance.py"
     done = subprocess.run([sys.executable, script, "--kills", "1"], capture_output=True, text=True)

@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import pytest
 from models_for_tests import saved_model
 
 
+@pytest.mark.slow
 def test_it_plans_runs_and_compares(tmp_path, repository_root):
     saved_model(tmp_path / "model")
     config = repository_root / "examples" / "smollm2_cpu.yaml"

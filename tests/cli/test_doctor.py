@@ -86,7 +86,7 @@ SPOILED = {
     "rho": "high",
     "reference_fraction": "2",
     "task_top_k": "0",
-    "packing": "true",
+    "neftune_noise_alpha": "5",
     "optim": "lomo",
     "eval_strategy": "epoch",
     "lora_target_modules": "foo",

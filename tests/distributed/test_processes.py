@@ -47,6 +47,7 @@ CASES = {
     "kl": {"preservation_loss": "kl", "reference_refresh": "steps", "reference_refresh_steps": 2},
     "replay": {"reference_gradient": "replay", "reference_top_k": 5, "reference_replay_size": 3},
     "recompute": {"gradient_storage": "recompute"},
+    "packed": {"packing": True, "max_length": 96, "task": 61, "num_train_epochs": 2, "max_steps": -1},
 }
 SPLITS = {
     "2x4": {"per_device_train_batch_size": 4},

@@ -43,8 +43,9 @@ def test_bit_for_bit(whole, tmp_path, step):
         {"selection_mode": "soft", "preservation_loss": "kl", "gradient_accumulation_steps": 2},
         {"train_sampling_strategy": "group_by_length"},
         {"padding_free": True, "gradient_storage": "recompute"},
+        {"packing": True, "max_length": 96, "gradient_accumulation_steps": 2},
     ],
-    ids=["replay", "auto", "soft", "by-length", "without-padding"],
+    ids=["replay", "auto", "soft", "by-length", "without-padding", "packing"],
 )
 def test_other_modes_resume_bit_for_bit(tmp_path, changes):
     settings = SETTINGS | changes

@@ -43,7 +43,7 @@ GROUPS: dict[str, str] = {
     "Correction of the gradient": "correction rho rho_mode reference_gradient reference_replay_size",
     "Training": "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate "
     "lr_scheduler_type warmup_steps weight_decay max_grad_norm optim bf16 gradient_checkpointing seed use_cpu "
-    "eval_strategy eval_steps gradient_engine gradient_storage gradient_dtype",
+    "packing padding_free eval_strategy eval_steps gradient_engine gradient_storage gradient_dtype",
 }
 # What TRL says is true for SFTTrainer; these words are true here.
 OWN_WORDS = {
@@ -69,6 +69,9 @@ OWN_WORDS = {
     "gradient_checkpointing": "Recompute activations to save memory. On by default with a GPU, off on a CPU.",
     "eval_strategy": "When the loss of eval_data is logged: no, steps (every eval_steps) or epoch.",
     "eval_steps": "Optimizer steps between two evaluations of eval_data; not set: logging_steps.",
+    "packing": "Put several whole task rows into one row of max_length tokens (needs no padding). A batch then has "
+    "per_device_train_batch_size packed rows, so a step has more task rows; the choice is still made row by row.",
+    "padding_free": "Put the task rows of a batch one after the other, without padding.",
     "seed": "Seed of everything random.",
     "use_cpu": "Do not use a GPU that is there.",
 }

@@ -67,11 +67,12 @@ class MethodTrainer(OutputTrainer):
             raise ConfigError(
                 f"{method.name} needs a pool of safe responses: set reference_data, or remove the method"
             )
-        if args.padding_free:
-            raise ConfigError(
-                f"padding_free: true: {method.name} takes padded batches only. Leave padding_free out; training by "
-                "DualSelect can use it"
-            )
+        for name in ("packing", "padding_free"):
+            if getattr(args, name):
+                raise ConfigError(
+                    f"{name}: true: {method.name} takes padded batches only. Leave {name} out; training by DualSelect "
+                    "can use it"
+                )
         check_hardware(args)
         check_packages(args)
         self._method = method

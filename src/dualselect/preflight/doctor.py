@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers import IntervalStrategy, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from dualselect.data.checks import check_embeddings
@@ -43,6 +44,7 @@ from dualselect.system.visible import one_line
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.hardware import check_hardware
 from dualselect.training.packages import check_packages
+from dualselect.training.packing import loader_rows
 from dualselect.training.preparation import ROW, PreparedRows, contrast_rows
 from dualselect.training.references import check_pool, spread, without_dropout
 from dualselect.training.start import check_warmup
@@ -174,7 +176,7 @@ class _Examination:
             self._check_tokens()
         self._describe_rows(shared)
         if TASK in self.prepared:
-            self._check_length(len(self.prepared[TASK].rows.tokens))
+            self._check_length(self.prepared[TASK].rows.tokens)
 
     def _check_pool(self, config: DualSelectConfig) -> None:
         if POOL not in self.prepared:
@@ -189,9 +191,9 @@ class _Examination:
             tokens = {role: prepared.rows.tokens for role, prepared in self.prepared.items()}
             check_embeddings(self.model, self.tokenizer, pad_token=self.settings.training.pad_token, **tokens)
 
-    def _check_length(self, rows: int) -> None:
+    def _check_length(self, rows: Dataset) -> None:
         training = self.settings.training
-        self.length = length = run_length(training, rows)
+        self.length = length = run_length(training, len(rows), packed_rows=len(loader_rows(rows, training)))
         with self.refusals.collecting():
             check_warmup(training, length.steps)
         most = "at most " if training.reference_refresh == "adaptive" else ""
@@ -264,7 +266,8 @@ class _Examination:
         config.output_dir, config.token_cache, config.push_to_hub, config.report_to = folder, False, False, []
         config.eval_strategy, config.reference_contrast = IntervalStrategy.NO, "none"
         # these are checked separately, on all rows
-        config.gradient_engine, config.allow_prompt_overlap, config.padding_free = "sequential", True, False
+        config.gradient_engine, config.allow_prompt_overlap = "sequential", True
+        config.padding_free = config.packing = False
         sample = {
             TASK: _sampled(self.rows[TASK], self.prepared[TASK].rows, COMPARED_ROWS),
             POOL: _sampled(self.rows[POOL], self.prepared[POOL].rows, SAMPLED_REFERENCES),

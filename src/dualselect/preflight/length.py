@@ -12,7 +12,7 @@ class RunLength:
 
     Attributes:
         rows: Task rows that are trained on.
-        rows_per_step: Task rows of one optimizer step.
+        rows_per_step: Task rows of one optimizer step; with packing, on average.
         steps_per_epoch: Optimizer steps of one pass over the task rows.
         steps: Optimizer steps of the run.
         warmup_steps: Those of them before the first refresh.
@@ -31,15 +31,17 @@ class RunLength:
     kept_checkpoints: int
 
 
-def run_length(config: DualSelectConfig, rows: int) -> RunLength:
+def run_length(config: DualSelectConfig, rows: int, *, packed_rows: int | None = None) -> RunLength:
     """The length of a run of one process.
 
     Args:
         config: The settings.
         rows: Task rows that are trained on, 1 or more.
+        packed_rows: Rows of the loader with packing, 1 or more.
     """
     size, accumulation = config.per_device_train_batch_size, config.gradient_accumulation_steps
-    batches = rows // size if config.dataloader_drop_last else math.ceil(rows / size)
+    loader = packed_rows or rows
+    batches = loader // size if config.dataloader_drop_last else math.ceil(loader / size)
     per_epoch = max(1, math.ceil(batches / accumulation))
     steps = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * per_epoch)
     warmup = config.planned_warmup_steps(steps)
@@ -48,7 +50,8 @@ def run_length(config: DualSelectConfig, rows: int) -> RunLength:
     # an old checkpoint is deleted after the new one is written
     kept = min(checkpoints, limit + 1) if limit is not None and limit > 0 else checkpoints
     refreshes = _refreshes(config, steps, per_epoch, warmup)
-    return RunLength(rows, size * accumulation, per_epoch, steps, warmup, refreshes, checkpoints, kept)
+    in_step = round(size * accumulation * rows / loader)
+    return RunLength(rows, in_step, per_epoch, steps, warmup, refreshes, checkpoints, kept)
 
 
 def _refreshes(config: DualSelectConfig, steps: int, per_epoch: int, warmup: int) -> int:

@@ -40,6 +40,7 @@ from dualselect.runs.settings import RunSettings
 from dualselect.runs.train import dualselect_trainer, explain_refusals
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import DTYPES, choose_storage
+from dualselect.training.packing import batch_tokens, is_padded, loader_rows
 from dualselect.training.preparation import PreparedRows
 from dualselect.training.references import spread
 from dualselect.training.trainer import DualSelectTrainer
@@ -74,7 +75,7 @@ class Measured:
 
     Attributes:
         seconds: Duration of each optimizer step, without the calls of the pool, the untimed ones first.
-        tokens: Tokens with padding of each of these steps.
+        tokens: Tokens of each of these steps, with padding if batches are padded.
         calls: The calls of the pool.
         save_seconds: Duration of saving a checkpoint; 0 where none is saved.
         evaluation_seconds: Duration of an evaluation of each held-out row; 0 without any.
@@ -137,6 +138,8 @@ def sampled(rows: Mapping[str, SourceRows], prepared: Mapping[str, PreparedRows]
     """
     lengths = lengths_of(prepared[TASK].tokens)
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    if config.packing:
+        per_step = -(-per_step * len(lengths) // len(loader_rows(prepared[TASK].tokens, config)))
     chance = np.random.default_rng(config.seed)
     wanted = per_step * (UNTIMED_STEPS + MOST_TIMED)
     order = np.concatenate([chance.permutation(len(lengths)) for _ in range(-(-wanted // len(lengths)))])[:wanted]
@@ -154,17 +157,6 @@ def references_at_once(config: DualSelectConfig) -> int:
     """References in one batch of the pool; with a contrast, each takes the place of two rows."""
     size = config.reference_micro_batch_size
     return size if config.reference_contrast == "none" else max(1, size // 2)
-
-
-def padded_tokens(lengths: Sequence[int] | np.ndarray, size: int) -> list[int]:
-    """Tokens with padding of each batch of rows in their order.
-
-    Args:
-        lengths: Tokens of each row.
-        size: Rows in a batch.
-    """
-    parts = [lengths[start : start + size] for start in range(0, len(lengths), size)]
-    return [len(part) * int(max(part)) for part in parts]
 
 
 def measure(
@@ -200,7 +192,7 @@ def measure(
         measured.slice_references, measured.slice_selected = len(trainer.pool.rows), trainer.pool.selected_count
         trainer.pool = pool
         size, steps = config.per_device_train_batch_size, config.gradient_accumulation_steps
-        batches = padded_tokens(lengths_of(trainer.train_dataset), size)
+        batches = batch_tokens(lengths_of(trainer.train_dataset), size, padded=is_padded(config))
         measured.tokens = [sum(batches[start : start + steps]) for start in range(0, len(batches), steps)]
         measured.trainable = sum(value.numel() for value in trainer.model.parameters() if value.requires_grad)
         measured.row_gradients = _row_gradients(trainer)
@@ -222,7 +214,7 @@ def _slice(lengths: np.ndarray, size: int) -> tuple[list[int], int]:
     count = max(SLICE_BATCHES, -(-SLICE_REFERENCES // size))
     taken = [batches[place] for place in spread(range(len(batches)), count)]
     places = [int(position) for batch in taken for position in batch]
-    return places, sum(padded_tokens(lengths[places], size))
+    return places, sum(batch_tokens(lengths[places], size, padded=True))
 
 
 def _taken(found: SourceRows, rows: PreparedRows, places: Sequence[int] | np.ndarray) -> SourceRows:
@@ -338,12 +330,12 @@ def now(device: torch.device) -> float:
 
 
 def _row_gradients(trainer: DualSelectTrainer) -> int:
-    """Bytes that the per-example gradients of a row take on the device, by the storage that the run would choose."""
-    layout = GradientLayout.of(trainer.model)
-    storage = choose_storage(trainer.args, trainer.model, layout)
+    """Bytes that the gradients of a loader row take on the device, by the storage that the run would choose."""
+    layout, most = GradientLayout.of(trainer.model), trainer.loader.most_in_one
+    storage = choose_storage(trainer.args, trainer.model, layout, rows_in_one=most)
     if storage == "recompute" or (storage == "host" and layout.device.type != "cpu"):
         return 0
-    return layout.size * DTYPES[trainer.args.gradient_dtype].itemsize
+    return most * layout.size * DTYPES[trainer.args.gradient_dtype].itemsize
 
 
 def _measure_files(trainer: DualSelectTrainer, folder: Path, measured: Measured) -> None:

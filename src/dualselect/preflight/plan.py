@@ -27,6 +27,7 @@ from dualselect.runs.settings import RunSettings
 from dualselect.runs.train import fix_date
 from dualselect.training.hardware import check_hardware
 from dualselect.training.packages import check_packages
+from dualselect.training.packing import loader_rows
 from dualselect.training.preparation import PreparedRows, contrast_rows, prepare_rows
 from dualselect.training.references import check_pool
 from dualselect.training.start import check_warmup
@@ -170,7 +171,8 @@ def plan_run(
     with held_back_log() as told:
         ready = _ready(with_absolute_paths(settings))
         training = ready.settings.training
-        length = run_length(training, len(ready.task.tokens))
+        tokens = ready.task.tokens
+        length = run_length(training, len(tokens), packed_rows=len(loader_rows(tokens, training)))
         check_warmup(training, length.steps)
         sample = sampled(ready.rows, {TASK: ready.task, POOL: ready.pool}, training)
         start = time.monotonic() - started

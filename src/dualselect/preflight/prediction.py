@@ -11,8 +11,9 @@ import numpy as np
 
 from dualselect.data.token_columns import lengths_of
 from dualselect.preflight.length import RunLength
-from dualselect.preflight.measuring import UNTIMED_STEPS, Measured, padded_tokens, references_at_once
+from dualselect.preflight.measuring import UNTIMED_STEPS, Measured, references_at_once
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.packing import batch_tokens, is_padded, loader_lengths
 from dualselect.training.preparation import PreparedRows
 from dualselect.training.references import CALIBRATION_REFERENCES
 
@@ -71,9 +72,9 @@ def predict(
         start: Seconds from the start of the command to the first step.
         held_out: Held-out rows.
     """
-    plain = _step_seconds(measured, _tokens_of_a_step(lengths_of(task.tokens), config))
+    plain = _step_seconds(measured, _tokens_of_a_step(loader_lengths(task.tokens, config), config))
     slow_start = max(0.0, measured.seconds[0] + measured.seconds[UNTIMED_STEPS - 1] - 2 * plain)
-    whole = sum(padded_tokens(np.sort(lengths_of(pool.tokens))[::-1], references_at_once(config)))
+    whole = sum(batch_tokens(np.sort(lengths_of(pool.tokens))[::-1], references_at_once(config), padded=True))
     by_pool = whole / max(1, measured.slice_tokens)
     count = len(pool.tokens)
     selected = selected_references(config, count)
@@ -123,12 +124,12 @@ def _step_seconds(measured: Measured, expected_tokens: float) -> float:
 
 
 def _tokens_of_a_step(lengths: np.ndarray, config: DualSelectConfig) -> float:
-    """Mean number of tokens with padding of an optimizer step, over random orders of the rows."""
+    """Mean number of tokens of an optimizer step, with padding if batches are padded, over random orders."""
     chance = np.random.default_rng(0)
     size, accumulation = config.per_device_train_batch_size, config.gradient_accumulation_steps
     totals = []
     for _ in range(SHUFFLES):
-        batches = padded_tokens(chance.permutation(lengths), size)
+        batches = batch_tokens(chance.permutation(lengths), size, padded=is_padded(config))
         totals.append(sum(batches) / math.ceil(len(batches) / accumulation))
     return float(np.mean(totals))
 

@@ -11,7 +11,9 @@ from dualselect.training.preparation import ROW
 
 @dataclass
 class RowIndexCollator:
-    """A collator that also returns the row numbers, shape (B,), if the rows have them.
+    """A collator that also returns the number of each example, shape (B,), if the rows have them.
+
+    A packed row has a list of numbers, one of each example in it.
 
     Attributes:
         collate: The collator for the model's inputs.
@@ -21,7 +23,10 @@ class RowIndexCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate rows. Rows of an evaluation set have no number."""
-        indices: list[int] = [row[ROW] for row in rows if ROW in row]
+        indices: list[int] = []
+        for row in rows:
+            number = row.get(ROW, [])
+            indices += number if isinstance(number, list) else [number]
         inputs = [{name: value for name, value in row.items() if name != ROW} for row in rows]
         batch: dict[str, Any] = dict(self.collate(inputs))
         if indices:

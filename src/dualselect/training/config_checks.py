@@ -127,11 +127,28 @@ def check_supported(config: "DualSelectConfig") -> None:
     """Reject settings for which the scored loss differs from the trained loss, or a row is not one example."""
     checkpointing = config.gradient_checkpointing_kwargs or {}
     refused = [
-        (config.packing, "packing: true", "a packed row is not one example", "packing: false"),
-        (config.eval_packing, "eval_packing: true", "a packed row is not one example", "eval_packing: false"),
         (
-            config.padding_free and config.pad_to_multiple_of,
-            f"padding_free: true with pad_to_multiple_of: {config.pad_to_multiple_of}",
+            (config.packing or config.eval_packing) and config.packing_strategy != "bfd",
+            f"packing_strategy: {config.packing_strategy}",
+            "it cuts examples in parts",
+            "packing_strategy: bfd",
+        ),
+        (
+            (config.packing or config.eval_packing) and config.max_length is None,
+            "packing: true with max_length: null",
+            "max_length is the length of a packed row",
+            "a number for max_length",
+        ),
+        (
+            config.eval_packing and not (config.packing or config.padding_free),
+            "eval_packing: true with packing: false",
+            "evaluation rows would be packed in padded batches",
+            "packing: true, or leave eval_packing out",
+        ),
+        (
+            (config.padding_free or config.packing) and config.pad_to_multiple_of,
+            f"{'packing' if config.packing else 'padding_free'}: true with pad_to_multiple_of: "
+            f"{config.pad_to_multiple_of}",
             "a padding token would count as an example",
             "no pad_to_multiple_of",
         ),

@@ -23,7 +23,12 @@ GIBIBYTE = 2**30
 
 
 def choose_storage(
-    config: DualSelectConfig, model: nn.Module, layout: GradientLayout, recorded: Storage | None = None
+    config: DualSelectConfig,
+    model: nn.Module,
+    layout: GradientLayout,
+    recorded: Storage | None = None,
+    *,
+    rows_in_one: int = 1,
 ) -> Storage:
     """Resolve `gradient_storage`, and log the choice, the reason and the memory it needs.
 
@@ -34,12 +39,14 @@ def choose_storage(
         model: The model; used to check for dropout.
         layout: The layout of the trainable parameters.
         recorded: The choice of the resumed run, which is kept; None for a new run.
+        rows_in_one: Most rows of the data in one row of the loader; more than 1 with packing.
     """
-    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps * rows_in_one
     needed = rows * layout.size * DTYPES[config.gradient_dtype].itemsize
     who = " of each process" if process_count() > 1 else ""
+    most = "at most " if rows_in_one > 1 else ""
     arithmetic = (
-        f"{rows} rows{who} x {layout.size:,} parameters x {DTYPES[config.gradient_dtype].itemsize} bytes = "
+        f"{most}{rows} rows{who} x {layout.size:,} parameters x {DTYPES[config.gradient_dtype].itemsize} bytes = "
         f"{needed / GIBIBYTE:.2f} GiB"
     )
     if config.gradient_storage != "auto":

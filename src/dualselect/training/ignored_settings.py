@@ -23,6 +23,7 @@ IGNORED_BY_PLAIN_STEPS: IgnoredSettings = {
         "learning_rate is constant",
     ),
     "padding_free": (lambda config: config.padding_free, "batches are padded"),
+    "packing": (lambda config: config.packing, "batches are padded"),
 }
 """Ignored by AdamW steps at a constant learning rate on padded batches."""
 

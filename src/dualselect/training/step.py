@@ -115,15 +115,16 @@ class StepExamples:
         losses = self._run(model, inputs, example_losses, [score, kept])
         self._parts.append(_MicroBatch(losses, score, tokens, rows, kept.gradients, None))
 
-    def stats(self, repeated_from: int | None = None) -> ExampleStats:
+    def stats(self, repeated: int = 0, packed: Sequence[Sequence[int]] | None = None) -> ExampleStats:
         """Concatenate the statistics of the examples of all processes, in the order of the data.
 
         The order is by micro-batch, then process, then position in the batch. It does not depend on how the step was
         split. This makes one device-to-host copy.
 
         Args:
-            repeated_from: Position in the last micro-batch, counted over all processes, from which accelerate
-                repeats earlier rows. The repeated rows are left out. None if no rows are repeated.
+            repeated: Rows of the loader at the end of the step that accelerate repeats from earlier ones. Their
+                examples are left out.
+            packed: Numbers of the examples in each row of the loader; None if each is one example.
         """
         numbers = []
         for part in self._parts:
@@ -140,8 +141,11 @@ class StepExamples:
                 start += len(indices)
                 parts.append(values)
                 all_rows += indices.tolist()
-        last = sum(len(indices) for _, indices in micro_batch)
-        count = start if repeated_from is None else start - last + repeated_from
+        count = start
+        if repeated:
+            firsts = None if packed is None else {numbers[0] for numbers in packed}
+            begins = [position for position, row in enumerate(all_rows) if firsts is None or row in firsts]
+            count = begins[-repeated]
         losses, cosine, norms, tokens = torch.cat(parts, dim=1)[:, :count]
         return ExampleStats(losses, cosine, norms, tokens, all_rows[:count])
 

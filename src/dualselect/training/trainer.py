@@ -30,6 +30,7 @@ from dualselect.training.collator import RowIndexCollator
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import DTYPES, Storage, choose_storage
 from dualselect.training.nonfinite import check_non_finite
+from dualselect.training.packing import LoaderRows, check_rows_apart, is_padded, loader_rows, packed
 from dualselect.training.preparation import (
     ROW,
     PreparedRows,
@@ -111,12 +112,13 @@ class DualSelectTrainer(ResumableTrainer):
         self._rows: dict[str, PreparedRows] = {}
         self._role: str | None = "train"  # of the next data set in `_prepare_dataset`; None: evaluation
         self._max_length = args.max_length
-        if args.padding_free:  # TRL rejects it together with max_length; `_prepare_dataset` enforces max_length
+        if args.padding_free and not args.packing:  # TRL rejects max_length; `_prepare_dataset` enforces it
             args.max_length = None
         try:
             super().__init__(model=model, args=args, train_dataset=train_dataset, **sft)
         finally:
             args.max_length = self._max_length
+        self.loader = LoaderRows(self.train_dataset, args)
         check_dense_text_model(self.model, is_moe=self.aux_loss_enabled, is_vlm=self._is_vlm)
         self._role = "reference"
         self._prepare_dataset(
@@ -151,20 +153,21 @@ class DualSelectTrainer(ResumableTrainer):
             super()._prepare_dataset,
             processing_class=processing_class,
             args=args,
-            packing=packing,
             formatting_func=formatting_func,
             dataset_name=dataset_name,
         )
         if not isinstance(dataset, Dataset):  # a stream of evaluation rows
-            return trl_prepare(dataset)
+            return trl_prepare(dataset, packing=packing)
+        trl_prepare = functools.partial(trl_prepare, packing=False)
         name = role or f"evaluation {dataset_name}"
         prepared = prepare_rows(
             dataset, self._tokenizer, args, name=name, trl_prepare=trl_prepare, formatting_func=formatting_func
         )
         if role is None:
-            return prepared.tokens.remove_columns(ROW)
+            rows = prepared.tokens.remove_columns(ROW)
+            return packed(rows, self._max_length) if packing else rows
         self._rows[role] = prepared
-        return prepared.tokens
+        return loader_rows(prepared.tokens, args) if role == "train" else prepared.tokens
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -215,14 +218,6 @@ class DualSelectTrainer(ResumableTrainer):
         sinks: Sequence[Sink],
     ) -> Tensor:
         return self._engine(model, inputs, example_losses, sinks, step=self.state.global_step)
-
-    def _repeated_from(self) -> int | None:
-        """Position in the last micro-batch of an epoch from which accelerate repeats rows to fill all processes."""
-        if self.args.world_size == 1 or self.args.dataloader_drop_last:
-            return None
-        # accelerate's `remainder` is wrong for a loader that skips batches after a resume
-        remainder = len(self.train_dataset) % (self.args.train_batch_size * self.args.world_size)
-        return (remainder or None) if self.accelerator.gradient_state.end_of_dataloader else None
 
     def _no_examples(self) -> StepExamples:
         return StepExamples(self._layout, self._run_gradients, self._storage, DTYPES[self.args.gradient_dtype])
@@ -284,7 +279,9 @@ class DualSelectTrainer(ResumableTrainer):
 
     def _update(self, model: nn.Module) -> Tensor:
         examples, self._examples = self._examples, self._no_examples()
-        stats = examples.stats(repeated_from=self._repeated_from())
+        stats = examples.stats(
+            self.loader.repeated(end=self.accelerator.gradient_state.end_of_dataloader), self.loader.packed
+        )
         finite, weights = self._finite(stats), torch.zeros(len(stats.rows), dtype=torch.float64)
         stats = stats.at(finite)
         scores, choice = choose_rows(stats, self._loop if self._directions else None, self.args)
@@ -307,7 +304,7 @@ class DualSelectTrainer(ResumableTrainer):
             ids,
             f"the loss or gradient of task examples in step {step}",
             at_most=self.args.max_nonfinite_fraction,
-            of=self.state.max_steps * len(ids),
+            of=round(self.state.max_steps * self.loader.rows_per_step),
             before=self._loop.totals.nonfinite_rows,
         )
         if len(finite) < len(ids):
@@ -340,14 +337,25 @@ class DualSelectTrainer(ResumableTrainer):
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
         check_warmup(self.args, max_steps)
+        self._check_packed_rows()
         self._loop, self._directions, self._logging_before = empty_state(self._layout), None, {}
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
-        self._storage = choose_storage(self.args, self.model, self._layout, self._loop.gradient_storage)
+        self._storage = choose_storage(
+            self.args, self.model, self._layout, self._loop.gradient_storage, rows_in_one=self.loader.most_in_one
+        )
         self._loop.gradient_storage, self._examples = self._storage, self._no_examples()
         if self._loop.warmup_steps is None:
             self._loop.warmup_steps = self.args.planned_warmup_steps(max_steps)
         self._restore_logs(resume_from_checkpoint, self.selection_log.path)
         return prepared
+
+    def _check_packed_rows(self) -> None:
+        tokens = self._rows["train"].tokens
+        if is_padded(self.args) or len(tokens) < 2:
+            return
+        batch = self.data_collator(list(tokens.select(range(2))))
+        with self.compute_loss_context_manager():
+            check_rows_apart(self.model, self._prepare_inputs({name: batch[name] for name in batch if name != ROW}))
 
     def _finalize_training(self, *given: Any) -> Any:
         ended, last = super()._finalize_training(*given), self._loop.refresh
