@@ -38,11 +38,11 @@ format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## Measure step time and pool memory, and compare methods for five minutes
-	$(BIN)/python benchmarks/step_overhead.py
-	$(BIN)/python benchmarks/pool_memory.py
-	$(BIN)/python benchmarks/safety_utility/start_model.py runs/safety_utility/start
-	$(BIN)/dualselect compare --config benchmarks/safety_utility/five_minutes.yaml
+bench: $(INSTALLED)  ## Measure time and memory, and compare methods for five minutes (benchmarks/README.md)
+	@status=0; for one in "step_overhead.py --all_supervised" whole_run.py memory.py processes.py packing.py \
+		curves.py norms.py "safety_utility/start_model.py runs/safety_utility/start"; do \
+		echo "benchmarks/$$one"; $(BIN)/python benchmarks/$$one || status=1; done; \
+		$(BIN)/dualselect compare --config benchmarks/safety_utility/five_minutes.yaml && exit $$status
 
 clean:  ## Remove the installation and the demo's run
 	rm -rf $(VENV) demo-run

@@ -28,7 +28,12 @@ def run(root, *command):
 @pytest.mark.parametrize(
     ("name", "options", "last"),
     [
-        ("whole_run", "--rows 16 --pool 4 --length 12 --repeats 1", r"whole run / floor: (\d+\.\d+) \(bound 1.05\)"),
+        pytest.param(
+            "whole_run",
+            "--rows 16 --pool 4 --length 12 --repeats 1",
+            r"whole run / floor: (\d+\.\d+) \(bound 1.05\)",
+            marks=pytest.mark.slow,
+        ),
         ("packing", "--rows 40 --mean 12 --repeats 1", r"padded / packed: (\d+\.\d+)"),
         pytest.param(
             "curves",

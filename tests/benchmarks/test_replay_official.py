@@ -27,6 +27,7 @@ def test_the_recorded_run_is_repeated(repository_root, recorded):
     assert "mismatched choices: 0 of 18" in done.stdout
 
 
+@pytest.mark.slow
 def test_another_setting_is_noticed(repository_root, recorded, tmp_path):
     shutil.copytree(recorded, tmp_path / "hard")
     shutil.copytree(recorded.parent / "tiny-llama", tmp_path / "tiny-llama")

@@ -21,8 +21,10 @@ def test_a_ratio_is_printed_last(repository_root, tmp_path):
         "--length",
         "16",
         "--all_supervised",
+        "--output",
+        str(tmp_path),
     ]
     environment = os.environ | {"PYTHONPATH": str(repository_root / "src")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert re.fullmatch(r"ratio: \d+\.\d+", done.stdout.splitlines()[-1])
+    assert done.returncode in (0, 1), done.stderr[-2000:]
+    assert re.fullmatch(r"ratio: \d+\.\d+ \(bound 1.05\)", done.stdout.splitlines()[-1])

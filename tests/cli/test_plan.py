@@ -61,6 +61,7 @@ def test_counts_and_sizes_are_those_of_the_run_and_nothing_is_left(tmp_path, set
     assert plan["disk_bytes"] == pytest.approx(size, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_duration_is_about_that_of_the_run(tmp_path, settings):
     # other processes run beside the tests; benchmarks/plan_accuracy.py holds the bound of a quarter
     long = words(settings, max_steps="240", save_steps="80")
@@ -91,9 +92,24 @@ def test_memory_is_measured_and_changes_are_named(tmp_path, settings, capsys):
             "eval_strategy": "steps",
             "eval_steps": "10",
         },
-        {"preservation_loss": "kl", "per_device_train_batch_size": "64", "num_train_epochs": "12", "max_steps": None},
-        {"use_peft": "false", "gradient_storage": "recompute", "gradient_accumulation_steps": "2"},
-        {"gradient_engine": "sequential", "reference_batch_size": "50", "save_strategy": "no"},
+        {"packing": "true", "gradient_storage": "recompute", "save_strategy": "no"},
+        pytest.param(
+            {
+                "preservation_loss": "kl",
+                "per_device_train_batch_size": "64",
+                "num_train_epochs": "12",
+                "max_steps": None,
+            },
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"use_peft": "false", "gradient_storage": "recompute", "gradient_accumulation_steps": "2"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"gradient_engine": "sequential", "reference_batch_size": "50", "save_strategy": "no"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_with_other_settings(tmp_path, settings, changed):

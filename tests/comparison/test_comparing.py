@@ -50,6 +50,7 @@ def done(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("done.json")}
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_gives_the_table_of_one_clean_run(forked, comparison_file, tmp_path):
     settings = {"methods": METHODS, "evaluation": EVALUATION}
     started = time.monotonic()

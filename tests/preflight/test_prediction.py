@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from dualselect.preflight.length import run_length
-from dualselect.preflight.measuring import Measured, PoolCall, padded_tokens
+from dualselect.preflight.measuring import Measured, PoolCall
 from dualselect.preflight.prediction import predict, selected_references
 from dualselect.training.config import DualSelectConfig
 
@@ -79,10 +79,6 @@ def test_held_out_rows_are_looked_at_as_often_as_the_settings_say():
     plain = measured([1.0] * 6, [40] * 6, evaluation_seconds=0.1)
     assert whole(settings, plain, [10] * 40, [20] * 20, held_out=50).evaluation == pytest.approx(0.1 * 50 * 3)
     assert whole(config(), plain, [10] * 40, [20] * 20, held_out=50).evaluation == 0
-
-
-def test_batches_are_as_long_as_their_longest_row():
-    assert padded_tokens([3, 5, 2, 2, 7], 2) == [10, 4, 7]
 
 
 def test_as_many_references_are_selected_as_in_the_run():

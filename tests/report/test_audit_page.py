@@ -89,6 +89,7 @@ def test_hostile_texts_are_shown_as_text(opened, tmp_path):
     assert page.locator("img").count() == 0
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_are_painted_quickly_and_further_ones_counted(opened, tmp_path):
     folder = made_audit(tmp_path / "large", rows=10_400, unscored=100)
     rows = [json.loads(line) for line in (folder / "data.jsonl").read_text("utf-8").splitlines()]
