@@ -101,6 +101,7 @@ def common_settings() -> dict[str, Any]:
         "learning_rate": 1e-5,
         "gradient_checkpointing": False,
         "use_cpu": not torch.cuda.is_available(),
+        "bf16": torch.cuda.is_available(),  # TRL's default is true everywhere, and slow on most CPUs
         "max_length": 1024,
         "save_strategy": "no",
         "report_to": "none",

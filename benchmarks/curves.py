@@ -31,7 +31,7 @@ from common import (
 UNTIMED = 3
 
 
-def steps_of(options: Any, *, length: int = 64, rank: int = 16, rows: int = 8) -> dict[str, float]:
+def steps_of(options: Any, *, length: int = 32, rank: int = 16, rows: int = 8) -> dict[str, float]:
     """Median seconds of a step of both trainers, on rows of one length."""
     count = UNTIMED + options.steps
     task, pool = random_rows([length] * (rows * count)), random_rows([length] * 4, seed=1)
@@ -56,7 +56,7 @@ def steps_of(options: Any, *, length: int = 64, rank: int = 16, rows: int = 8) -
 
 def refresh_of(options: Any, size: int) -> float:
     """Seconds of the second refresh of a pool of this size; the first one may have to warm up."""
-    task, pool = random_rows([64] * 64), random_rows([64] * size, seed=1)
+    task, pool = random_rows([32] * 64), random_rows([32] * size, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         trainer = dualselect_trainer(
             options.model,
@@ -83,17 +83,17 @@ def refresh_of(options: Any, size: int) -> float:
 
 def main() -> int:
     """Measure, print and draw."""
-    parser = options_of(__doc__, steps=5)
-    parser.add_argument("--points", type=int, default=4, choices=(2, 3, 4), help="points of each curve (%(default)s)")
+    parser = options_of(__doc__, steps=3)
+    parser.add_argument("--points", type=int, default=3, choices=(2, 3, 4), help="points of each curve (%(default)s)")
     options = parser.parse_args()
     axes: dict[str, Sequence[int]] = {
         "length": (32, 64, 128, 256),
-        "rank": (4, 16, 64, 128),
+        "rank": (4, 32, 128, 256),
         "rows": (2, 4, 8, 16),
     }
     figures: dict[str, Any] = {}
     pictures: dict[str, Any] = {}
-    pools = (16, 32, 64, 128)[: options.points]
+    pools = (8, 16, 32, 64)[: options.points]
     refreshes = [refresh_of(options, size) for size in pools]
     figures["pool"] = {"sizes": pools, "seconds": refreshes, "slope": slope(pools, refreshes)}
     pictures["references in the pool"] = (pools, {"refresh": refreshes})

@@ -76,7 +76,7 @@ def peak_mib(model: str, **case: Any) -> float:
 
 def main() -> int:
     """Measure, print and judge."""
-    parser = options_of(__doc__, large_pool=4096, many_rows=64, high_rank=64, length=128)
+    parser = options_of(__doc__, large_pool=4096, many_rows=64, high_rank=64, length=64)
     parser.add_argument("--case", type=json.loads, default=None, help="one run (internal)")
     options = parser.parse_args()
     if options.case is not None:
@@ -94,7 +94,7 @@ def main() -> int:
             print(f"{storage}, 8 rows per step: {rows[0]:.0f} MiB; {options.many_rows}: {rows[1]:.0f} MiB")
     excess = []
     for rank in (4, options.high_rank):
-        case = {"rank": rank, "all_linear": True, "length": options.length, "checkpointing": True}
+        case = {"rank": rank, "all_linear": True, "length": options.length, "checkpointing": True, "pool": 8}
         plain = peak_mib(options.model, plain=True, **case)
         ours = peak_mib(options.model, storage="recompute", **case)
         excess.append((ours - plain) / plain)

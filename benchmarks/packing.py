@@ -1,6 +1,6 @@
 """Time to train on rows of mixed length: padded, grouped by length, without padding, and packed.
 
-    python benchmarks/packing.py [--rows 160] [--mean 96]
+    python benchmarks/packing.py [--rows 96] [--mean 24]
 
 One epoch over rows of log-normal lengths, the same rows each time, without a later refresh. Each way is timed per
 token of the steps after the first ones, in which the gradients are checked. The last line is padded / packed.
@@ -56,7 +56,7 @@ def one_epoch(options: Any, settings: dict[str, Any]) -> float:
 
 def main() -> int:
     """Measure and print."""
-    parser = options_of(__doc__, rows=160, mean=96, repeats=3)
+    parser = options_of(__doc__, rows=96, mean=24, repeats=1)
     options = parser.parse_args()
     found: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(options.repeats):

@@ -1,6 +1,6 @@
 """Speed-up of two processes of one thread each over one process of one thread, on the same steps.
 
-    python benchmarks/processes.py [--steps 12]
+    python benchmarks/processes.py [--steps 5]
 
 Each step has 16 rows of random tokens. Both runs are started by torchrun. The first steps, with the refresh, are not
 counted. The last line is the ratio of the medians.
@@ -59,7 +59,7 @@ def launch(options: Any, processes: int, result: Path) -> list[float]:
 
 def main() -> int:
     """Measure, print and judge."""
-    parser = options_of(__doc__, steps=12, length=96, repeats=2)
+    parser = options_of(__doc__, steps=5, length=24, repeats=1)
     parser.add_argument("--worker", type=Path, default=None, help="one process (internal)")
     options = parser.parse_args()
     if options.worker is not None:

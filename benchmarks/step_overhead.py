@@ -1,6 +1,6 @@
 """Time of a DualSelect step against a plain TRL SFT step on the same batch, alternating in one process.
 
-    python benchmarks/step_overhead.py [--steps 20] [--gradient_checkpointing] [--all_supervised]
+    python benchmarks/step_overhead.py [--steps 12] [--gradient_checkpointing] [--all_supervised]
 
 A step is forward, backward, selection, clipping and AdamW. The refresh of the references is not part of it. On a CPU
 TRL scores prompts too, which DualSelect leaves out; `--all_supervised` leaves neither anything to skip. The last line
@@ -64,7 +64,7 @@ def trainers_of(options: argparse.Namespace, folder: str) -> list[Any]:
 
 def main() -> int:
     """Measure, print and judge."""
-    parser = options_of(__doc__, steps=20, batch_size=8, length=128)
+    parser = options_of(__doc__, steps=12, batch_size=8, length=64)
     parser.add_argument("--gradient_checkpointing", action="store_true")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--all_supervised", action="store_true", help="every token is supervised, not the second half")

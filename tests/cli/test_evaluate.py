@@ -55,7 +55,8 @@ def test_the_table_the_samples_and_the_comparison(folders, prompts, tmp_path, ca
     assert f"({start}), paired on the same prompts:" in told
     assert str(folders / "run" / "evaluation" / "mine+builtin.json") in told
     table = told[told.index("suite ") :].splitlines()
-    assert table[0].split() == ["suite", "metric", "judge", "value", "n", "unscored"]
+    assert table[0].split() == "suite metric judge value corrected for the judge n unscored".split()
+    assert "judge refusal agrees with people on 92% [89, 95] of refusals" in told
     assert all(not line.startswith("mine  a") for line in table)
 
 

@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
     from dualselect.evaluation.differences import differences
     from dualselect.evaluation.evaluating import evaluate
     from dualselect.evaluation.results import read_evaluation
-    from dualselect.evaluation.table import agreement_table, difference_table, sample_text, summary_table
+    from dualselect.evaluation.table import agreement_table, difference_table, judge_lines, sample_text, summary_table
     from dualselect.judges import JudgeSettings
 
     transformers_logging.set_verbosity_error()
@@ -95,9 +95,8 @@ def run(arguments: list[str]) -> int:
         raise
     evaluation = read_evaluation(path)
     print(f"\n{summary_table(evaluation.summary)}")
-    for judge in evaluation.judges:
-        if judge.note:
-            print(f"judge {judge.name} is {judge.note}")
+    for line in judge_lines(evaluation.judges):
+        print(line)
     if evaluation.baseline is not None:
         print(f"win rates are against {evaluation.baseline.name} ({evaluation.baseline.path})")
     if agreed := agreements(evaluation):

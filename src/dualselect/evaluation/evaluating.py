@@ -158,7 +158,14 @@ def _evaluation(
     measured: Sequence[tuple[Suite, list[ResponseRecord]]],
 ) -> Evaluation:
     records = [
-        JudgeRecord(judge.name, judge.measure, judge.prompt_hash, getattr(judge, "note", "")) for judge in judges
+        JudgeRecord(
+            judge.name,
+            judge.measure,
+            judge.prompt_hash,
+            getattr(judge, "note", ""),
+            getattr(judge, "accuracy", None),
+        )
+        for judge in judges
     ]
     return Evaluation(
         model=responder.record,

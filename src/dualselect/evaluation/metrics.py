@@ -1,9 +1,10 @@
 """Aggregate verdicts and measures into metrics with intervals and counts of unscored prompts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dualselect.evaluation.intervals import mean, rate
+from dualselect.evaluation.judge_errors import corrected_rate
 from dualselect.evaluation.results import Evaluation, JudgeRecord, ResponseRecord, SummaryRow
 from dualselect.evaluation.suite import Purpose, Suite
 
@@ -70,6 +71,7 @@ def summarize(suite: Suite, judges: Sequence[JudgeRecord], responses: Sequence[R
         judges: The judges.
         responses: Its responses.
     """
+    accuracy = {judge.name: judge.accuracy for judge in judges}
     named = [
         (judge.name, name, metric)
         for judge in judges
@@ -82,6 +84,9 @@ def summarize(suite: Suite, judges: Sequence[JudgeRecord], responses: Sequence[R
         for category in parts:
             part = [response for response in responses if category in ("", response.category)]
             row = _row(suite, judge, name, metric, category, part)
+            known = accuracy.get(judge)
+            if known is not None and metric.is_rate and row.count:
+                row = replace(row, corrected=corrected_rate(round((row.value or 0) * row.count), row.count, known))
             if row.count or row.unscored:
                 rows.append(row)
     return rows
@@ -112,13 +117,18 @@ def _values(responses: Sequence[ResponseRecord], judge: str, metric: Metric) -> 
     values: dict[str, float | None] = {}
     for response in responses:
         if judge and judge in response.verdicts:
-            value = response.verdicts[judge].value
+            value = None if _is_garbled(response, metric) else response.verdicts[judge].value
         elif not judge and metric.measure in response.measures:
             value = response.measures[metric.measure]
         else:
             continue
         values[response.id] = float(value >= metric.at_least) if metric.is_rate and value is not None else value
     return values
+
+
+def _is_garbled(response: ResponseRecord, metric: Metric) -> bool:
+    """Whether a response is neither refusal nor compliance, because it repeats itself; see `repetitive_rate`."""
+    return metric.measure == "refusal" and response.measures.get("repetitive") == 1.0
 
 
 def _row(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.errors import DataError
+from dualselect.judges.protocol import JudgeAccuracy
 from dualselect.system.files import write_json
 
 
@@ -37,12 +38,14 @@ class JudgeRecord:
         measure: What its values mean: `refusal`, `harmfulness`, `unsafe` or `reward`.
         prompt_hash: Hash of everything that shapes its verdicts.
         note: What its own words say of it, such as "weak: ...".
+        accuracy: How often it agreed with people; None if that was not measured.
     """
 
     name: str
     measure: str
     prompt_hash: str
     note: str = ""
+    accuracy: JudgeAccuracy | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class SummaryRow:
         interval: `wilson` or `bootstrap`.
         higher_is_better: None where neither is.
         purpose: What the prompts of the suite are for, see `suite.PURPOSES`; empty for averages of suites.
+        corrected: The rate, its lower and its upper end, corrected for the judge's accuracy; None if that is unknown.
     """
 
     suite: str
@@ -151,6 +155,7 @@ class SummaryRow:
     interval: str
     higher_is_better: bool | None
     purpose: str = ""
+    corrected: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,15 +221,28 @@ def read_evaluation(path: str | Path) -> Evaluation:
         return Evaluation(
             ModelRecord(**content["model"]),
             content["generation"],
-            [JudgeRecord(**judge) for judge in content["judges"]],
+            [_judge(judge) for judge in content["judges"]],
             content["versions"],
-            [SummaryRow(**row) for row in content["summary"]],
+            [_summary(row) for row in content["summary"]],
             [_response(row) for row in content["responses"]],
             ModelRecord(**content["baseline"]) if content.get("baseline") else None,
             [PreferenceRecord(**one) for one in content.get("preferences", [])],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is an evaluation with a part missing or unknown ({error}): repeat it") from error
+
+
+def _judge(row: dict[str, Any]) -> JudgeRecord:
+    accuracy = row.pop("accuracy", None)
+    if accuracy is None:
+        return JudgeRecord(**row)
+    rates = {name: tuple(accuracy[name]) for name in ("sensitivity", "specificity")}
+    return JudgeRecord(**row, accuracy=JudgeAccuracy(**rates, data=accuracy["data"]))
+
+
+def _summary(row: dict[str, Any]) -> SummaryRow:
+    corrected = row.pop("corrected", None)
+    return SummaryRow(**row, corrected=None if corrected is None else tuple(corrected))
 
 
 def _response(row: dict[str, Any]) -> ResponseRecord:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from dualselect.evaluation.agreement import Agreement
 from dualselect.evaluation.differences import Difference
-from dualselect.evaluation.results import Evaluation, ResponseRecord, SummaryRow
+from dualselect.evaluation.intervals import Rate, rate
+from dualselect.evaluation.results import Evaluation, JudgeRecord, ResponseRecord, SummaryRow
 from dualselect.system.tables import aligned
 from dualselect.system.visible import one_line
 
@@ -13,14 +14,38 @@ SHOWN_CHARACTERS = 400
 
 
 def summary_table(rows: Sequence[SummaryRow]) -> str:
-    """Metrics over all categories: value, 95% interval, numbers of scored and unscored prompts."""
-    cells = [("suite", "metric", "judge", "value", "n", "unscored")]
-    cells += [
-        (row.suite, row.metric, row.judge, _value(row), f"{row.count:,}", f"{row.unscored:,}" if row.unscored else "")
-        for row in rows
-        if not row.category
-    ]
+    """Metrics over all categories: value, 95% interval, numbers of scored and unscored prompts.
+
+    Rates of a judge of known accuracy are also given corrected for it.
+    """
+    cells: list[tuple[str, ...]] = [("suite", "metric", "judge", "value", "corrected for the judge", "n", "unscored")]
+    for row in rows:
+        if not row.category:
+            unscored = f"{row.unscored:,}" if row.unscored else ""
+            corrected = "" if row.corrected is None else _with_interval(row, *row.corrected)
+            cells.append((row.suite, row.metric, row.judge, _value(row), corrected, f"{row.count:,}", unscored))
+    if not any(row.corrected for row in rows):
+        cells = [(*line[:4], *line[5:]) for line in cells]
     return aligned(cells)
+
+
+def judge_lines(judges: Sequence[JudgeRecord]) -> list[str]:
+    """What is known of each judge: its note, and how often it agreed with people."""
+    lines = []
+    for judge in judges:
+        if judge.note:
+            lines.append(f"judge {judge.name} is {judge.note}")
+        if judge.accuracy is not None:
+            found, right = (rate(*counts) for counts in (judge.accuracy.sensitivity, judge.accuracy.specificity))
+            lines.append(
+                f"judge {judge.name} agrees with people on {_share(found)} of refusals and {_share(right)} of other "
+                f"responses ({judge.accuracy.data}); `corrected` assumes that it errs as often here"
+            )
+    return lines
+
+
+def _share(one: Rate) -> str:
+    return f"{100 * one.value:.0f}% [{100 * one.low:.0f}, {100 * one.high:.0f}]"
 
 
 def agreement_table(agreements: Mapping[tuple[str, str, str], Agreement]) -> str:

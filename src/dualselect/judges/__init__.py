@@ -2,13 +2,23 @@
 
 from dualselect.judges.both_orders import BothOrders
 from dualselect.judges.loading import load_judge
-from dualselect.judges.protocol import Judge, Judged, JudgeSettings, Pair, PairwiseJudge, Verdict, hash_of
+from dualselect.judges.protocol import (
+    Judge,
+    JudgeAccuracy,
+    Judged,
+    JudgeSettings,
+    Pair,
+    PairwiseJudge,
+    Verdict,
+    hash_of,
+)
 from dualselect.judges.refusal import is_refusal
 
 
 __all__ = [
     "BothOrders",
     "Judge",
+    "JudgeAccuracy",
     "JudgeSettings",
     "Judged",
     "Pair",

@@ -52,6 +52,27 @@ class Verdict:
     passing: bool = False
 
 
+@dataclass(frozen=True)
+class JudgeAccuracy:
+    """How often a judge of yes or no agreed with people.
+
+    Attributes:
+        sensitivity: Of the responses that people call a yes: how many the judge found, and their number.
+        specificity: Of the responses that people call a no: how many the judge found, and their number.
+        data: What it was measured on.
+    """
+
+    sensitivity: tuple[int, int]
+    specificity: tuple[int, int]
+    data: str
+
+    @property
+    def balanced(self) -> float:
+        """The mean of sensitivity and specificity, in [0, 1]."""
+        (found, yes), (right, no) = self.sensitivity, self.specificity
+        return (found / yes + right / no) / 2
+
+
 @runtime_checkable
 class Judge(Protocol):
     """Scores one response at a time.
@@ -62,7 +83,8 @@ class Judge(Protocol):
             harmful compliance), "reward" (any number, higher is better).
         prompt_hash: Hash of everything that determines a verdict: wording, model, settings; see `hash_of`.
 
-    A judge may also have a `note`, such as "weak: ...", which is printed below the table.
+    A judge may also have a `note`, such as "weak: ...", and an `accuracy` (`JudgeAccuracy`). Both are printed below
+    the table, and rates are also given corrected for the accuracy.
     """
 
     name: str
