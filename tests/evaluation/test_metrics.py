@@ -8,6 +8,7 @@ from dualselect.errors import DataError
 from dualselect.evaluation import Prompt, Suite, rate, read_evaluation
 from dualselect.evaluation.agreement import agreement
 from dualselect.evaluation.differences import differences
+from dualselect.evaluation.judge_errors import corrected_rate
 from dualselect.evaluation.metrics import summarize, values_of
 from dualselect.evaluation.results import (
     Evaluation,
@@ -17,7 +18,8 @@ from dualselect.evaluation.results import (
     VerdictRecord,
     write_evaluation,
 )
-from dualselect.evaluation.table import agreement_table, difference_table, sample_text, summary_table
+from dualselect.evaluation.table import agreement_table, difference_table, judge_lines, sample_text, summary_table
+from dualselect.judges import JudgeAccuracy
 
 
 def evaluation(values, *, measure="refusal", purpose="harmful", hash_="h", measures=None, categories="ab"):
@@ -225,3 +227,31 @@ def test_samples_cannot_steer_a_terminal():
     shown = sample_text(replace(found, responses=[nasty]), 3)
     assert all(character.isprintable() or character == "\n" for character in shown)
     assert len(shown) < 700
+
+
+def test_rates_are_corrected_for_the_known_accuracy_of_the_judge(tmp_path):
+    found = evaluation([1, 0, 1, 1])
+    judge = replace(found.judges[0], accuracy=JudgeAccuracy((90, 100), (95, 100), "by hand"))
+    suite = Suite.of("suite", "harmful", [Prompt(one.id, one.prompt, one.category) for one in found.responses])
+    summary = summarize(suite, [judge], found.responses)
+    row = next(row for row in summary if row.metric == "refusal_rate" and not row.category)
+    assert row.corrected == corrected_rate(3, 4, judge.accuracy)
+    assert row.corrected[0] == pytest.approx((0.75 + 0.95 - 1) / 0.85)
+    path = tmp_path / "evaluation.json"
+    write_evaluation(path, replace(found, judges=[judge], summary=summary))
+    again = read_evaluation(path)
+    assert again.judges == [judge]
+    assert again.summary == summary
+    assert "82% [" in summary_table(again.summary)
+    assert "corrected for the judge" in summary_table(again.summary)
+    assert "corrected" not in summary_table(found.summary)
+    assert judge_lines([judge]) == [
+        "judge judge agrees with people on 90% [83, 94] of refusals and 95% [89, 98] of other responses (by hand); "
+        "`corrected` assumes that it errs as often here"
+    ]
+
+
+def test_a_response_that_repeats_itself_is_neither_refused_nor_complied_with():
+    found = rows(evaluation([1, 0, 1, 0], measures={"repetitive": [0.0, 0.0, 0.0, 1.0]}))
+    assert (found["refusal_rate"].value, found["refusal_rate"].count, found["refusal_rate"].unscored) == (2 / 3, 3, 1)
+    assert found["repetitive_rate"].value == 0.25
