@@ -34,7 +34,9 @@ def run(root, *command):
             r"whole run / floor: (\d+\.\d+) \(bound 1.05\)",
             marks=pytest.mark.slow,
         ),
-        ("packing", "--rows 40 --mean 12 --repeats 1", r"padded / packed: (\d+\.\d+)"),
+        pytest.param(
+            "packing", "--rows 40 --mean 12 --repeats 1", r"padded / packed: (\d+\.\d+)", marks=pytest.mark.slow
+        ),
         pytest.param(
             "curves",
             "--steps 1 --points 2",

@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 
+import pytest
 from models_for_tests import saved_model
 
 
+@pytest.mark.slow
 def test_a_ratio_is_printed_last(repository_root, tmp_path):
     saved_model(tmp_path)
     script = repository_root / "benchmarks" / "step_overhead.py"

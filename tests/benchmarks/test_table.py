@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import pytest
 from runs_for_tests import made_comparison
 
 
+@pytest.mark.slow
 def test_differences_stand_beside_the_values(tmp_path, repository_root):
     folder = made_comparison(tmp_path)
     content = json.loads((folder / "comparison.json").read_text())

@@ -79,6 +79,7 @@ def test_killed_at_random_moments_it_gives_the_table_of_one_clean_run(forked, co
     assert [one["tuning"]["runs"] for one in methods if one["tuning"]] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_finished_comparison_does_nothing_and_a_larger_one_only_what_is_new(forked, comparison_file):
     config = read_comparison(comparison_file())
     compare(config, quiet)
@@ -95,6 +96,7 @@ def test_a_finished_comparison_does_nothing_and_a_larger_one_only_what_is_new(fo
     assert before.items() <= done(config.folder).items()
 
 
+@pytest.mark.slow
 def test_other_prompts_are_asked_without_training_again(forked, comparison_file):
     config = read_comparison(comparison_file())
     compare(config, quiet)
@@ -258,6 +260,7 @@ def test_a_run_that_crashes_loses_itself_only(forked, comparison_file, monkeypat
     assert [bool(one["failed"]) for one in content["methods"]] == [False, False, True, False]
 
 
+@pytest.mark.slow
 def test_nothing_is_chosen_while_a_candidate_fails(forked, comparison_file, monkeypatch):
     run = run_process.run
     monkeypatch.setattr(run_process, "run", killed_at("ema, trying decay 0.0"))
@@ -302,6 +305,7 @@ def test_runs_are_as_the_methods_leave_them(forked, comparison_file):
     assert Path(config.folder / "runs" / "start" / "evaluation" / "test.json").exists()
 
 
+@pytest.mark.slow
 def test_the_chosen_candidate_is_the_run_of_its_seed(forked, comparison_file):
     methods = {"ema": {"tune": {"decay": [0.0, 0.9]}}}
     config = read_comparison(comparison_file(methods=methods, evaluation=EVALUATION))
