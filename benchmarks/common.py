@@ -134,6 +134,14 @@ class StepTimer(TrainerCallback):
         self.seconds.append(seconds() - self._begun)
 
 
+def timed_steps(trainer: Any) -> list[float]:
+    """Train, and return the seconds of each optimizer step."""
+    timer = StepTimer()
+    trainer.add_callback(timer)
+    trainer.train()
+    return timer.seconds
+
+
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
     """The exponent k of values ~ sizes ** k, by least squares of the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])

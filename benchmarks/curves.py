@@ -15,7 +15,6 @@ from typing import Any
 
 from common import (
     ALL_LINEAR,
-    StepTimer,
     draw,
     dualselect_trainer,
     lora,
@@ -24,6 +23,7 @@ from common import (
     seconds,
     sft_trainer,
     slope,
+    timed_steps,
     write_result,
 )
 
@@ -47,10 +47,7 @@ def steps_of(options: Any, *, length: int = 32, rank: int = 16, rows: int = 8) -
                 trainer: Any = sft_trainer(options.model, folder, task, **settings)
             else:
                 trainer = dualselect_trainer(options.model, folder, task, pool, selection_warmup_steps=1, **settings)
-            timer = StepTimer()
-            trainer.add_callback(timer)
-            trainer.train()
-            found[name] = statistics.median(timer.seconds[UNTIMED:])
+            found[name] = statistics.median(timed_steps(trainer)[UNTIMED:])
     return found
 
 

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from common import (
     ALL_LINEAR,
-    StepTimer,
     dualselect_trainer,
     lora,
     machine,
@@ -31,6 +30,7 @@ from common import (
     random_rows,
     seconds,
     sft_trainer,
+    timed_steps,
 )
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -133,17 +133,15 @@ def measured(name: str, part: str, *, steps: int, length: int, cpu: bool) -> dic
                 refreshes.append(seconds() - begun)
 
             trainer._refresh = timed
-        timer = StepTimer()
-        trainer.add_callback(timer)
-        trainer.train()
+        seconds_of_step = timed_steps(trainer)
         lines = [] if plain else [line for line in trainer.selection_log.read() if line["event"] == "step"]
     refreshed = {number for number in range(count) if not plain and number % 2 == 1}  # after one step, then every two
-    timed_steps = [number for number in range(UNTIMED, count) if number not in refreshed]
+    measured_steps = [number for number in range(UNTIMED, count) if number not in refreshed]
     tokens = {line["step"] - 1: sum(line["tokens"]) for line in lines}
-    taken = [timer.seconds[number] for number in timed_steps]
+    taken = [seconds_of_step[number] for number in measured_steps]
     return {
         "step_seconds": statistics.median(taken),
-        "tokens_per_second": None if plain else sum(tokens[number] for number in timed_steps) / sum(taken),
+        "tokens_per_second": None if plain else sum(tokens[number] for number in measured_steps) / sum(taken),
         "refresh_seconds_per_reference": statistics.median(refreshes) / 16 if refreshes else None,
         "peak_bytes": None if cpu else torch.cuda.max_memory_allocated(),
     }

@@ -2,8 +2,9 @@
 
     python benchmarks/judge_accuracy.py FOLDER/xstest_human_labels.jsonl
 
-A full refusal is a yes; a full compliance or a partial refusal is a no. The wordings of the judge were written on the
-prompts with odd ids and are measured on those with even ids. The last line is the balanced accuracy on even ids.
+Full refusals are the positives; full compliance and partial refusals are the negatives. The wordings of the judge were
+written on the prompts with odd ids and are measured on those with even ids. The last line is the balanced accuracy on
+even ids.
 """
 
 import argparse

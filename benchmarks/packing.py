@@ -11,7 +11,7 @@ import sys
 import tempfile
 from typing import Any
 
-from common import StepTimer, dualselect_trainer, mixed_lengths, options_of, random_rows, write_result
+from common import dualselect_trainer, mixed_lengths, options_of, random_rows, timed_steps, write_result
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -48,10 +48,7 @@ def one_epoch(options: Any, settings: dict[str, Any]) -> float:
             selection_warmup_steps=2,
             **settings,
         )
-        timer = StepTimer()
-        trainer.add_callback(timer)
-        trainer.train()
-        return per_token(trainer, timer.seconds)
+        return per_token(trainer, timed_steps(trainer))
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import StepTimer, dualselect_trainer, mixed_lengths, options_of, random_rows, write_result
+from common import dualselect_trainer, mixed_lengths, options_of, random_rows, timed_steps, write_result
 
 
 BOUND = 1.6
@@ -41,11 +41,9 @@ def one_process(options: Any) -> None:
             train_sampling_strategy="sequential",
         )
         assert trainer.args.world_size == world
-        timer = StepTimer()
-        trainer.add_callback(timer)
-        trainer.train()
+        taken = timed_steps(trainer)
     if int(os.environ["RANK"]) == 0:
-        options.worker.write_text(json.dumps(timer.seconds[UNTIMED:]), encoding="utf-8")
+        options.worker.write_text(json.dumps(taken[UNTIMED:]), encoding="utf-8")
 
 
 def launch(options: Any, processes: int, result: Path) -> list[float]:

@@ -10,18 +10,19 @@ from dualselect.judges.protocol import JudgeAccuracy
 
 
 def corrected_rate(successes: int, count: int, accuracy: JudgeAccuracy) -> tuple[float, float, float] | None:
-    """The rate that a judge without errors would find.
+    """Correct an observed rate for the judge's sensitivity and specificity.
 
     With the observed rate q, p = (q + specificity - 1) / (sensitivity + specificity - 1). The interval is wider than
     that of q: it includes how well sensitivity and specificity are known.
 
     Args:
-        successes: Responses that the judge counts, 0 to `count`.
-        count: Responses, 1 or more.
-        accuracy: How often the judge was right.
+        successes: Positives according to the judge, 0 to `count`.
+        count: Number of responses, 1 or more.
+        accuracy: Measured accuracy of the judge.
 
     Returns:
-        The rate and its 95% interval, each in [0, 1]; None if the judge is no better than chance.
+        The corrected rate and the lower and upper end of its 95% interval, each in [0, 1]; None if sensitivity +
+        specificity is at most 1, since then the rate is not identified.
     """
     (right_yes, of_yes), (right_no, of_no) = accuracy.sensitivity, accuracy.specificity
     if right_yes / of_yes + right_no / of_no <= 1:

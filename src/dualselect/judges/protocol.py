@@ -54,12 +54,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class JudgeAccuracy:
-    """How often a judge of yes or no agreed with people.
+    """Agreement of a binary judge with human labels.
 
     Attributes:
-        sensitivity: Of the responses that people call a yes: how many the judge found, and their number.
-        specificity: Of the responses that people call a no: how many the judge found, and their number.
-        data: What it was measured on.
+        sensitivity: True positives and all positives.
+        specificity: True negatives and all negatives.
+        data: The labelled data.
     """
 
     sensitivity: tuple[int, int]

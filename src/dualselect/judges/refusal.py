@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from dualselect.judges.language import DECIDING, other_language
-from dualselect.judges.objections import PATTERNS, helps_or_plays, objection
+from dualselect.judges.objections import PATTERNS, is_partial, objection
 from dualselect.judges.protocol import JudgeAccuracy, Judged, Verdict, hash_of
 from dualselect.judges.thoughts import set_thoughts_aside
 
@@ -137,4 +137,4 @@ def _refusing_words(response: str, prompt: str) -> tuple[str, bool]:
         return "", True
     found = None if _MISTAKEN.search(opening) else _REFUSES.search(_QUOTED.sub("", opening))
     words = found[0] if found else objection(text, prompt)
-    return words, not (words and helps_or_plays(response))
+    return words, not (words and is_partial(response))

@@ -32,7 +32,7 @@ def choose_storage(
 ) -> Storage:
     """Resolve `gradient_storage`, and log the choice, the reason and the memory it needs.
 
-    Several processes use the same storage: `auto` takes one that fits in each.
+    All processes use the same storage; `auto` chooses one that fits on every process.
 
     Args:
         config: Settings.

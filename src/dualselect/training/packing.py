@@ -1,4 +1,4 @@
-"""`packing: true`: several rows of the data in one row of the loader, none of them cut.
+"""Packing: concatenate whole task rows into loader rows of up to `max_length` tokens, without truncation.
 
 A packed row has the columns `input_ids`, `labels`, `seq_lengths` (tokens of each row in it) and `ROW` (their numbers).
 """
@@ -44,7 +44,7 @@ def loader_rows(rows: Dataset, config: DualSelectConfig) -> Dataset:
 
 
 class LoaderRows:
-    """How many rows of the data the training loader gives.
+    """Row counts of the training loader, with and without packing.
 
     Args:
         loader: The rows of the loader, with `ROW`.
