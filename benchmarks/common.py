@@ -186,6 +186,9 @@ def draw(path: Path, curves: dict[str, tuple[Sequence[float], dict[str, Sequence
         axes.set_xlabel(name)
         axes.set_ylabel(unit)
         axes.set_xticks(list(x), [f"{value:g}" for value in x])
+        values = [value for y in lines.values() for value in y]
+        ticks = np.geomspace(min(values), max(values), 3)
+        axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks])
         axes.minorticks_off()
         axes.legend(frameon=False, fontsize="small")
     figure.savefig(path)
