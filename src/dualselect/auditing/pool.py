@@ -7,9 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 
 from dualselect.data import as_conversations, builtin_rows, tokenize
+from dualselect.data.token_columns import lengths_of
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import PreparedRows, contrast_rows, prepare_rows
 from dualselect.training.references import CALIBRATION_REFERENCES, check_pool, spread
@@ -66,8 +68,7 @@ class Pool:
     @property
     def by_length(self) -> list[int]:
         """Positions sorted by length, so that batches need little padding."""
-        lengths = [len(tokens) for tokens in self.tokens["input_ids"]]
-        return sorted(range(len(lengths)), key=lambda position: (lengths[position], position))
+        return np.argsort(lengths_of(self.tokens), kind="stable").tolist()
 
     @property
     def harmless_halves(self) -> tuple[list[int], list[int]]:

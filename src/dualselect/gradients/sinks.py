@@ -154,15 +154,16 @@ class Sum(Sink):
         layout: The layout of the trainable parameters.
         weights: Shape (B,) for one sum, or (C, B). An example whose weights are all 0 is left out, also if its
             gradient is not finite.
+        total: Shape (C, P), float32, to add the sums to; None to begin at 0.
 
     Attributes:
         total: Shape (C, P), float32.
     """
 
-    def __init__(self, layout: GradientLayout, weights: Tensor) -> None:
+    def __init__(self, layout: GradientLayout, weights: Tensor, total: Tensor | None = None) -> None:
         self._weights = weights.reshape(-1, weights.shape[-1]).float().to(layout.device)
         self._used = (self._weights != 0).any(0).nonzero().flatten()  # 0 times NaN is NaN
-        self.total = layout.zeros(len(self._weights))
+        self.total = layout.zeros(len(self._weights)) if total is None else total
 
     def add_example(self, example: int, gradient: Tensor) -> None:  # noqa: D102 - see Sink
         if self._weights[:, example].any():

@@ -43,7 +43,7 @@ def corrected(
         gradient = project_conflict(gradient, reference_direction)
     if mode in ("add", "project_add"):
         scale = rho * torch.linalg.vector_norm(task_gradient) / length if rho_mode == "relative" else rho
-        gradient = gradient + scale * reference_direction
+        gradient = torch.add(gradient, reference_direction, alpha=float(scale))
     return gradient
 
 

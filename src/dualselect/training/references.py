@@ -18,7 +18,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from dualselect.data.token_columns import TokenRow, token_rows
+from dualselect.data.token_columns import TokenRow, lengths_of, token_rows
 from dualselect.errors import ConfigError, DataError
 from dualselect.gradients import GradientLayout, Score, Sum
 from dualselect.models.losses import response_cross_entropy, response_kl
@@ -68,9 +68,9 @@ class ReferencePool:
         self._choose = choose or self._highest
         self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
         self._collate, self._run, self._layout, self._config = collate, run, layout, config
-        lengths = [len(row) for row in rows["input_ids"]]
+        lengths = lengths_of(rows)
         if contrast_rows is not None and len(contrast_rows) == len(rows):
-            lengths = [max(pair) for pair in zip(lengths, map(len, contrast_rows["input_ids"]), strict=True)]
+            lengths = lengths.clip(min=lengths_of(contrast_rows))
         # batches of similar length need little padding; the longest come first, so that an out-of-memory
         # error happens in the first seconds
         self._by_length = sorted(range(len(rows)), key=lambda position: (-lengths[position], position))
@@ -168,9 +168,7 @@ class ReferencePool:
             for positions in self._batches([p for p in self._by_length if p in kept], "Reference direction"):
                 safe = self._safe_weights(choice.weights[positions])
                 weights = safe if self.contrast_rows is None else torch.stack([safe, safe - safe.roll(1)])
-                sink = Sum(self._layout, weights)
-                self._run(model, self._pairs(positions), response_cross_entropy, [sink])
-                total += sink.total
+                self._run(model, self._pairs(positions), response_cross_entropy, [Sum(self._layout, weights, total)])
         total = total_of(total)
         correction = total[0]
         return Directions(correction, correction if self.contrast_rows is None else total[1])
@@ -181,13 +179,12 @@ class ReferencePool:
         Returns:
             In [-1, 1]; None if the norm of either is below `NORM_FLOOR`.
         """
-        now, kept = self._layout.zeros(), set(refresh.choice.kept)
+        now, kept = self._layout.zeros(1), set(refresh.choice.kept)
         with without_dropout(model):
             for positions in self._batches([p for p in self._by_length if p in kept], "References at the end"):
-                sink = Sum(self._layout, refresh.choice.weights[positions])
+                sink = Sum(self._layout, refresh.choice.weights[positions], now)
                 self._run(model, self._batch(positions), response_cross_entropy, [sink])
-                now += sink.total[0]
-        return cosine_or_none(total_of(now), refresh.directions.correction)
+        return cosine_or_none(total_of(now)[0], refresh.directions.correction)
 
     def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
         """Cosine with the score direction below which an example is in conflict, calibrated on the pool.

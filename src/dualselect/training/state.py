@@ -61,7 +61,7 @@ class LoopState:
 
     def add_step(self, task_gradient: Tensor) -> None:
         """Count an optimizer step and add its task gradient, shape (P,), to the task direction."""
-        self.direction_sum = self.direction_sum + task_gradient
+        self.direction_sum += task_gradient
         self.direction_steps += 1
         self.step += 1
 
@@ -80,7 +80,7 @@ class LoopState:
         """
         if self.refresh is None or not self.direction_steps:
             return None
-        return cosines(self.task_direction[None], self.refresh.task_direction).item()
+        return cosines(self.direction_sum[None], self.refresh.task_direction).item()
 
 
 def date_in_rows(tokenizer: Any) -> str | None:

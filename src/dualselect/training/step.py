@@ -169,9 +169,8 @@ class StepExamples:
                 total += shares[used] @ kept.float()
             else:
                 assert part.inputs is not None
-                sink = Sum(self._layout, shares[used])
+                sink = Sum(self._layout, shares[used], total[None])
                 self._run(model, examples_of(part.inputs, used), response_cross_entropy, [sink])
-                total += sink.total[0]
         return total_of(total)
 
 
@@ -186,7 +185,7 @@ def corrected_update(
         config: Settings.
 
     Returns:
-        The update, shape (P,), never the same tensor as the task gradient; norms for the log.
+        The update, shape (P,), the same tensor as the task gradient if nothing is added; norms for the log.
     """
     norms = {"task_gradient_norm": task_gradient.norm().item()}
     update = task_gradient
@@ -196,8 +195,7 @@ def corrected_update(
         )
         norms["reference_direction_norm"] = directions.correction.norm().item()
     norms["update_norm"] = update.norm().item()
-    # clipping scales `.grad` in place, and the task gradient is needed for the task direction
-    return update.clone() if update is task_gradient else update, norms
+    return update, norms
 
 
 def selection_fields(stats: ExampleStats, scores: Tensor, choice: Choice) -> dict[str, Any]:

@@ -272,7 +272,7 @@ class DualSelectTrainer(ResumableTrainer):
         directions = self.pool.directions(model, choice)
         threshold = None if self.args.task_token_share else self.pool.conflict_threshold(model, choice, directions)
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
-        refresh = Refresh(step, epoch, choice, direction.clone(), directions, threshold)
+        refresh = Refresh(step, epoch, choice, direction, directions, threshold)
         self._loop.refresh = refresh
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
         self._record_refresh(refresh, scores, before)
