@@ -6,7 +6,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,23 @@ def random_rows(lengths: Sequence[int], *, seed: int = 0, supervised: float = 1.
         supervised: Share of the tokens of a row, its last ones, that are supervised.
         vocabulary: Tokens are from 10 to below it.
     """
+    return Dataset.from_list(list(_random_rows(lengths, seed, supervised, vocabulary)))
+
+
+def random_rows_on_disk(lengths: Sequence[int], folder: str | Path, *, seed: int = 0) -> Dataset:
+    """The same rows, written to a folder and mapped from there, so that the memory of a process leaves them out."""
+    given = {"lengths": list(lengths), "seed": seed, "supervised": 1.0, "vocabulary": 300}
+    return Dataset.from_generator(_random_rows, gen_kwargs=given, cache_dir=str(folder))
+
+
+def _random_rows(
+    lengths: Sequence[int], seed: int, supervised: float, vocabulary: int
+) -> Iterator[dict[str, list[int]]]:
     chance = random.Random(seed)
-    rows = []
     for length in lengths:
         ids = [chance.randrange(10, vocabulary) for _ in range(length)]
         prompt = round(length * (1 - supervised))
-        rows.append({"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]})
-    return Dataset.from_list(rows)
+        yield {"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]}
 
 
 def mixed_lengths(count: int, mean: int, longest: int, seed: int = 0) -> list[int]:

@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import ALL_LINEAR, ATTENTION, dualselect_trainer, lora, options_of, random_rows, sft_trainer, write_result
+from common import (
+    ALL_LINEAR,
+    ATTENTION,
+    dualselect_trainer,
+    lora,
+    options_of,
+    random_rows,
+    random_rows_on_disk,
+    sft_trainer,
+    write_result,
+)
 
 
 BOUND = 1.05
@@ -54,7 +64,7 @@ def one_run(model: str, case: dict[str, Any]) -> None:
         if case.get("plain"):
             trainer: Any = sft_trainer(model, folder, task, adapter=adapter, **settings)
         else:
-            pool = random_rows((lengths * 32)[: case.get("pool", 64)], seed=1)
+            pool = random_rows_on_disk((lengths * 32)[: case.get("pool", 64)], folder, seed=1)
             settings |= {"selection_warmup_steps": 1, "gradient_storage": case.get("storage", "auto")}
             trainer = dualselect_trainer(model, folder, task, pool, adapter=adapter, **settings)
         trainer.train()

@@ -125,8 +125,9 @@ def test_a_stale_direction_and_a_changed_choice_are_told_apart(tmp_path):
     expected = trainer.pool.directions(trainer.model, choice).correction
     torch.testing.assert_close(scores.direction_of_before, expected, rtol=1e-4, atol=1e-6)
     same = dataclasses.replace(last, choice=choice, directions=trainer.pool.directions(trainer.model, choice))
-    assert last.facts(scores, before=same)["same_references_cosine"] == pytest.approx(1.0, abs=1e-4)
-    assert last.facts(scores, before=same)["reference_direction_cosine"] < 1.0 - 1e-4
+    facts = last.facts(scores, same, trainer.args.harmless_drop_rate)
+    assert facts["same_references_cosine"] == pytest.approx(1.0, abs=1e-4)
+    assert facts["reference_direction_cosine"] < 1.0 - 1e-4
 
 
 def test_how_far_the_directions_turned_is_told_at_each_step_and_at_the_end(tmp_path):
@@ -134,7 +135,7 @@ def test_how_far_the_directions_turned_is_told_at_each_step_and_at_the_end(tmp_p
     last, steps, (end,) = trainer._loop.refresh, events(trainer, "step"), events(trainer, "end")
     assert end["step"] == 7  # so that a run which goes on from its last checkpoint drops it
     fresh = trainer.pool.directions(trainer.model, last.choice).correction
-    expected = cosines(fresh[None], last.directions.correction).item()
+    expected = cosines(fresh, last.directions.correction[0]).item()
     assert end["same_references_cosine"] == pytest.approx(expected, abs=1e-4)
     assert end["same_references_cosine"] < 1 - 1e-4
     turned = cosines(trainer._loop.task_direction[None], last.task_direction).item()
@@ -367,24 +368,23 @@ def test_the_config_is_not_changed_by_training(tmp_path):
     assert before == {name: getattr(trainer.args, name) for name in DualSelectConfig.__annotations__}
 
 
-def test_the_conflict_threshold_lies_between_safe_responses_and_their_contrasts(tmp_path):
-    trainer = trained(
-        tmp_path, max_steps=4, task_token_budget="auto", reference_contrast="compliance", learning_rate=0.0
-    )
-    refresh = trainer._loop.refresh
+def test_the_filter_drops_what_conflicts_more_than_all_but_a_share_of_harmless_rows(tmp_path):
+    settings = {"task_token_budget": "auto", "reference_contrast": "compliance", "harmless_drop_rate": 0.05}
+    trainer = trained(tmp_path, max_steps=4, learning_rate=0.0, **settings)
+    refresh, harmless = trainer._loop.refresh, trainer._harmless
     (line,) = events(trainer, "refresh")
-    assert line["conflict_threshold"] == refresh.conflict_threshold
-    others = [position for position in range(10) if position not in refresh.choice.kept]
-    found = []
-    for rows in (trainer.pool.rows, trainer.pool.contrast_rows):
-        batch = trainer.data_collator([{key: rows[n][key] for key in ("input_ids", "labels")} for n in others])
-        _, gradients = one_at_a_time(
-            trainer.model.eval(), batch, response_cross_entropy, GradientLayout.of(trainer.model)
-        )
-        found.append(cosines(gradients, refresh.directions.score).mean().item())
-    safe, unsafe = found
-    assert unsafe < refresh.conflict_threshold < safe
-    assert refresh.conflict_threshold == pytest.approx((safe + unsafe) / 2, abs=1e-5)
+    threshold = line["conflict_threshold"]
+    assert threshold == refresh.conflict_threshold(0.05)
+    rows = [{key: harmless.tokens[n][key] for key in ("input_ids", "labels")} for n in range(len(harmless.kinds))]
+    _, gradients = one_at_a_time(
+        trainer.model.eval(), trainer.data_collator(rows), response_cross_entropy, GradientLayout.of(trainer.model)
+    )
+    found = cosines(gradients, refresh.directions.score[0])
+    for kind, logged in line["harmless_cosines"].items():
+        expected = found[[name == kind for name in harmless.kinds]]
+        torch.testing.assert_close(torch.tensor(logged), expected, rtol=1e-4, atol=1e-5)
+        assert sum(cosine < threshold for cosine in logged) <= 0.05 * (len(logged) + 1)
+    assert set(line["harmless_cosines"]) == set(line["dropped_if_left_out"]) == {"chat", "lookalike", "task"}
     for step in events(trainer, "step"):
-        expected = [cosine >= refresh.conflict_threshold for cosine in step["cosines"]]
-        assert step["kept"] == expected or sum(step["kept"]) == 1
+        assert step["kept"] == [cosine >= threshold for cosine in step["cosines"]]
+        assert step["kept"] == [p_value > 0.05 for p_value in step["p_values"]]

@@ -33,8 +33,9 @@ from dualselect.data.rendering import renderer
 from dualselect.data.source_rows import BUILTIN, read_sources
 from dualselect.data.token_columns import TokenRow
 from dualselect.errors import ConfigError, DataError
+from dualselect.models.fingerprints import adapter_scaling, model_fingerprint, tokenizer_fingerprint
 from dualselect.runs.directory import REPORT
-from dualselect.runs.record import adapter_scaling, model_fingerprint, rows_sha256, tokenizer_fingerprint
+from dualselect.runs.record import rows_sha256
 from dualselect.system.files import refuse_foreign, write_json
 from dualselect.system.lock import folder_lock
 from dualselect.training.config import DualSelectConfig

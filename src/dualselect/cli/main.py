@@ -31,6 +31,7 @@ VERBS = {
     "train": "fine-tune a model on your task and keep it as safe as it was",
     "doctor": "examine a training before it starts: what would be refused, and what the model would be given",
     "plan": "predict minutes, memory and disk space of a training from a few of its steps",
+    "pool": "make a reference pool in the words of your model: what it refuses well, and what it helps with",
     "audit": "learn before training which rows of your data would erode which safe behavior",
     "evaluate": "measure refusals, over-refusals and task answers of a model, a run or a server",
     "compare": "compare ways to fine-tune: methods times seeds to one table and one figure",

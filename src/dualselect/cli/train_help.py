@@ -29,18 +29,19 @@ exit status: 0 done; 1 the work failed; 2 something given cannot be used; 128 pl
 """
 
 GROUPS: dict[str, str] = {
-    "Data": "task_data reference_data eval_data columns max_row_bytes prompt_format max_length supervise mask_mode "
-    "allow_prompt_overlap max_shared_references token_cache allow_changed_data allow_changed_model",
+    "Data": "task_data reference_data harmless_data eval_data columns max_row_bytes prompt_format max_length "
+    "supervise mask_mode allow_prompt_overlap max_shared_references token_cache allow_changed_data "
+    "allow_changed_model",
     "Run directory": "output_dir resume overwrite save_steps save_total_limit logging_steps report_to",
     "Model and adapter": "model_name_or_path model_revision dtype lora_r lora_alpha lora_dropout lora_target_modules "
     "load_in_4bit load_in_8bit attn_implementation trust_remote_code use_peft",
     "Warm-up": "selection_warmup_steps",
     "Choice of references": "reference_top_k reference_fraction preservation_loss reference_contrast "
-    "reference_loss_weight conflict_weight reference_temperature reference_batch_size",
+    "reference_sides reference_loss_weight conflict_weight reference_temperature reference_batch_size",
     "Refresh of references": "reference_refresh reference_refresh_steps reference_refresh_cosine",
-    "Choice of task rows": "task_token_budget task_budget_scope task_top_k selection_mode task_loss_weight "
-    "task_temperature max_nonfinite_fraction",
-    "Correction of the gradient": "correction rho rho_mode reference_gradient reference_replay_size",
+    "Choice of task rows": "task_token_budget harmless_drop_rate task_budget_scope task_top_k selection_mode "
+    "task_loss_weight task_temperature max_nonfinite_fraction",
+    "Correction of the gradient": "correction rho reference_slack rho_mode reference_gradient reference_replay_size",
     "Training": "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate "
     "lr_scheduler_type warmup_steps weight_decay max_grad_norm optim bf16 gradient_checkpointing seed use_cpu "
     "packing padding_free eval_strategy eval_steps gradient_engine gradient_storage gradient_dtype",

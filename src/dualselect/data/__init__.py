@@ -2,7 +2,6 @@
 
 from dualselect.data.builtin import builtin_mix, builtin_rows
 from dualselect.data.checks import check_overlap
-from dualselect.data.contrast import compliance
 from dualselect.data.conversations import as_conversations
 from dualselect.data.ids import row_id
 from dualselect.data.row_report import RowReport
@@ -20,7 +19,6 @@ __all__ = [
     "builtin_mix",
     "builtin_rows",
     "check_overlap",
-    "compliance",
     "load_rows",
     "row_id",
     "tokenize",

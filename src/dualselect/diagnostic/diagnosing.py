@@ -32,7 +32,8 @@ from dualselect.errors import ConfigError, DataError, ResumeError
 from dualselect.evaluation.store import Store
 from dualselect.gradients import CountSketch
 from dualselect.models.checking import check_model
-from dualselect.runs.record import data_record, model_fingerprint, tokenizer_fingerprint
+from dualselect.models.fingerprints import model_fingerprint, tokenizer_fingerprint
+from dualselect.runs.record import data_record
 from dualselect.selection import Choice
 from dualselect.system.files import refuse_foreign, write_atomically, write_json
 from dualselect.system.lock import folder_lock

@@ -11,6 +11,7 @@ from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.subject import ModelState, Subject, parts_of
 from dualselect.selection.correction import corrected
+from dualselect.training.config import DualSelectConfig
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ class Probing:
         subject, config, task = self._subject, self._subject.config, self._rows.task.tokens
         state, gradient = self._initial_state, task_direction
         subject.load(state)
+        rho = float(DualSelectConfig.rho) if config.fixed_rho is None else config.fixed_rho
         for update in range(self._updates):
             if update:
                 gradient = subject.mean_gradient(task, batch.rows)
             if reference is not None:
-                gradient = corrected(gradient, reference, mode=correction, rho=config.rho, rho_mode=config.rho_mode)
+                gradient = corrected(gradient, reference, mode=correction, rho=rho, rho_mode=config.rho_mode)
             state = subject.step(state, gradient)
         return {"kl": self.divergences(), "task_loss": self._task_loss(batch.rows)}
 

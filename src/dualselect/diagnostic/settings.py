@@ -31,6 +31,10 @@ _IGNORED: IgnoredSettings = {
         "an update learns from all rows of its batch",
     ),
     "task_top_k": (lambda config: config.task_top_k is not None, "an update learns from all rows of its batch"),
+    "rho": (
+        lambda config: config.fixed_rho is None,
+        "a diagnostic has no steps that set it; corrected updates use rho 0.2",
+    ),
     "reference_gradient": (
         lambda config: config.reference_gradient != "frozen",
         "reference directions are computed once, at the initial state",

@@ -35,7 +35,8 @@ from dualselect.evaluation.store import Store, key_of
 from dualselect.evaluation.suite import Suite
 from dualselect.evaluation.suites import load_suites
 from dualselect.judges import Judge, JudgeSettings, PairwiseJudge, load_judge
-from dualselect.runs.record import PACKAGES, model_fingerprint
+from dualselect.models.fingerprints import model_fingerprint
+from dualselect.runs.record import PACKAGES
 from dualselect.system.visible import without_credentials
 
 

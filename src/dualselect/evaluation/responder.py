@@ -18,7 +18,7 @@ from dualselect.evaluation.results import ModelRecord, whole_characters
 from dualselect.evaluation.store import key_of
 from dualselect.evaluation.suite import Prompt
 from dualselect.judges.parallel import as_they_come
-from dualselect.runs.record import adapter_scaling, model_fingerprint, tokenizer_fingerprint
+from dualselect.models.fingerprints import adapter_scaling, model_fingerprint, tokenizer_fingerprint
 from dualselect.system.visible import without_credentials
 
 

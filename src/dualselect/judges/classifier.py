@@ -37,7 +37,7 @@ class ClassifierJudge:
     def __init__(self, spec: str, settings: JudgeSettings) -> None:
         import torch
 
-        from dualselect.runs.record import model_fingerprint, tokenizer_fingerprint
+        from dualselect.models.fingerprints import model_fingerprint, tokenizer_fingerprint
 
         self.name = spec
         self._torch = torch

@@ -40,13 +40,14 @@ from dualselect.runs.resuming import Claim
 from dualselect.runs.rows import check_evaluation, with_absolute_paths
 from dualselect.runs.settings import RunSettings
 from dualselect.runs.train import dualselect_trainer, explain_refusals, fix_date, refuse_other_method
+from dualselect.selection import spread
 from dualselect.system.visible import one_line
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.hardware import check_hardware
 from dualselect.training.packages import check_packages
 from dualselect.training.packing import loader_rows
 from dualselect.training.preparation import ROW, PreparedRows, contrast_rows
-from dualselect.training.references import check_pool, spread, without_dropout
+from dualselect.training.references import check_pool, without_dropout
 from dualselect.training.start import check_warmup
 from dualselect.training.trainer import DualSelectTrainer
 

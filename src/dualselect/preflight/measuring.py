@@ -38,11 +38,11 @@ from dualselect.preflight.memory import PeakMemory
 from dualselect.preflight.reading import HELD_OUT, POOL, TASK
 from dualselect.runs.settings import RunSettings
 from dualselect.runs.train import dualselect_trainer, explain_refusals
+from dualselect.selection import spread
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import DTYPES, choose_storage
 from dualselect.training.packing import batch_tokens, is_padded, loader_rows
 from dualselect.training.preparation import PreparedRows
-from dualselect.training.references import spread
 from dualselect.training.trainer import DualSelectTrainer
 
 

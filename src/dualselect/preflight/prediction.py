@@ -15,7 +15,6 @@ from dualselect.preflight.measuring import UNTIMED_STEPS, Measured, references_a
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.packing import batch_tokens, is_padded, loader_lengths
 from dualselect.training.preparation import PreparedRows
-from dualselect.training.references import CALIBRATION_REFERENCES
 
 
 SHUFFLES = 20
@@ -79,14 +78,10 @@ def predict(
     count = len(pool.tokens)
     selected = selected_references(config, count)
     by_selected = selected / max(1, measured.slice_selected)
-    calibrating = _calibrating(count, selected) / _calibrating(measured.slice_references, measured.slice_selected)
     once = _seconds_of(measured, "start_losses") * by_pool
     directions = _seconds_of(measured, "directions", first=True) * by_selected
-    refresh = (
-        _seconds_of(measured, "score") * by_pool
-        + directions
-        + _seconds_of(measured, "conflict_threshold") * calibrating
-    )
+    # the same harmless rows are scored, however large the pool is
+    refresh = _seconds_of(measured, "score") * by_pool + directions + _seconds_of(measured, "cosines")
     selecting = max(0, length.steps - length.warmup_steps)
     replay = _replay_seconds(measured) * _replayed(config, selected) / _replayed(config, measured.slice_selected)
     # a contrast is in the direction of a refresh and not in that of the end
@@ -147,10 +142,6 @@ def _replay_seconds(measured: Measured) -> float:
 
 def _replayed(config: DualSelectConfig, selected: int) -> int:
     return max(1, min(config.reference_replay_size, selected))
-
-
-def _calibrating(count: int, selected: int) -> int:
-    return max(1, min(CALIBRATION_REFERENCES, (count - selected) or count))
 
 
 def _evaluations(config: DualSelectConfig, length: RunLength) -> int:

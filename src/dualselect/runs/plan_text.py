@@ -43,5 +43,5 @@ def _dualselect_plan(training: DualSelectConfig, rows: Mapping[str, SourceRows])
     return (
         f"{kept} of {len(rows['reference_data'].dataset)} references by {training.preservation_loss}, "
         f"{training.selection_mode} selection of {len(rows['task_data'].dataset)} task rows with {budget}, "
-        f"correction {training.correction} with rho {training.rho:g}"
+        f"correction {training.correction} with rho {training.rho}"
     )

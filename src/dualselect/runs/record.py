@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.data.template_dates import date_of
 from dualselect.errors import DataError, ResumeError
+from dualselect.models.fingerprints import tokenizer_fingerprint
 from dualselect.runs.settings import RunSettings
 from dualselect.system.files import file_sha256
 from dualselect.system.processes import process_count
@@ -23,8 +23,6 @@ from dualselect.system.processes import process_count
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("dualselect", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
-# Enough numbers of each tensor to distinguish two models, and few enough to hash 8 billion parameters in seconds.
-SAMPLES_PER_TENSOR = 4096
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 FILES_OF_MODEL = ("config.json", "quantize_config.json")
 SLOW_BYTES = 2_000_000_000
@@ -187,33 +185,6 @@ def weights_sha256(name: str, model: PreTrainedModel) -> str:
     for file in files:
         digest.update(f"{file.name if path.is_dir() else ''} {file.stat().st_size} {file_sha256(file)}\n".encode())
     return digest.hexdigest()
-
-
-def model_fingerprint(model: PreTrainedModel) -> str:
-    """A hash of names, shapes and evenly spaced numbers of every parameter."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.state_dict().items()):
-        numbers = parameter.detach().flatten()
-        numbers = numbers[:: max(1, len(numbers) // SAMPLES_PER_TENSOR)]
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(numbers.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def adapter_scaling(model: PreTrainedModel) -> list[dict[str, Any]]:
-    """The scaling settings of a model's active adapters, which their weights do not show."""
-    if not isinstance(model, PeftModel):
-        return []
-    names = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
-    return [
-        {name: getattr(model.peft_config[adapter], name, None) for name in names} for adapter in model.active_adapters
-    ]
-
-
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A hash of the vocabulary, the special tokens and the chat template."""
-    parts = (sorted(tokenizer.get_vocab().items()), tokenizer.special_tokens_map, tokenizer.chat_template)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _version(package: str) -> str:

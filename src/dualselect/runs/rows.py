@@ -44,7 +44,7 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
     """
     roles = ["task_data"]
     roles += ["reference_data"] if with_pool else []
-    roles += ["eval_data"] if settings.data.eval_data else []
+    roles += [role for role in ("eval_data", "harmless_data") if getattr(settings.data, role)]
     limit = settings.data.max_row_bytes
     rows = {role: read_sources(getattr(settings.data, role), role, max_row_bytes=limit) for role in roles}
     check_columns(rows)
@@ -81,6 +81,7 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
         task_data=[absolute_source(source) for source in mapped_sources(data.task_data, columns)],
         reference_data=[absolute_source(source) for source in mapped_sources(data.reference_data, columns)],
         eval_data=[absolute_source(source) for source in mapped_sources(data.eval_data, columns)],
+        harmless_data=[absolute_source(source) for source in mapped_sources(data.harmless_data, columns)],
         columns=None,  # each source now contains its own mapping
     )
     name = settings.model.model_name_or_path

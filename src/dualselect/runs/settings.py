@@ -36,6 +36,13 @@ class TrainArguments:
             "task data. `builtin` selects the built-in refusals."
         },
     )
+    harmless_data: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Rows known to be harmless, in the same forms, like those of your task but not among them. With "
+            "`task_token_budget: auto` they calibrate the filter beside the built-in ones; see harmless_drop_rate."
+        },
+    )
     columns: dict[str, Any] | str | None = field(
         default=None,
         metadata={
@@ -220,7 +227,7 @@ def settings_to_write(settings: RunSettings) -> dict[str, Any]:
     """The settings as plain values: all settings of this project, and others that differ from their default."""
     written: dict[str, Any] = {}
     always = {
-        TrainArguments: set(TrainArguments.__annotations__) - {"eval_data"},
+        TrainArguments: set(TrainArguments.__annotations__) - {"eval_data", "harmless_data"},
         DualSelectConfig: set(DualSelectConfig.__annotations__) | set(WRITTEN_OF_TRAINING),
         LoraModelConfig: set(LoraModelConfig.__annotations__),
     }

@@ -257,7 +257,7 @@ def dualselect_trainer(
 
     Args:
         settings: The settings.
-        rows: `task_data` and `reference_data`, and `eval_data` if there is any.
+        rows: `task_data` and `reference_data`, and `eval_data` and `harmless_data` if there are any.
         model: The model before any adapter.
         tokenizer: Its tokenizer.
         choose_references: As for `DualSelectTrainer`.
@@ -267,6 +267,7 @@ def dualselect_trainer(
         settings.training,
         train_dataset=rows["task_data"].dataset,
         reference_dataset=rows["reference_data"].dataset,
+        harmless_dataset=rows["harmless_data"].dataset if "harmless_data" in rows else None,
         eval_dataset=rows["eval_data"].dataset if "eval_data" in rows else None,
         choose_references=choose_references,
         processing_class=tokenizer,

@@ -8,8 +8,10 @@ from dualselect.selection.choose import (
     choose_highest,
     choose_lowest,
     choose_task_rows,
+    spread,
     token_surplus,
 )
+from dualselect.selection.conformal import HarmlessScores, rows_needed
 from dualselect.selection.correction import corrected, project_conflict
 from dualselect.selection.refresh import refresh_due
 from dualselect.selection.scores import reference_scores, task_scores
@@ -17,6 +19,7 @@ from dualselect.selection.scores import reference_scores, task_scores
 
 __all__ = [
     "Choice",
+    "HarmlessScores",
     "choose_all",
     "choose_by_tokens",
     "choose_compatible",
@@ -27,6 +30,8 @@ __all__ = [
     "project_conflict",
     "reference_scores",
     "refresh_due",
+    "rows_needed",
+    "spread",
     "task_scores",
     "token_surplus",
 ]

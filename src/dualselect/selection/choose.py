@@ -5,6 +5,7 @@ minimax view), softmax(+-score / temperature), renormalized over the rows kept. 
 order, so a choice is deterministic. Scores must be finite, because NaN cannot be ranked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,8 @@ class Choice:
 
     Attributes:
         kept: Positions of the rows kept, ascending.
-        weights: Weight of each of the n rows, shape (n,), float64; 0 for rows dropped; they sum to 1 (0 if n is 0).
+        weights: Weight of each of the n rows, shape (n,), float64; 0 for rows dropped; they sum to 1, or to 0 if none
+            is kept.
     """
 
     kept: list[int]
@@ -95,7 +97,7 @@ def choose_compatible(
 ) -> Choice:
     """Keep the examples whose cosine with the reference direction is at least `threshold`; the others conflict.
 
-    If every example conflicts, the lowest-scored example is kept, so a step is never empty.
+    If every example conflicts, none is kept.
 
     Args:
         scores: Shape (n,), finite.
@@ -104,7 +106,7 @@ def choose_compatible(
         temperature: As for `choose_lowest`.
     """
     kept = (cosines >= threshold).nonzero().flatten()
-    return _weigh(scores, kept if len(kept) else _ascending(scores)[:1], temperature)
+    return _weigh(scores, kept, temperature)
 
 
 def choose_task_rows(
@@ -136,6 +138,12 @@ def choose_task_rows(
         return choose_by_tokens(scores, tokens, token_share, surplus=surplus, temperature=temperature)
     assert conflict_threshold is not None
     return choose_compatible(scores, cosines, conflict_threshold, temperature=temperature)
+
+
+def spread(ordered: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the given positions, evenly spaced in their order."""
+    taken = min(count, len(ordered))
+    return [ordered[place * len(ordered) // taken] for place in range(taken)]
 
 
 def _ascending(scores: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Correction of the update by the references (arXiv 2606.09866, gradient correction)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,40 +11,43 @@ from dualselect.gradients.layout import NORM_FLOOR
 
 def corrected(
     task_gradient: Tensor,
-    reference_direction: Tensor,
+    reference_directions: Tensor,
     *,
     mode: Literal["add", "project", "project_add", "none"],
-    rho: float,
+    rho: float | Sequence[float],
     rho_mode: Literal["absolute", "relative"] = "absolute",
 ) -> Tensor:
-    """The task gradient, corrected by the reference direction.
+    """The task gradient, corrected by each reference direction in turn.
 
         add:          g_task + rho * g_ref
         project:      g_task - min(0, <g_task, g_ref>) / |g_ref|^2 * g_ref
         project_add:  project, then add
 
-    With `rho_mode` relative, rho is multiplied by |g_task| / |g_ref| before it is used. No correction is applied if
-    the norm of the reference direction is below `NORM_FLOOR`.
+    With `rho_mode` relative, rho is multiplied by |g_task| / |g_ref| before it is used. A direction whose norm is
+    below `NORM_FLOOR` is not used.
 
     Args:
         task_gradient: Shape (P,).
-        reference_direction: Shape (P,).
+        reference_directions: Shape (P,), or (S, P) for the S sides of a pool.
         mode: As above, or `none` for the unchanged task gradient.
-        rho: 0 or more.
+        rho: 0 or more; one number, or one for each direction.
         rho_mode: `absolute` as in the paper, or `relative`.
 
     Returns:
         Shape (P,), a new tensor unless no correction is applied.
     """
-    length = torch.linalg.vector_norm(reference_direction)
-    if mode == "none" or length < NORM_FLOOR:
-        return task_gradient
+    directions = reference_directions.reshape(-1, len(task_gradient))
+    rhos = [rho] * len(directions) if isinstance(rho, int | float) else rho
     gradient = task_gradient
-    if mode in ("project", "project_add"):
-        gradient = project_conflict(gradient, reference_direction)
-    if mode in ("add", "project_add"):
-        scale = rho * torch.linalg.vector_norm(task_gradient) / length if rho_mode == "relative" else rho
-        gradient = torch.add(gradient, reference_direction, alpha=float(scale))
+    for direction, strength in zip(directions, rhos, strict=True):
+        length = torch.linalg.vector_norm(direction)
+        if mode == "none" or length < NORM_FLOOR:
+            continue
+        if mode in ("project", "project_add"):
+            gradient = project_conflict(gradient, direction)
+        if mode in ("add", "project_add"):
+            scale = torch.linalg.vector_norm(task_gradient) / length if rho_mode == "relative" else 1.0
+            gradient = torch.add(gradient, direction, alpha=float(strength * scale))
     return gradient
 
 

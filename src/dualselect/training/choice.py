@@ -33,7 +33,7 @@ def choose_rows(stats: ExampleStats, loop: LoopState | None, config: DualSelectC
         stats.tokens,
         top_k=config.task_top_k,
         token_share=share,
-        conflict_threshold=loop.refresh.conflict_threshold,
+        conflict_threshold=loop.refresh.conflict_threshold(config.harmless_drop_rate),
         surplus=loop.totals.token_surplus(share) if share and config.task_budget_scope == "run" else 0.0,
         temperature=config.task_temperature if config.selection_mode == "soft" else None,
     )

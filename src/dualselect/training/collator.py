@@ -1,10 +1,11 @@
 """A collator that keeps the row index of each example."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from dualselect.training.preparation import ROW
 
@@ -32,3 +33,8 @@ class RowIndexCollator:
         if indices:
             batch[ROW] = torch.tensor(indices)
         return batch
+
+
+def padding(collate: Any) -> Any:
+    """A collator that pads, also if `padding_free` or `packing` is set: for references and their contrasts."""
+    return replace(collate, padding_free=False) if isinstance(collate, DataCollatorForLanguageModeling) else collate

@@ -8,11 +8,11 @@ import torch
 from trl import SFTConfig
 
 from dualselect.training.config_checks import (
-    budget_share,
     check_backends,
     check_choices,
     check_ranges,
     check_supported,
+    number_or_auto,
 )
 from dualselect.training.resume_rule import CHANGEABLE
 
@@ -134,6 +134,15 @@ class DualSelectConfig(SFTConfig):
             "The correction always uses only the safe response. A contrast doubles the cost of a refresh."
         },
     )
+    reference_sides: Literal["auto", "one"] = field(
+        default="auto",
+        metadata={
+            "help": "`auto`: if the pool has both refusals and helpful answers (told by their English wording; at "
+            "least 4 and a tenth of the pool of each), each side has its own share of selected references, its own "
+            "direction and its own correction, and a helpful answer is contrasted with a refusal. `one`: one "
+            "direction for the whole pool (paper)."
+        },
+    )
     reference_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of the preservation loss in the reference score (paper: mu_r)."}
     )
@@ -174,8 +183,18 @@ class DualSelectConfig(SFTConfig):
         default="0.9",
         metadata={
             "help": "Share of the supervised tokens to train on, in (0, 1]: the lowest-scored examples are kept until "
-            "they reach this share; see task_budget_scope. `auto`: drop every example whose gradient is closer to the "
-            "gradients of unsafe answers than to the gradients of safe answers; needs a reference_contrast."
+            "they reach this share; see task_budget_scope. `auto`: drop every example whose gradient conflicts more "
+            "with the references than those of held-out harmless rows do; see harmless_drop_rate. It needs a "
+            "reference_contrast."
+        },
+    )
+    harmless_drop_rate: float = field(
+        default=0.01,
+        metadata={
+            "help": "With `task_token_budget: auto`, the share of harmless rows that may be dropped, in (0, 1). A row "
+            "is dropped if its conformal p-value is at most this for every kind of harmless row: built-in chat, "
+            "helpful answers to requests that look harmful, tasks, and the rows of harmless_data. Each kind needs "
+            "1 / harmless_drop_rate - 1 rows; all are scored at every refresh."
         },
     )
     task_budget_scope: Literal["run", "step"] = field(
@@ -218,9 +237,20 @@ class DualSelectConfig(SFTConfig):
             "`project`, remove the part of the update that opposes it; `project_add`, both; `none`."
         },
     )
-    rho: float = field(
-        default=0.2,
-        metadata={"help": "Strength of the added reference direction: higher favors safety, lower favors the task."},
+    rho: str = field(  # a number or `auto`: HfArgumentParser has no type for both
+        default="0.2",
+        metadata={
+            "help": "Strength of the added reference direction: higher favors safety, lower favors the task. `auto`: "
+            "as strong as needed to keep the loss of a few held-out references where it was at the start (see "
+            "reference_slack); one strength for each side of the pool, in units of |g_task| / |g_ref|, at most 2."
+        },
+    )
+    reference_slack: float = field(
+        default=0.0,
+        metadata={
+            "help": "With `rho: auto`, the increase of the held-out references' loss that is accepted, in nats per "
+            "token; 0 or more."
+        },
     )
     rho_mode: Literal["absolute", "relative"] = field(
         default="absolute",
@@ -281,7 +311,7 @@ class DualSelectConfig(SFTConfig):
         self.bf16, self.tf32, self._is_made = bf16, tf32, True
         if self.bf16:
             self.mixed_precision = "bf16"
-        self.task_token_budget = str(self.task_token_budget)
+        self.task_token_budget, self.rho = str(self.task_token_budget), str(self.rho)
         check_choices(self)
         check_ranges(self)
         check_supported(self)
@@ -294,7 +324,14 @@ class DualSelectConfig(SFTConfig):
     @property
     def task_token_share(self) -> float | None:
         """`task_token_budget` as a number in (0, 1]; None when it is `auto`."""
-        return None if self.task_token_budget == "auto" else budget_share(self.task_token_budget)
+        return (
+            None if self.task_token_budget == "auto" else number_or_auto("task_token_budget", self.task_token_budget)
+        )
+
+    @property
+    def fixed_rho(self) -> float | None:
+        """`rho` as a number, 0 or more; None when it is `auto`."""
+        return None if self.rho == "auto" else number_or_auto("rho", self.rho)
 
     def planned_warmup_steps(self, steps: int | None = None) -> int:
         """Selection warm-up steps of a run of `steps` optimizer steps; `steps` is None if the length is unknown."""

@@ -19,8 +19,11 @@ WHOLE_MODEL = (
 )
 
 
-def budget_share(text: str) -> float:
-    """`task_token_budget` as a number.
+EXAMPLES = {"task_token_budget": ("a share in (0, 1]", 0.9), "rho": ("a number, 0 or more,", 0.2)}
+
+
+def number_or_auto(name: str, text: str) -> float:
+    """A setting that is not `auto`, as a number.
 
     Raises:
         ConfigError: It is not a number.
@@ -28,9 +31,8 @@ def budget_share(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(
-            f"task_token_budget is {text!r}: it must be a share in (0, 1] or `auto`; write for example 0.9"
-        ) from None
+        wanted, example = EXAMPLES[name]
+        raise ConfigError(f"{name} is {text!r}: it must be {wanted} or `auto`; write for example {example}") from None
 
 
 def check_choices(config: "DualSelectConfig") -> None:
@@ -50,7 +52,7 @@ def check_ranges(config: "DualSelectConfig") -> None:
     """Reject values that are out of range or mutually exclusive.
 
     Raises:
-        ConfigError: The message gives the range.
+        ConfigError: The message gives the range, or what to write instead.
     """
     finite = [
         "reference_loss_weight",
@@ -64,8 +66,9 @@ def check_ranges(config: "DualSelectConfig") -> None:
         "max_shared_references",
     ]
     for name in finite:
-        if not math.isfinite(getattr(config, name)):
-            raise ConfigError(f"{name} is {getattr(config, name)}: it must be a finite number")
+        value = getattr(config, "fixed_rho" if name == "rho" else name)
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f"{name} is {value}: it must be a finite number")
     ranges: list[tuple[str, Any, bool, str]] = [
         (
             "max_nonfinite_fraction",
@@ -87,7 +90,14 @@ def check_ranges(config: "DualSelectConfig") -> None:
         ("reference_loss_weight", config.reference_loss_weight, config.reference_loss_weight >= 0, "0 or more"),
         ("task_loss_weight", config.task_loss_weight, config.task_loss_weight >= 0, "0 or more"),
         ("conflict_weight", config.conflict_weight, config.conflict_weight >= 0, "0 or more"),
-        ("rho", config.rho, config.rho >= 0, "0 or more (correction none turns it off)"),
+        (
+            "rho",
+            config.rho,
+            config.fixed_rho is None or config.fixed_rho >= 0,
+            "0 or more (correction none turns it off), or `auto`",
+        ),
+        ("reference_slack", config.reference_slack, 0 <= config.reference_slack < math.inf, "0 or more"),
+        ("harmless_drop_rate", config.harmless_drop_rate, 0 < config.harmless_drop_rate < 1, "in (0, 1)"),
         ("reference_replay_size", config.reference_replay_size, config.reference_replay_size >= 1, "1 or more"),
     ]
     warmup = config.selection_warmup_steps
@@ -100,6 +110,10 @@ def check_ranges(config: "DualSelectConfig") -> None:
     for name, value, good, wanted in ranges:
         if not good:
             raise ConfigError(f"{name} is {value}: it must be {wanted}")
+    _check_combinations(config)
+
+
+def _check_combinations(config: "DualSelectConfig") -> None:
     if config.task_top_k is not None and config.task_token_budget != type(config).task_token_budget:
         raise ConfigError(
             f"task_top_k {config.task_top_k} and task_token_budget {config.task_token_budget} both set how much to "
@@ -115,6 +129,11 @@ def check_ranges(config: "DualSelectConfig") -> None:
             "task_token_budget: auto sets its threshold for the direction of the last refresh, but "
             "reference_gradient: replay scores with a different direction: write reference_gradient: frozen, or a "
             "number for task_token_budget"
+        )
+    if config.fixed_rho is None and config.correction not in ("add", "project_add"):
+        raise ConfigError(
+            f"rho: auto sets the strength of the added direction, but correction: {config.correction} adds none: "
+            "write correction: add, or leave rho out"
         )
     if config.mask_mode == "legacy" and config.prompt_format != "human_assistant":
         raise ConfigError(

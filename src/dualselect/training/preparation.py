@@ -14,8 +14,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from dualselect.data import TokenizedRows, TokenReport, as_conversations, compliance, row_id, tokenize
+from dualselect.data import TokenizedRows, TokenReport, as_conversations, row_id, tokenize
 from dualselect.data.checks import references_apart
+from dualselect.data.contrast import compliance, refusal
 from dualselect.data.formats import format_of
 from dualselect.data.ids import distinct_ids
 from dualselect.data.supervision import Scope
@@ -138,8 +139,12 @@ def prepare_rows(
     return PreparedRows(tokens, conversations, ids, labels["kind"], labels["category"], own_texts, tokenized.report)
 
 
-def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectConfig) -> Dataset | None:
+def contrast_rows(
+    references: PreparedRows, tokenizer: Any, config: DualSelectConfig, helping: Sequence[int] | None = None
+) -> Dataset | None:
     """The tokenized contrast response of each reference, in the order of the references' tokens.
+
+    A reference is contrasted with a compliance, or, where `helping` is not 0, with a refusal.
 
     The same parts are supervised as in the reference itself: depending on the settings, the last assistant turn, all
     assistant turns, or also the prompt.
@@ -169,7 +174,8 @@ def contrast_rows(references: PreparedRows, tokenizer: Any, config: DualSelectCo
             )
         responses = list(kept["rejected"])
     else:
-        responses = [compliance(row) for row in kept["id"]]
+        helps = helping or [0] * len(kept)
+        responses = [refusal(row) if help_ else compliance(row) for row, help_ in zip(kept["id"], helps, strict=True)]
     if references.texts is not None:
         contrast = _formatted_contrast(references, kept, responses)
     else:

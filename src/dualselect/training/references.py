@@ -3,7 +3,7 @@
 Memory does not grow with the pool: the first pass keeps a few numbers per reference, the second recomputes the
 gradients of the selected ones only. Cost of a refresh: N + K per-example forward-backward passes.
 
-Shapes: N references in the pool, K selected, B in a batch, P trainable parameters.
+Shapes: N references in the pool, K selected, B in a batch, S sides of the pool, P trainable parameters.
 """
 
 import logging
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from peft import PeftModel
@@ -27,14 +28,13 @@ from dualselect.system.processes import process_count, process_index, total_of
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.nonfinite import check_non_finite
+from dualselect.training.preparation import contrast_rows
 from dualselect.training.refresh import Directions, PoolScores, Refresh, cosine_or_none
+from dualselect.training.sides import References
 from dualselect.training.step import RunGradients
 
 
 logger = logging.getLogger(__name__)
-
-CALIBRATION_REFERENCES = 32
-"""Largest number of references used to calibrate the conflict threshold. The mean cosine is then within about 0.02."""
 
 ChooseReferences = Callable[[Tensor, int], Choice]
 """Maps the scores of all references, shape (N,), and the number K to keep to a choice of K references."""
@@ -52,6 +52,7 @@ class ReferencePool:
         layout: The layout of the trainable parameters.
         config: Settings.
         choose: Chooses references by their scores; None for the K highest.
+        sides: The side of each reference, from 0 to S - 1; None if all are on one.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class ReferencePool:
         layout: GradientLayout,
         config: DualSelectConfig,
         choose: ChooseReferences | None = None,
+        sides: Sequence[int] | None = None,
     ) -> None:
         self._choose = choose or self._highest
+        self.sides = torch.tensor(sides if sides is not None else [0] * len(rows))
         self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
         self._collate, self._run, self._layout, self._config = collate, run, layout, config
         lengths = lengths_of(rows)
@@ -79,10 +82,17 @@ class ReferencePool:
         return len(self.rows)
 
     @property
+    def quotas(self) -> list[int]:
+        """References kept of each side at a refresh: the same share of each, or an even part of `reference_top_k`."""
+        counts = torch.bincount(self.sides).tolist()
+        top_k, fraction = self._config.reference_top_k, self._config.reference_fraction
+        wanted = [-(-top_k // len(counts)) if top_k else math.ceil(fraction * count - 1e-9) for count in counts]
+        return [min(number, count) for number, count in zip(wanted, counts, strict=True)]
+
+    @property
     def selected_count(self) -> int:
         """K, the number of references kept at a refresh; at most the size of the pool."""
-        wanted = self._config.reference_top_k or math.ceil(self._config.reference_fraction * len(self) - 1e-9)
-        return min(wanted, len(self))
+        return sum(self.quotas)
 
     def start_losses(self, model: nn.Module) -> Tensor:
         """Response cross-entropy of every reference under the current model, shape (N,); forward passes only."""
@@ -117,14 +127,11 @@ class ReferencePool:
                 the message names rows.
         """
         stats = torch.zeros(3, len(self), dtype=torch.float64)
-        direction_of_before = None if before is None else self._layout.zeros()
+        direction_of_before = None if before is None else self._layout.zeros(len(self.quotas))
         with without_dropout(model):
             for positions in self._batches(self._by_length, "Scoring references"):
                 score = Score(self._layout, len(positions), task_direction, pairs=self.contrast_rows is not None)
-                previous = None if before is None else before.weights[positions]
-                losses, total = self._score_and_sum(model, positions, score, previous)
-                if direction_of_before is not None and total is not None:
-                    direction_of_before += total
+                losses = self._score_and_sum(model, positions, score, before, direction_of_before)
                 kl = (
                     response_kl(model, start_model, self._batch(positions))
                     if self._config.preservation_loss == "kl"
@@ -149,78 +156,82 @@ class ReferencePool:
         return PoolScores(losses, preservation, cosine, scores, direction_of_before)
 
     def choose(self, scores: Tensor) -> Choice:
-        """Choose the K references to keep, by default the highest-scored, and their weights.
+        """Choose the references to keep of each side, by default the highest-scored, and their weights.
 
         Args:
             scores: Shape (N,); a reference with a non-finite score is never chosen.
+
+        Returns:
+            The choice; the weights of each side sum to 1.
         """
-        finite = torch.isfinite(scores).nonzero().flatten()
-        choice = self._choose(scores[finite], min(self.selected_count, len(finite)))
-        weights = torch.zeros(len(scores), dtype=torch.float64)
-        weights[finite] = choice.weights
-        return Choice(finite[choice.kept].tolist(), weights)
+        weights, kept = torch.zeros(len(scores), dtype=torch.float64), []
+        for side, quota in enumerate(self.quotas):
+            finite = (torch.isfinite(scores) & (self.sides == side)).nonzero().flatten()
+            if len(finite):
+                choice = self._choose(scores[finite], min(quota, len(finite)))
+                weights[finite] = choice.weights
+                kept += finite[choice.kept].tolist()
+        return Choice(sorted(kept), weights)
 
     def directions(self, model: nn.Module, choice: Choice) -> Directions:
-        """Second pass: the weighted mean gradient of the chosen references, one batch at a time."""
-        kept = set(choice.kept)
-        total = self._layout.zeros(1 if self.contrast_rows is None else 2)
+        """Second pass: the weighted mean gradient of the chosen references of each side, one batch at a time."""
+        kept, sides = set(choice.kept), len(self.quotas)
+        total = self._layout.zeros(sides if self.contrast_rows is None else 2 * sides)
         with without_dropout(model):
             for positions in self._batches([p for p in self._by_length if p in kept], "Reference direction"):
-                safe = self._safe_weights(choice.weights[positions])
-                weights = safe if self.contrast_rows is None else torch.stack([safe, safe - safe.roll(1)])
+                safe = self._by_side(choice.weights, positions)
+                weights = safe if self.contrast_rows is None else torch.cat([safe, safe - safe.roll(1, 1)])
                 self._run(model, self._pairs(positions), response_cross_entropy, [Sum(self._layout, weights, total)])
         total = total_of(total)
-        correction = total[0]
-        return Directions(correction, correction if self.contrast_rows is None else total[1])
+        correction = total[:sides]
+        return Directions(correction, correction if self.contrast_rows is None else total[sides:])
 
     def agreement(self, model: nn.Module, refresh: Refresh) -> float | None:
-        """Cosine between the direction of a refresh and the same references' direction under the current model.
+        """Cosine between the directions of a refresh and the same references' directions under the current model.
+
+        Directions of several sides are compared as one vector.
 
         Returns:
             In [-1, 1]; None if the norm of either is below `NORM_FLOOR`.
         """
-        now, kept = self._layout.zeros(1), set(refresh.choice.kept)
+        now, kept = self._layout.zeros(len(self.quotas)), set(refresh.choice.kept)
         with without_dropout(model):
             for positions in self._batches([p for p in self._by_length if p in kept], "References at the end"):
-                sink = Sum(self._layout, refresh.choice.weights[positions], now)
+                sink = Sum(self._layout, self._by_side(refresh.choice.weights, positions, pairs=False), now)
                 self._run(model, self._batch(positions), response_cross_entropy, [sink])
-        return cosine_or_none(total_of(now)[0], refresh.directions.correction)
+        return cosine_or_none(total_of(now), refresh.directions.correction)
 
-    def conflict_threshold(self, model: nn.Module, choice: Choice, directions: Directions) -> float:
-        """Cosine with the score direction below which an example is in conflict, calibrated on the pool.
-
-        Halfway between the mean cosine of safe responses and the mean cosine of their contrasts (unsafe
-        answers to the same prompts). References that are part of the direction have inflated cosines, so the others
-        are used if there are any.
+    def cosines(self, model: nn.Module, rows: Dataset, directions: Directions, what: str) -> Tensor:
+        """The lowest cosine of the gradient of each of n other rows to a side's score direction.
 
         Args:
             model: The current model.
-            choice: The selected references.
-            directions: Their directions.
+            rows: `input_ids` and `labels`.
+            directions: Directions of the selected references.
+            what: Description for the progress bar.
 
         Returns:
-            A cosine, in [-1, 1].
+            Shape (n,), in [-1, 1], float64; NaN where a loss or gradient is not finite.
         """
-        kept = set(choice.kept)
-        others = [position for position in self._by_length if position not in kept] or self._by_length
-        sample = spread(others, CALIBRATION_REFERENCES)
-        cosines = torch.zeros(len(self), 2, dtype=torch.float64)
+        found, lengths = torch.zeros(len(rows), dtype=torch.float64), lengths_of(rows)
         with without_dropout(model):
-            for positions in self._batches(sample, "Calibrating the conflict"):
-                score = Score(self._layout, 2 * len(positions), directions.score)
-                self._run(model, self._pairs(positions), response_cross_entropy, [score])
-                cosines[positions] = score.cosines[0].unflatten(0, (-1, 2)).cpu().double()
-        safe, unsafe = total_of(cosines)[sample].nanmean(0).tolist()
-        return float(safe + unsafe) / 2
+            for positions in self._batches(np.argsort(-lengths, kind="stable").tolist(), what, pairs=False):
+                score = Score(self._layout, len(positions), directions.score)
+                losses = self._run(model, self._collated(token_rows(rows, positions)), response_cross_entropy, [score])
+                cosines = score.cosines.amin(0).masked_fill(~torch.isfinite(losses + score.norms), math.nan)
+                found[positions] = cosines.cpu().double()
+        return total_of(found)
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
-        """A random subset of a choice, drawn without replacement, with renormalized weights."""
+        """A random subset of a choice, `count` of each side, without replacement and with renormalized weights."""
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randperm(len(choice.kept), generator=generator)[:count]
-        kept = sorted(choice.kept[position] for position in drawn.tolist())
-        weights = torch.zeros_like(choice.weights)
-        weights[kept] = choice.weights[kept] / choice.weights[kept].sum()
-        return Choice(kept, weights)
+        weights, kept = torch.zeros_like(choice.weights), []
+        for side in range(len(self.quotas)):
+            members = [position for position in choice.kept if self.sides[position] == side]
+            drawn = [members[index] for index in torch.randperm(len(members), generator=generator)[:count].tolist()]
+            weights[drawn] = choice.weights[drawn] / choice.weights[drawn].sum()
+            kept += drawn
+        return Choice(sorted(kept), weights)
 
     def _check_finite(self, values: Tensor, what: str) -> None:
         check_non_finite(values, self.ids, what, at_most=self._config.max_nonfinite_fraction)
@@ -230,30 +241,39 @@ class ReferencePool:
         return choose_highest(scores, count, temperature=self._config.reference_temperature if soft else None)
 
     def _score_and_sum(
-        self, model: nn.Module, positions: list[int], score: Score, weights: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Score a batch of references and, if weights are given, sum the gradients of their safe responses.
+        self, model: nn.Module, positions: list[int], score: Score, before: Choice | None, direction: Tensor | None
+    ) -> Tensor:
+        """Score a batch of references, and add the gradients of those of an earlier choice to its direction, (S, P).
+
+        References whose gradient is not finite are not added.
 
         Returns:
-            Losses of the safe responses, shape (B,); the weighted sum, shape (P,), without the references whose
-            gradient is not finite.
+            Losses of the safe responses, shape (B,).
         """
-        batch, total = self._pairs(positions), None
-        if weights is None or not weights.any():
+        batch = self._pairs(positions)
+        if before is None or direction is None or not before.weights[positions].any():
             losses = self._run(model, batch, response_cross_entropy, [score])
         else:
-            total = Sum(self._layout, self._safe_weights(weights))
+            total = Sum(self._layout, self._by_side(before.weights, positions))
             losses = self._run(model, batch, response_cross_entropy, [score, total])
             if not torch.isfinite(total.total).all():
-                total = Sum(self._layout, self._safe_weights(weights * torch.isfinite(score.norms).cpu()))
+                finite = torch.zeros_like(before.weights)
+                finite[positions] = torch.isfinite(score.norms).cpu().double()
+                total = Sum(self._layout, self._by_side(before.weights * finite, positions))
                 self._run(model, batch, response_cross_entropy, [total])
-        return losses[:: len(losses) // len(positions)], None if total is None else total.total[0]
+            direction += total.total
+        return losses[:: len(losses) // len(positions)]
 
-    def _safe_weights(self, weights: Tensor) -> Tensor:
-        """Weights of B references as weights of the rows of `_pairs`; the weights of contrasts are 0."""
-        if self.contrast_rows is None:
-            return weights
-        return torch.stack([weights, torch.zeros_like(weights)], dim=1).flatten()
+    def _by_side(self, weights: Tensor, positions: list[int], *, pairs: bool = True) -> Tensor:
+        """Weights of B references, each in the row of its side, shape (S, B).
+
+        With `pairs` and contrasts, shape (S, 2 B): the weights of contrasts are 0.
+        """
+        sides = torch.nn.functional.one_hot(self.sides[positions], len(self.quotas)).T
+        by_side = sides * weights[positions]
+        if not pairs or self.contrast_rows is None:
+            return by_side
+        return torch.stack([by_side, torch.zeros_like(by_side)], dim=2).flatten(1)
 
     def _pairs(self, positions: list[int]) -> dict[str, Any]:
         """A batch of references; with contrasts, each reference is followed by its contrast."""
@@ -268,18 +288,34 @@ class ReferencePool:
     def _collated(self, rows: list[TokenRow]) -> dict[str, Any]:
         return {name: value.to(self._layout.device) for name, value in self._collate(rows).items()}
 
-    def _batches(self, positions: Sequence[int], what: str) -> Iterator[list[int]]:
+    def _batches(self, positions: Sequence[int], what: str, *, pairs: bool = True) -> Iterator[list[int]]:
         """Batches of this process's share of some positions."""
         positions = positions[process_index() :: process_count()]
         size, quiet = self._config.reference_micro_batch_size, self._config.disable_tqdm
-        size = size if self.contrast_rows is None else max(1, size // 2)  # a reference and its contrast are two rows
+        if pairs and self.contrast_rows is not None:
+            size = max(1, size // 2)  # a reference and its contrast are two rows
         return in_batches(positions, size, description=what, unit="ref", quiet=quiet)
 
 
-def spread(ordered: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the given positions, evenly spaced in their order."""
-    taken = min(count, len(ordered))
-    return [ordered[place * len(ordered) // taken] for place in range(taken)]
+def reference_pool(
+    references: References,
+    tokenizer: Any,
+    collate: Callable[[list[Any]], Mapping[str, Any]],
+    run: RunGradients,
+    layout: GradientLayout,
+    config: DualSelectConfig,
+    choose: ChooseReferences | None,
+) -> ReferencePool:
+    """The pool of the references with their contrasts; see `ReferencePool` for the other arguments.
+
+    Raises:
+        DataError: The pool is empty, or a reference has no contrast.
+    """
+    rows = references.pool
+    contrast = contrast_rows(rows, tokenizer, config, references.sides)
+    check_pool(rows.tokens, contrast, config.reference_top_k)
+    ids = rows.ids_of(rows.indices)
+    return ReferencePool(rows.tokens, ids, contrast, collate, run, layout, config, choose, references.sides)
 
 
 def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]]:

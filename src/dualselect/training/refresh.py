@@ -1,6 +1,6 @@
 """The result of a reference refresh: scores of the pool, the choice, its directions.
 
-Shapes: N references in the pool, P trainable parameters.
+Shapes: N references in the pool, S sides of the pool, P trainable parameters.
 """
 
 import math
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from dualselect.gradients import cosines
 from dualselect.gradients.layout import NORM_FLOOR
-from dualselect.selection import Choice
+from dualselect.selection import Choice, HarmlessScores
 
 
 @dataclass(frozen=True)
 class Directions:
-    """The directions of the selected references, each of shape (P,).
+    """The directions of the selected references of each side of the pool, each of shape (S, P).
 
     Attributes:
         correction: Weighted mean gradient of the safe responses, used to correct the update.
@@ -44,8 +44,7 @@ class Refresh:
         choice: Positions in the pool and weights of the selected references.
         task_direction: The task direction that the references were scored against, shape (P,).
         directions: Directions of the selected references at the time of the refresh.
-        conflict_threshold: A task example conflicts with the references if its cosine with the score direction is
-            below this. None unless the token budget is `auto`.
+        harmless: Scores of the harmless rows that the filter is calibrated on; None unless the token budget is `auto`.
     """
 
     step: int
@@ -53,14 +52,26 @@ class Refresh:
     choice: Choice
     task_direction: Tensor
     directions: Directions
-    conflict_threshold: float | None = None
+    harmless: HarmlessScores | None = None
 
-    def facts(self, scores: "PoolScores", before: "Refresh | None") -> dict[str, Any]:
+    def conflict_threshold(self, rate: float) -> float | None:
+        """A task example is dropped if its lowest cosine to a side's score direction is below this.
+
+        Args:
+            rate: `harmless_drop_rate`.
+
+        Returns:
+            A cosine; None unless the token budget is `auto`.
+        """
+        return None if self.harmless is None else -self.harmless.threshold(rate)
+
+    def facts(self, scores: "PoolScores", before: "Refresh | None", rate: float) -> dict[str, Any]:
         """The fields of its line in the selection log. Lists have one entry per reference with finite values.
 
         Args:
             scores: The scores that the choice is based on.
             before: The previous refresh, to measure the drift of the directions; None for the first refresh.
+            rate: `harmless_drop_rate`.
         """
         kept, finite = set(self.choice.kept), scores.finite
         drift: dict[str, float | None] = {}
@@ -80,8 +91,17 @@ class Refresh:
             "weights": self.choice.weights[finite].tolist(),
             "task_direction_norm": self.task_direction.norm().item(),
             "reference_direction_norm": self.directions.correction.norm().item(),
-            "conflict_threshold": self.conflict_threshold,
+            "conflict_threshold": self.conflict_threshold(rate),
+            **({} if self.harmless is None else self._calibration(rate)),
             **drift,
+        }
+
+    def _calibration(self, rate: float) -> dict[str, Any]:
+        assert self.harmless is not None
+        by_kind = self.harmless.by_kind
+        return {
+            "harmless_cosines": {kind: (-scores).tolist() for kind, scores in by_kind.items()},
+            "dropped_if_left_out": self.harmless.dropped_if_left_out(rate),
         }
 
 
@@ -95,7 +115,7 @@ class PoolScores:
         cosines: Cosine between the gradient of each reference and the task direction.
         scores: Score of each reference; NaN if its loss or gradient is not finite.
         direction_of_before: Weighted mean gradient of the references of the previous refresh, recomputed with the
-            current weights, shape (P,). It separates drift from re-selection. None at the first refresh.
+            current weights, shape (S, P). It separates drift from re-selection. None at the first refresh.
     """
 
     losses: Tensor
@@ -111,7 +131,8 @@ class PoolScores:
 
 
 def cosine_or_none(one: Tensor, other: Tensor) -> float | None:
-    """Cosine of two directions, each of shape (P,); None if one has a norm below `NORM_FLOOR` or is not finite."""
+    """Cosine of two directions of one shape; None if one has a norm below `NORM_FLOOR` or is not finite."""
+    one, other = one.flatten(), other.flatten()
     if not NORM_FLOOR <= min(one.norm().item(), other.norm().item()) < math.inf:
         return None
     return cosines(one[None], other).item()

@@ -20,9 +20,10 @@ from dualselect.data.template_dates import date_of, uses_date
 from dualselect.data.token_columns import tokens_sha256
 from dualselect.errors import ResumeError
 from dualselect.gradients import GradientLayout, cosines
-from dualselect.selection import Choice
+from dualselect.selection import Choice, HarmlessScores
 from dualselect.system.files import write_atomically
 from dualselect.training.checkpoints import STATE_FILE
+from dualselect.training.dial import DialState
 from dualselect.training.gradient_storage import Storage
 from dualselect.training.preparation import PreparedRows
 from dualselect.training.refresh import Directions, Refresh
@@ -31,6 +32,8 @@ from dualselect.training.totals import SelectionTotals
 
 
 DATE = "date of the chat template"
+HARMLESS = "harmless/"
+"""Prefix of the tensors with the scores of the harmless rows, one per kind."""
 
 
 @dataclass
@@ -45,6 +48,7 @@ class LoopState:
         step: Optimizer steps done.
         warmup_steps: Warm-up steps of the selection in this run; None before the run has begun.
         gradient_storage: Where the gradients of a step are kept in this run; None before the run has begun.
+        dial: The controller of `rho: auto`; None without it, or before the first step.
         totals: Counts of what was offered to the selection and dropped so far.
         logging: Sums since the last log line, as JSON.
     """
@@ -56,6 +60,7 @@ class LoopState:
     step: int = 0
     warmup_steps: int | None = None
     gradient_storage: Storage | None = None
+    dial: DialState | None = None
     totals: SelectionTotals = field(default_factory=SelectionTotals)
     logging: dict[str, Any] = field(default_factory=dict)
 
@@ -89,20 +94,26 @@ def date_in_rows(tokenizer: Any) -> str | None:
 
 
 def fingerprint_of(
-    rows: Mapping[str, PreparedRows], contrast: Dataset | None, template_date: str | None
+    rows: Mapping[str, PreparedRows],
+    contrast: Dataset | None,
+    harmless: Dataset | None,
+    template_date: str | None,
 ) -> dict[str, Any]:
     """Identifies the rows of a run by hashes of their ids and tokens.
 
     Args:
         rows: The `train` and `reference` rows.
         contrast: Tokenized contrast rows, if there are any.
+        harmless: Tokenized harmless rows that calibrate the filter, if there are any.
         template_date: The result of `date_in_rows`. It is not compared; messages use it to explain a difference.
     """
     found: dict[str, Any] = {DATE: template_date}
     for role, name in (("train", "task"), ("reference", "reference")):
         found[f"ids of the {name} rows"] = rows[role].fingerprint
         found[f"tokens of the {name} rows"] = rows[role].tokens_sha256
-    return found | {"tokens of the contrast rows": None if contrast is None else tokens_sha256(contrast)}
+    for name, tokens in (("contrast", contrast), ("harmless", harmless)):
+        found[f"tokens of the {name} rows"] = None if tokens is None else tokens_sha256(tokens)
+    return found
 
 
 def save_state(
@@ -128,6 +139,7 @@ def save_state(
         "direction_steps": state.direction_steps,
         "warmup_steps": state.warmup_steps,
         "gradient_storage": state.gradient_storage,
+        "dial": None if state.dial is None else asdict(state.dial),
         "totals": asdict(state.totals),
         "logging": logging or {},
         "fingerprint": _compared(layout, fingerprint),
@@ -143,13 +155,15 @@ def save_state(
         }
         if not state.refresh.directions.same:
             tensors["score_direction"] = state.refresh.directions.score
+        if state.refresh.harmless is not None:
+            tensors |= {HARMLESS + kind: scores for kind, scores in state.refresh.harmless.by_kind.items()}
         facts["refresh"] = {
             "step": state.refresh.step,
             "epoch": state.refresh.epoch,
             "kept": state.refresh.choice.kept,
-            "conflict_threshold": state.refresh.conflict_threshold,
         }
-    content = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, {"state": json.dumps(facts)})
+    # cloned: the directions are views of one tensor, which safetensors refuses
+    content = save({name: tensor.cpu().clone() for name, tensor in tensors.items()}, {"state": json.dumps(facts)})
     write_atomically(Path(folder) / STATE_FILE, lambda file: file.write(content))
 
 
@@ -196,18 +210,25 @@ def load_state(
     )
     state.step, state.warmup_steps = facts["step"], facts["warmup_steps"]
     state.gradient_storage = facts["gradient_storage"]
+    state.dial = DialState(**facts["dial"]) if facts.get("dial") else None
     state.totals, state.logging = SelectionTotals(**facts["totals"]), facts["logging"]
     if facts["refresh"] is not None:
         moved = {name: tensors[name].to(layout.device) for name in tensors if name.endswith("_direction")}
+        correction = moved["correction_direction"].reshape(-1, layout.size)
         state.refresh = Refresh(
             facts["refresh"]["step"],
             facts["refresh"]["epoch"],
             Choice(facts["refresh"]["kept"], tensors["reference_weights"]),
             moved["task_direction"],
-            Directions(moved["correction_direction"], moved.get("score_direction", moved["correction_direction"])),
-            facts["refresh"]["conflict_threshold"],
+            Directions(correction, moved.get("score_direction", correction).reshape(-1, layout.size)),
+            _harmless(tensors),
         )
     return state
+
+
+def _harmless(tensors: Mapping[str, Tensor]) -> HarmlessScores | None:
+    by_kind = {name.removeprefix(HARMLESS): it for name, it in tensors.items() if name.startswith(HARMLESS)}
+    return HarmlessScores(by_kind) if by_kind else None
 
 
 def _compared(layout: GradientLayout, fingerprint: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dualselect.gradients import GradientLayout, Materialise, Score, Sink, Sum
 from dualselect.gradients.layout import ExampleLosses
 from dualselect.models.losses import response_cross_entropy
 from dualselect.models.segments import examples_of, supervised_counts
-from dualselect.selection import Choice, corrected
+from dualselect.selection import Choice, HarmlessScores, corrected
 from dualselect.system.processes import gathered, process_index, total_of
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import Storage
@@ -27,7 +27,7 @@ class ExampleStats:
 
     Attributes:
         losses: Mean cross-entropy over the example's supervised tokens.
-        cosines: Cosine between the example's gradient and the reference direction; 0 during the warm-up.
+        cosines: Lowest cosine of the example's gradient to a side's reference direction; 0 during the warm-up.
         gradient_norms: Norm of the example's gradient.
         tokens: Number of supervised tokens of the example.
         rows: Row index of the example, n integers.
@@ -102,7 +102,7 @@ class StepExamples:
             inputs: The model's inputs for the batch.
             example_losses: Maps model and inputs to losses of shape (B,).
             rows: Row index of each example, shape (B,).
-            direction: Reference direction for the cosines, shape (P,); None during the warm-up.
+            direction: Reference directions for the cosines, shape (S, P); None during the warm-up.
         """
         score = Score(self._layout, len(rows), direction)
         tokens = supervised_counts(inputs)
@@ -128,7 +128,7 @@ class StepExamples:
         """
         numbers = []
         for part in self._parts:
-            cosine = part.score.cosines[0] if len(part.score.cosines) else torch.zeros_like(part.losses)
+            cosine = part.score.cosines.amin(0) if len(part.score.cosines) else torch.zeros_like(part.losses)
             numbers.append(torch.stack([part.losses, cosine, part.score.norms, part.tokens.float()]))
         sizes = [len(part.rows) for part in self._parts]
         own = torch.cat(numbers, dim=1).cpu().double().split(sizes, dim=1)
@@ -175,14 +175,15 @@ class StepExamples:
 
 
 def corrected_update(
-    task_gradient: Tensor, directions: Directions | None, config: DualSelectConfig
+    task_gradient: Tensor, directions: Directions | None, config: DualSelectConfig, rhos: list[float] | None
 ) -> tuple[Tensor, dict[str, float]]:
-    """Correct the task gradient, shape (P,), by the reference direction.
+    """Correct the task gradient, shape (P,), by the reference direction of each side.
 
     Args:
         task_gradient: Shape (P,).
         directions: Directions of the selected references; None during the warm-up, which applies no correction.
         config: Settings.
+        rhos: The strength for each side with `rho: auto`, relative to |g_task| / |g_ref|; None for a fixed one.
 
     Returns:
         The update, shape (P,), the same tensor as the task gradient if nothing is added; norms for the log.
@@ -191,21 +192,31 @@ def corrected_update(
     update = task_gradient
     if directions is not None:
         update = corrected(
-            task_gradient, directions.correction, mode=config.correction, rho=config.rho, rho_mode=config.rho_mode
+            task_gradient,
+            directions.correction,
+            mode=config.correction,
+            rho=rhos or config.fixed_rho or 0.0,
+            rho_mode="relative" if rhos else config.rho_mode,
         )
         norms["reference_direction_norm"] = directions.correction.norm().item()
     norms["update_norm"] = update.norm().item()
     return update, norms
 
 
-def selection_fields(stats: ExampleStats, scores: Tensor, choice: Choice) -> dict[str, Any]:
-    """Selection-log fields of a step after the warm-up; one entry per example."""
+def selection_fields(
+    stats: ExampleStats, scores: Tensor, choice: Choice, harmless: HarmlessScores | None
+) -> dict[str, Any]:
+    """Selection-log fields of a step after the warm-up; one entry per example.
+
+    `p_values` is there if the filter is calibrated on harmless rows.
+    """
     return {
         "cosines": stats.cosines.tolist(),
         "scores": scores.tolist(),
         "tokens": [int(count) for count in stats.tokens.tolist()],
         "kept": (choice.weights > 0).tolist(),
         "weights": choice.weights.tolist(),
+        **({} if harmless is None else {"p_values": harmless.p_values(-stats.cosines).tolist()}),
     }
 
 

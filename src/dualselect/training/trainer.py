@@ -10,7 +10,6 @@ Shapes: n examples in an optimizer step, N references, P trainable parameters.
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from dualselect.data.checks import check_embeddings
 from dualselect.gradients import GradientEngine, GradientLayout, Sink
@@ -26,28 +24,26 @@ from dualselect.models.losses import mean_over_tokens, score_responses
 from dualselect.models.precision import with_float32_adapter
 from dualselect.selection import Choice, refresh_due
 from dualselect.training.choice import choose_rows
-from dualselect.training.collator import RowIndexCollator
+from dualselect.training.collator import RowIndexCollator, padding
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.dial import Dial
 from dualselect.training.gradient_storage import DTYPES, Storage, choose_storage
+from dualselect.training.harmless import harmless_rows
 from dualselect.training.nonfinite import check_non_finite
 from dualselect.training.packing import LoaderRows, check_rows_apart, is_padded, loader_rows, packed
 from dualselect.training.preparation import (
     ROW,
     PreparedRows,
     check_arguments,
-    contrast_rows,
     prepare_rows,
     without_shared_prompts,
 )
-from dualselect.training.references import ChooseReferences, ReferencePool, check_pool, start_model_of
+from dualselect.training.references import ChooseReferences, reference_pool, start_model_of
 from dualselect.training.refresh import Directions, PoolScores, Refresh
 from dualselect.training.resumable import ResumableTrainer
 from dualselect.training.selection_log import SelectionLog
-from dualselect.training.start import (
-    check_dense_text_model,
-    check_warmup,
-    default_config,
-)
+from dualselect.training.sides import divided
+from dualselect.training.start import check_dense_text_model, check_warmup, default_config
 from dualselect.training.state import date_in_rows, empty_state, fingerprint_of, load_state, save_state
 from dualselect.training.step import (
     ExampleStats,
@@ -73,6 +69,7 @@ class DualSelectTrainer(ResumableTrainer):
         train_dataset: Task rows: `messages`, `prompt`/`completion`, `instruction`/`output`, `question`/`answer`, or
             already tokenized (`input_ids`, `labels`). Logs name rows by their `id` column, or by a hash without one.
         reference_dataset: Safe responses, in any of the same formats.
+        harmless_dataset: Harmless rows that calibrate `task_token_budget: auto` beside the built-in ones.
         choose_references: Replaces the choice of the highest-scored references. It is called with the scores of the
             whole pool, shape (N,), and the number to keep.
         **sft: All other arguments of `SFTTrainer`: `eval_dataset`, `processing_class`, `peft_config`, `callbacks`, ...
@@ -102,6 +99,7 @@ class DualSelectTrainer(ResumableTrainer):
         *,
         train_dataset: Dataset | None = None,
         reference_dataset: Dataset | None = None,
+        harmless_dataset: Dataset | None = None,
         choose_references: ChooseReferences | None = None,
         **sft: Any,
     ) -> None:
@@ -124,13 +122,18 @@ class DualSelectTrainer(ResumableTrainer):
         self._prepare_dataset(
             reference_dataset, self.processing_class, args, False, self._formatting_func, "reference"
         )
-        self._rows["reference"] = without_shared_prompts(self._rows["train"], self._rows["reference"], args)
+        apart = without_shared_prompts(self._rows["train"], self._rows["reference"], args)
+        references = divided(apart, args)
+        self._rows["reference"] = references.pool
         self.reference_dataset = self._rows["reference"].tokens
         check_embeddings(self.model, self._tokenizer, **{role: rows.tokens for role, rows in self._rows.items()})
         self._layout = GradientLayout.of(with_float32_adapter(self.model))
         self._engine = GradientEngine(args.gradient_engine, self.model, self._layout)
         self._storage: Storage = "recompute"  # chosen when training begins
-        self.pool = self._reference_pool(choose_references)
+        run, padded = self._run_gradients, padding(self.data_collator)
+        self.pool = reference_pool(references, self._tokenizer, padded, run, self._layout, args, choose_references)
+        self._dial = Dial(references, padded, args.reference_slack) if references.held_out else None
+        self._harmless = harmless_rows(harmless_dataset, self._rows, self._tokenizer, args)
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
         self._loop, self._examples = empty_state(self._layout), self._no_examples()
@@ -173,15 +176,6 @@ class DualSelectTrainer(ResumableTrainer):
         super()._set_signature_columns_if_needed()
         if ROW not in self._signature_columns:
             self._signature_columns += [ROW]
-
-    def _reference_pool(self, choose: ChooseReferences | None) -> ReferencePool:
-        rows = self._rows["reference"]
-        contrast = contrast_rows(rows, self._tokenizer, self.args)
-        check_pool(rows.tokens, contrast, self.args.reference_top_k)
-        ids, collate = rows.ids_of(rows.indices), self.data_collator
-        if isinstance(collate, DataCollatorForLanguageModeling):  # a reference and its contrast are two padded rows
-            collate = replace(collate, padding_free=False)
-        return ReferencePool(rows.tokens, ids, contrast, collate, self._run_gradients, self._layout, self.args, choose)
 
     # The step
 
@@ -237,6 +231,8 @@ class DualSelectTrainer(ResumableTrainer):
         if self.args.preservation_loss == "excess" and self._loop.start_losses is None:
             self._loop.start_losses = self.pool.start_losses(model)
         assert self._loop.warmup_steps is not None
+        if self._dial is not None:
+            self._loop.dial = self._dial.follow(self._loop.dial, model, selecting_for=step - self._loop.warmup_steps)
         if step < self._loop.warmup_steps:
             return
         if self._refresh_due():
@@ -270,9 +266,9 @@ class DualSelectTrainer(ResumableTrainer):
         )
         choice = self.pool.choose(scores.scores)
         directions = self.pool.directions(model, choice)
-        threshold = None if self.args.task_token_share else self.pool.conflict_threshold(model, choice, directions)
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
-        refresh = Refresh(step, epoch, choice, direction, directions, threshold)
+        harmless = None if self._harmless is None else self._harmless.scores(model, self.pool, directions)
+        refresh = Refresh(step, epoch, choice, direction, directions, harmless)
         self._loop.refresh = refresh
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
         self._record_refresh(refresh, scores, before)
@@ -288,7 +284,8 @@ class DualSelectTrainer(ResumableTrainer):
         weights[finite] = choice.weights
         task_gradient = examples.weighted_sum(model, weights)
         self._loop.add_step(task_gradient)
-        update, norms = corrected_update(task_gradient, self._directions, self.args)
+        rhos = None if self._loop.dial is None else self._loop.dial.rho
+        update, norms = corrected_update(task_gradient, self._directions, self.args, rhos)
         self._layout.assign(model, update)
         if direction_cosine := self._loop.task_direction_cosine:
             norms["task_direction_cosine"] = direction_cosine
@@ -319,16 +316,24 @@ class DualSelectTrainer(ResumableTrainer):
         finite, references = scores.finite, self._rows["reference"]
         labels = references.labels_of([references.indices[position] for position in finite])
         ids = [self.pool.ids[position] for position in finite]
-        self.selection_log.append("refresh", refresh.step + 1, ids=ids, **labels, **refresh.facts(scores, before))
+        self.selection_log.append(
+            "refresh",
+            refresh.step + 1,
+            ids=ids,
+            **labels,
+            **refresh.facts(scores, before, self.args.harmless_drop_rate),
+        )
 
     def _record_step(self, choice: Choice, stats: ExampleStats, scores: Tensor, norms: dict[str, float]) -> None:
         train, selecting = self._rows["train"], self._directions is not None
         fields = {"ids": train.ids_of(stats.rows), **train.labels_of(stats.rows), "losses": stats.losses.tolist()}
-        if selecting:
-            fields |= selection_fields(stats, scores, choice)
+        if self._loop.refresh is not None and selecting:
+            fields |= selection_fields(stats, scores, choice, self._loop.refresh.harmless)
+            fields |= {} if self._loop.dial is None else self._loop.dial.facts()
         self.selection_log.append("step" if selecting else "warmup", self._loop.step, **fields, **norms)
         if selecting:
             metrics = selection_metrics(stats, choice) | norms
+            metrics |= {} if self._loop.dial is None else self._loop.dial.metrics()
             metrics["dropped_token_fraction_of_run"] = self._loop.totals.dropped_token_fraction
             for name, value in metrics.items():
                 self._metrics["train"][f"dualselect/{name}"].append(value)
@@ -390,5 +395,6 @@ class DualSelectTrainer(ResumableTrainer):
             self._logging_before = self._loop.logging
 
     def _fingerprint(self) -> dict[str, Any]:
-        rows = fingerprint_of(self._rows, self.pool.contrast_rows, date_in_rows(self._tokenizer))
+        harmless = None if self._harmless is None else self._harmless.tokens
+        rows = fingerprint_of(self._rows, self.pool.contrast_rows, harmless, date_in_rows(self._tokenizer))
         return rows | self._deciding_settings()

@@ -1,0 +1,184 @@
+"""Held-out harmless rows, which calibrate what the filter drops (`task_token_budget: auto`)."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset, concatenate_datasets
+from torch import Tensor, nn
+
+from dualselect.data import as_conversations, builtin_rows
+from dualselect.data.checks import normalized_prompt
+from dualselect.errors import ConfigError, DataError
+from dualselect.selection import HarmlessScores, rows_needed
+from dualselect.training.config import DualSelectConfig
+from dualselect.training.nonfinite import check_non_finite
+from dualselect.training.preparation import PreparedRows, prepare_rows
+from dualselect.training.references import ReferencePool
+from dualselect.training.refresh import Directions
+
+
+logger = logging.getLogger(__name__)
+
+KINDS = {"chat": 250, "lookalike": 440, "task": 4000}
+"""Built-in kinds of harmless rows, and how many rows of each there are."""
+ROWS_PER_KIND = 100
+"""Rows of each kind, if `harmless_drop_rate` does not need more. They are scored at every refresh."""
+YOURS = "harmless data"
+"""Kind of the rows that the user gives without a `kind`."""
+
+
+@dataclass(frozen=True)
+class HarmlessRows:
+    """Tokenized harmless rows.
+
+    Attributes:
+        prepared: The rows.
+        kinds: The kind of each row of `prepared.tokens`.
+        max_nonfinite: Largest share of rows whose gradient may be not finite, in [0, 1].
+    """
+
+    prepared: PreparedRows
+    kinds: list[str]
+    max_nonfinite: float
+
+    @property
+    def tokens(self) -> Dataset:
+        """`input_ids` and `labels` of the n rows."""
+        return self.prepared.tokens
+
+    def scores(self, model: nn.Module, pool: ReferencePool, directions: Directions) -> HarmlessScores:
+        """Scores by kind: minus the lowest cosine to a side's score direction, so that a high score means conflict.
+
+        Rows whose gradient is not finite are left out.
+
+        Raises:
+            GradientError: More than `max_nonfinite_fraction` of the rows are not finite.
+        """
+        cosines = pool.cosines(model, self.tokens, directions, "Calibrating on harmless rows")
+        ids = self.prepared.ids_of(self.prepared.indices)
+        check_non_finite(cosines, ids, "the loss or gradient of harmless rows", at_most=self.max_nonfinite)
+        finite = torch.isfinite(cosines)
+        return HarmlessScores({kind: -cosines[self._of_kind(kind) & finite] for kind in sorted(set(self.kinds))})
+
+    def _of_kind(self, kind: str) -> Tensor:
+        return torch.tensor([name == kind for name in self.kinds])
+
+
+def harmless_rows(
+    given: Dataset | None, others: Mapping[str, PreparedRows], tokenizer: Any, config: DualSelectConfig
+) -> HarmlessRows | None:
+    """The tokenized harmless rows of a training.
+
+    Args:
+        given: The user's harmless rows in any known format; None for built-in ones only. Their `kind` is kept.
+        others: Task rows and references, by role. Harmless rows with the same prompts are left out.
+        tokenizer: The model's tokenizer.
+        config: Settings.
+
+    Returns:
+        None unless `task_token_budget` is `auto`.
+
+    Raises:
+        ConfigError: `harmless_drop_rate` needs more rows of a kind than there are.
+        DataError: The user's rows are too few, or their format is unknown.
+    """
+    if config.task_top_k is not None or config.task_token_share is not None:
+        if given is not None:
+            logger.warning("the harmless rows are not used: they calibrate task_token_budget: auto")
+        return None
+    taken = {
+        normalized_prompt(prompt)
+        for rows in others.values()
+        if rows.conversations is not None
+        for prompt in rows.conversations["prompt"]
+    }
+    rows = harmless_conversations(given, taken, config.harmless_drop_rate, ROWS_PER_KIND)
+    prepared = prepare_rows(rows, tokenizer, config, name="harmless")
+    kinds = [prepared.kinds[index] for index in prepared.indices]
+    check_enough(kinds, config)
+    return HarmlessRows(prepared, kinds, config.max_nonfinite_fraction)
+
+
+def harmless_conversations(given: Dataset | None, taken: set[str], rate: float, per_kind: int) -> Dataset:
+    """Built-in rows of every kind and the user's own ones.
+
+    Args:
+        given: As for `harmless_rows`.
+        taken: Prompts that are used for something else, by `normalized_prompt`.
+        rate: `harmless_drop_rate`.
+        per_kind: Built-in rows of each kind, if the rate does not need more and there are as many.
+
+    Returns:
+        Conversations with `id`, `prompt`, `completion` and `kind`.
+
+    Raises:
+        ConfigError, DataError: As for `harmless_rows`.
+    """
+    needed = rows_needed(rate)
+    parts = [_builtin(kind, max(per_kind, needed), needed, taken, rate) for kind in KINDS]
+    parts += [] if given is None else [_own(given, needed, taken)]
+    return concatenate_datasets([part.select_columns(["id", "prompt", "completion", "kind"]) for part in parts])
+
+
+def check_enough(kinds: Sequence[str], config: DualSelectConfig) -> None:
+    """Check that truncation left enough rows of each kind, and log how many there are.
+
+    Raises:
+        DataError: A kind has too few.
+    """
+    counts, needed = Counter(kinds), rows_needed(config.harmless_drop_rate)
+    if short := {kind: count for kind, count in counts.items() if count < needed}:
+        raise DataError(
+            f"max_length {config.max_length} leaves too few harmless rows to calibrate on ({_counts(short)}, {needed} "
+            "needed of each kind): raise max_length, raise harmless_drop_rate, or set task_token_budget: 0.9"
+        )
+    logger.info("the filter is calibrated on %d harmless rows: %s", len(kinds), _counts(counts))
+
+
+def _builtin(kind: str, wanted: int, needed: int, taken: set[str], rate: float) -> Dataset:
+    rows = builtin_rows(kind, min(KINDS[kind], 2 * wanted), seed=_SEED)
+    apart = [row for row in rows if normalized_prompt(row["prompt"]) not in taken]
+    if len(apart) < needed:  # the task data hold many of the built-in rows
+        apart = [
+            row for row in builtin_rows(kind, KINDS[kind], seed=_SEED) if normalized_prompt(row["prompt"]) not in taken
+        ]
+    if len(apart) < needed:
+        raise ConfigError(
+            f"harmless_drop_rate {rate:g} needs {needed} harmless rows of each kind, but only "
+            f"{len(apart)} built-in rows of kind {kind} are in neither the task data nor the pool: write at least "
+            f"{1 / (len(apart) + 1):.2g}, or a number for task_token_budget"
+        )
+    return as_conversations(Dataset.from_list(apart[:wanted]), name="harmless")
+
+
+def _own(given: Dataset, needed: int, taken: set[str]) -> Dataset:
+    rows = as_conversations(given, name="harmless")
+    apart = [index for index, prompt in enumerate(rows["prompt"]) if normalized_prompt(prompt) not in taken]
+    if len(apart) < len(rows):
+        logger.warning(
+            "left out %d of %d harmless rows, whose prompt is also in the task data or the pool",
+            len(rows) - len(apart),
+            len(rows),
+        )
+    rows = rows.select(apart)
+    kinds = [kind or YOURS for kind in rows["kind"]]
+    few = {kind for kind, count in Counter(kinds).items() if count < needed}
+    kinds = [YOURS if kind in few else kind for kind in kinds]  # kinds with few rows count as one
+    if (count := kinds.count(YOURS)) and count < needed:
+        raise DataError(
+            f"harmless_data: {count} rows of a kind with too few rows, but harmless_drop_rate needs {needed} of each "
+            "kind: give more rows, leave out those of this kind, or raise harmless_drop_rate"
+        )
+    return rows.remove_columns("kind").add_column("kind", kinds)
+
+
+_SEED = 19
+"""Of the built-in rows: the order in which they are taken."""
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
