@@ -19,14 +19,14 @@ def with_harmless(folder, rows=None, **settings):
     return small_trainer(folder, trainer_arguments={"harmless_dataset": rows}, **(AUTO | settings))
 
 
-def test_a_hundred_built_in_rows_of_each_kind(tmp_path):
+def test_built_in_rows_of_each_kind(tmp_path):
     kinds = with_harmless(tmp_path)._harmless.kinds
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"chat": 100, "lookalike": 100, "task": 100}
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"chat": 199, "lookalike": 199, "task": 199}
 
 
 def test_a_lower_rate_takes_more_rows(tmp_path):
-    kinds = with_harmless(tmp_path, harmless_drop_rate=0.005)._harmless.kinds
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"chat": 199, "lookalike": 199, "task": 199}
+    kinds = with_harmless(tmp_path, harmless_drop_rate=0.0045)._harmless.kinds
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"chat": 222, "lookalike": 222, "task": 222}
 
 
 def test_a_rate_that_needs_more_rows_than_there_are_is_refused(tmp_path):
@@ -42,7 +42,7 @@ def test_rows_of_the_task_and_of_the_pool_do_not_calibrate(tmp_path):
     trainer = with_harmless(tmp_path, task=task, references=pool)
     taken = {normalized_prompt(row["prompt"]) for row in (*task, *pool)}
     assert not taken & {normalized_prompt(prompt) for prompt in trainer._harmless.prepared.conversations["prompt"]}
-    assert trainer._harmless.kinds.count("chat") == 100
+    assert trainer._harmless.kinds.count("chat") > 150
 
 
 def test_rows_of_the_user_are_a_kind_of_their_own(tmp_path):
@@ -81,8 +81,9 @@ def test_harmless_rows_without_a_filter_are_told(tmp_path, caplog):
 
 
 def test_a_step_whose_rows_all_conflict_learns_nothing_of_them(tmp_path):
-    trainer = trained(tmp_path, max_steps=4, correction="none", harmless_drop_rate=0.5, **AUTO)
+    trainer = trained(tmp_path, max_steps=8, correction="none", harmless_drop_rate=0.95, **AUTO)
     dropped = [line for line in events(trainer, "step") if not any(line["kept"])]
+    assert dropped
     for line in dropped:
         assert line["task_gradient_norm"] == 0.0
     assert trainer._loop.totals.rows_dropped == sum(

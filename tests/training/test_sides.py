@@ -121,3 +121,24 @@ def test_two_sides_resume_to_the_same_bytes(tmp_path):
     first, second = adapter_of(whole), adapter_of(again)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again._loop.dial == whole._loop.dial
+
+
+@pytest.mark.parametrize("helpful", [0, 8])
+def test_the_filter_scores_against_the_whole_pool_without_what_helpful_answers_share(tmp_path, helpful):
+    settings = {"task_token_budget": "auto", "reference_contrast": "compliance", "harmless_drop_rate": 0.1}
+    trainer = trained(
+        tmp_path,
+        references=two_sided(8, helpful) if helpful else safe_rows(8),
+        max_steps=3,
+        learning_rate=0.0,
+        **settings,
+    )
+    pool, found = trainer.pool, trainer._loop.refresh.directions.score
+    refusals = [position for position in range(len(pool)) if pool.sides[position] == 0]
+    safe = gradients_of(trainer, [pool.rows[position] for position in refusals])
+    expected = (safe - gradients_of(trainer, [pool.contrast_rows[position] for position in refusals])).mean(0)
+    if helpful:
+        help_ = gradients_of(trainer, [pool.rows[n] for n in range(len(pool)) if pool.sides[n] == 1]).mean(0)
+        expected = expected - (expected @ help_) / help_.square().sum() * help_
+        assert torch.nn.functional.cosine_similarity(found, help_[None]).abs() < 1e-4
+    torch.testing.assert_close(found, expected[None], rtol=1e-4, atol=1e-6)

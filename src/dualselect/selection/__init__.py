@@ -12,7 +12,7 @@ from dualselect.selection.choose import (
     token_surplus,
 )
 from dualselect.selection.conformal import HarmlessScores, rows_needed
-from dualselect.selection.correction import corrected, project_conflict
+from dualselect.selection.correction import conflict_direction, corrected, project_conflict
 from dualselect.selection.refresh import refresh_due
 from dualselect.selection.scores import reference_scores, task_scores
 
@@ -26,6 +26,7 @@ __all__ = [
     "choose_highest",
     "choose_lowest",
     "choose_task_rows",
+    "conflict_direction",
     "corrected",
     "project_conflict",
     "reference_scores",

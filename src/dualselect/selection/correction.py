@@ -70,3 +70,23 @@ def project_conflict(gradient: Tensor, other: Tensor) -> Tensor:
     opposed = (gradient @ other).clamp(max=0.0)
     projected: Tensor = gradient - opposed / length**2 * other
     return projected
+
+
+def conflict_direction(sums: Tensor) -> Tensor:
+    """What the filter scores task examples against: refusals minus compliances, without what helpful answers share.
+
+    Both are means over the whole pool: the mean over a few selected references separates worse (docs/results.md).
+
+    Args:
+        sums: Shape (S, P): the mean gradient of the refusals minus that of their contrasts, then, if the pool has two
+            sides, the mean gradient of the helpful answers.
+
+    Returns:
+        Shape (P,): the first one, without its component along the second one.
+    """
+    direction = sums[0]
+    for helpful in sums[1:]:
+        length = torch.linalg.vector_norm(helpful)
+        if length >= NORM_FLOOR:
+            direction = direction - (direction @ helpful) / length**2 * helpful
+    return direction

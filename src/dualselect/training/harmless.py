@@ -25,8 +25,11 @@ logger = logging.getLogger(__name__)
 
 KINDS = {"chat": 250, "lookalike": 440, "task": 4000}
 """Built-in kinds of harmless rows, and how many rows of each there are."""
-ROWS_PER_KIND = 100
-"""Rows of each kind, if `harmless_drop_rate` does not need more. They are scored at every refresh."""
+ROWS_PER_KIND = 199
+"""Rows of each kind, if `harmless_drop_rate` does not need more. They are scored at every refresh.
+
+At a rate of 0.01 one row in 100 may exceed the threshold, so that a single unusual row does not set it.
+"""
 YOURS = "harmless data"
 """Kind of the rows that the user gives without a `kind`."""
 

@@ -23,14 +23,12 @@ from dualselect.data.token_columns import TokenRow, lengths_of, token_rows
 from dualselect.errors import ConfigError, DataError
 from dualselect.gradients import GradientLayout, Score, Sum
 from dualselect.models.losses import response_cross_entropy, response_kl
-from dualselect.selection import Choice, choose_highest, reference_scores
+from dualselect.selection import Choice, choose_highest, conflict_direction, reference_scores
 from dualselect.system.processes import process_count, process_index, total_of
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.nonfinite import check_non_finite
-from dualselect.training.preparation import contrast_rows
 from dualselect.training.refresh import Directions, PoolScores, Refresh, cosine_or_none
-from dualselect.training.sides import References
 from dualselect.training.step import RunGradients
 
 
@@ -70,6 +68,8 @@ class ReferencePool:
         self._choose = choose or self._highest
         self.sides = torch.tensor(sides if sides is not None else [0] * len(rows))
         self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
+        by_conflict = config.task_top_k is None and config.task_token_share is None
+        self._filters = by_conflict and contrast_rows is not None
         self._collate, self._run, self._layout, self._config = collate, run, layout, config
         lengths = lengths_of(rows)
         if contrast_rows is not None and len(contrast_rows) == len(rows):
@@ -127,11 +127,13 @@ class ReferencePool:
                 the message names rows.
         """
         stats = torch.zeros(3, len(self), dtype=torch.float64)
-        direction_of_before = None if before is None else self._layout.zeros(len(self.quotas))
+        # the directions of the previous choice, then those of the whole pool for the filter
+        previous = 0 if before is None else len(self.quotas)
+        sums = self._layout.zeros(previous + (len(self.quotas) if self._filters else 0))
         with without_dropout(model):
             for positions in self._batches(self._by_length, "Scoring references"):
                 score = Score(self._layout, len(positions), task_direction, pairs=self.contrast_rows is not None)
-                losses = self._score_and_sum(model, positions, score, before, direction_of_before)
+                losses = self._score_and_sum(model, positions, score, self._sum_weights(positions, before), sums)
                 kl = (
                     response_kl(model, start_model, self._batch(positions))
                     if self._config.preservation_loss == "kl"
@@ -139,8 +141,7 @@ class ReferencePool:
                 )
                 stats[:, positions] = torch.stack([losses, score.cosines[0], kl]).cpu().double()
         losses, cosine, kl = total_of(stats)
-        if direction_of_before is not None:
-            direction_of_before = total_of(direction_of_before)
+        sums = total_of(sums) if len(sums) else sums
         preservation = {"ce": losses, "kl": kl}.get(self._config.preservation_loss)
         if preservation is None:
             assert start_losses is not None
@@ -153,7 +154,14 @@ class ReferencePool:
         )
         scores = scores.masked_fill(~torch.isfinite(losses + cosine + kl + scores), math.nan)
         self._check_finite(scores, "the references' loss or gradient")
-        return PoolScores(losses, preservation, cosine, scores, direction_of_before)
+        return PoolScores(
+            losses,
+            preservation,
+            cosine,
+            scores,
+            direction_of_before=sums[:previous] if previous else None,
+            filter_direction=conflict_direction(sums[previous:]) if self._filters else None,
+        )
 
     def choose(self, scores: Tensor) -> Choice:
         """Choose the references to keep of each side, by default the highest-scored, and their weights.
@@ -173,18 +181,30 @@ class ReferencePool:
                 kept += finite[choice.kept].tolist()
         return Choice(sorted(kept), weights)
 
-    def directions(self, model: nn.Module, choice: Choice) -> Directions:
-        """Second pass: the weighted mean gradient of the chosen references of each side, one batch at a time."""
+    def directions(self, model: nn.Module, choice: Choice, filter_direction: Tensor | None = None) -> Directions:
+        """Second pass: the weighted mean gradient of the chosen references of each side, one batch at a time.
+
+        Args:
+            model: The current model.
+            choice: The chosen references.
+            filter_direction: Shape (P,), what task examples are scored against; None to score them against the chosen
+                references.
+        """
         kept, sides = set(choice.kept), len(self.quotas)
-        total = self._layout.zeros(sides if self.contrast_rows is None else 2 * sides)
+        contrasted = self.contrast_rows is not None and filter_direction is None
+        total = self._layout.zeros(2 * sides if contrasted else sides)
         with without_dropout(model):
             for positions in self._batches([p for p in self._by_length if p in kept], "Reference direction"):
-                safe = self._by_side(choice.weights, positions)
-                weights = safe if self.contrast_rows is None else torch.cat([safe, safe - safe.roll(1, 1)])
-                self._run(model, self._pairs(positions), response_cross_entropy, [Sum(self._layout, weights, total)])
+                weights = self._by_side(choice.weights, positions, pairs=contrasted)
+                if contrasted:
+                    weights = torch.cat([weights, weights - weights.roll(1, 1)])
+                batch = self._pairs(positions) if contrasted else self._batch(positions)
+                self._run(model, batch, response_cross_entropy, [Sum(self._layout, weights, total)])
         total = total_of(total)
         correction = total[:sides]
-        return Directions(correction, correction if self.contrast_rows is None else total[sides:])
+        if filter_direction is not None:
+            return Directions(correction, filter_direction[None])
+        return Directions(correction, total[sides:] if contrasted else correction)
 
     def agreement(self, model: nn.Module, refresh: Refresh) -> float | None:
         """Cosine between the directions of a refresh and the same references' directions under the current model.
@@ -241,28 +261,43 @@ class ReferencePool:
         return choose_highest(scores, count, temperature=self._config.reference_temperature if soft else None)
 
     def _score_and_sum(
-        self, model: nn.Module, positions: list[int], score: Score, before: Choice | None, direction: Tensor | None
+        self, model: nn.Module, positions: list[int], score: Score, weights: Tensor, sums: Tensor
     ) -> Tensor:
-        """Score a batch of references, and add the gradients of those of an earlier choice to its direction, (S, P).
+        """Score a batch of references, and add weighted sums of their gradients to `sums`, shape (C, P).
 
         References whose gradient is not finite are not added.
+
+        Args:
+            model: The current model.
+            positions: The references, B of them.
+            score: Collects their cosines.
+            weights: Weights of the rows of `_pairs` in each sum.
+            sums: Changed.
 
         Returns:
             Losses of the safe responses, shape (B,).
         """
         batch = self._pairs(positions)
-        if before is None or direction is None or not before.weights[positions].any():
+        if not weights.any():
             losses = self._run(model, batch, response_cross_entropy, [score])
         else:
-            total = Sum(self._layout, self._by_side(before.weights, positions))
+            total = Sum(self._layout, weights)
             losses = self._run(model, batch, response_cross_entropy, [score, total])
             if not torch.isfinite(total.total).all():
-                finite = torch.zeros_like(before.weights)
-                finite[positions] = torch.isfinite(score.norms).cpu().double()
-                total = Sum(self._layout, self._by_side(before.weights * finite, positions))
+                finite = torch.isfinite(score.norms).cpu().repeat_interleave(weights.shape[1] // len(positions))
+                total = Sum(self._layout, weights * finite)
                 self._run(model, batch, response_cross_entropy, [total])
-            direction += total.total
+            sums += total.total
         return losses[:: len(losses) // len(positions)]
+
+    def _sum_weights(self, positions: list[int], before: Choice | None) -> Tensor:
+        """Weights of the rows of `_pairs` in each sum of `score`, shape (C, B) or (C, 2 B)."""
+        rows = [] if before is None else [self._by_side(before.weights, positions)]
+        if self._filters:
+            mean = self._by_side(1.0 / torch.bincount(self.sides).double()[self.sides], positions)
+            mean[0] -= mean[0].roll(1)  # minus the contrasts; the helping side is used without
+            rows.append(mean)
+        return torch.cat(rows) if rows else torch.zeros(0, len(positions))
 
     def _by_side(self, weights: Tensor, positions: list[int], *, pairs: bool = True) -> Tensor:
         """Weights of B references, each in the row of its side, shape (S, B).
@@ -295,27 +330,6 @@ class ReferencePool:
         if pairs and self.contrast_rows is not None:
             size = max(1, size // 2)  # a reference and its contrast are two rows
         return in_batches(positions, size, description=what, unit="ref", quiet=quiet)
-
-
-def reference_pool(
-    references: References,
-    tokenizer: Any,
-    collate: Callable[[list[Any]], Mapping[str, Any]],
-    run: RunGradients,
-    layout: GradientLayout,
-    config: DualSelectConfig,
-    choose: ChooseReferences | None,
-) -> ReferencePool:
-    """The pool of the references with their contrasts; see `ReferencePool` for the other arguments.
-
-    Raises:
-        DataError: The pool is empty, or a reference has no contrast.
-    """
-    rows = references.pool
-    contrast = contrast_rows(rows, tokenizer, config, references.sides)
-    check_pool(rows.tokens, contrast, config.reference_top_k)
-    ids = rows.ids_of(rows.indices)
-    return ReferencePool(rows.tokens, ids, contrast, collate, run, layout, config, choose, references.sides)
 
 
 def start_model_of(model: nn.Module) -> Callable[[], AbstractContextManager[Any]]:

@@ -17,12 +17,14 @@ from dualselect.selection import Choice, HarmlessScores
 
 @dataclass(frozen=True)
 class Directions:
-    """The directions of the selected references of each side of the pool, each of shape (S, P).
+    """The directions of a refresh.
 
     Attributes:
-        correction: Weighted mean gradient of the safe responses, used to correct the update.
-        score: The same with the contrast subtracted, used to score the task examples. Without a contrast it is the
-            same tensor as `correction`.
+        correction: Weighted mean gradient of the selected safe responses of each side, shape (S, P); corrects the
+            update.
+        score: What the task examples are scored against. With `task_token_budget: auto` shape (1, P), the direction
+            of the whole pool; otherwise shape (S, P), `correction` with the contrasts subtracted. Without a contrast
+            it is the same tensor as `correction`.
     """
 
     correction: Tensor
@@ -116,6 +118,8 @@ class PoolScores:
         scores: Score of each reference; NaN if its loss or gradient is not finite.
         direction_of_before: Weighted mean gradient of the references of the previous refresh, recomputed with the
             current weights, shape (S, P). It separates drift from re-selection. None at the first refresh.
+        filter_direction: What task examples are scored against with `task_token_budget: auto`, shape (P,); see
+            `conflict_direction`. None without.
     """
 
     losses: Tensor
@@ -123,6 +127,7 @@ class PoolScores:
     cosines: Tensor
     scores: Tensor
     direction_of_before: Tensor | None = None
+    filter_direction: Tensor | None = None
 
     @property
     def finite(self) -> list[int]:

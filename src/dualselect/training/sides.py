@@ -6,7 +6,7 @@ of references, its own direction and its own correction.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,9 +14,12 @@ from datasets import Dataset
 
 from dualselect.data.turns import content_of
 from dualselect.errors import DataError
+from dualselect.gradients import GradientLayout
 from dualselect.judges import is_refusal
 from dualselect.training.config import DualSelectConfig
-from dualselect.training.preparation import PreparedRows
+from dualselect.training.preparation import PreparedRows, contrast_rows
+from dualselect.training.references import ChooseReferences, ReferencePool, check_pool
+from dualselect.training.step import RunGradients
 
 
 logger = logging.getLogger(__name__)
@@ -70,6 +73,27 @@ def divided(rows: PreparedRows, config: DualSelectConfig) -> References:
         rows.tokens.select(apart),
         [sides[position] for position in apart],
     )
+
+
+def reference_pool(
+    references: References,
+    tokenizer: Any,
+    collate: Callable[[list[Any]], Mapping[str, Any]],
+    run: RunGradients,
+    layout: GradientLayout,
+    config: DualSelectConfig,
+    choose: ChooseReferences | None,
+) -> ReferencePool:
+    """The pool of the references with their contrasts; see `ReferencePool` for the other arguments.
+
+    Raises:
+        DataError: The pool is empty, or a reference has no contrast.
+    """
+    rows = references.pool
+    contrast = contrast_rows(rows, tokenizer, config, references.sides)
+    check_pool(rows.tokens, contrast, config.reference_top_k)
+    ids = rows.ids_of(rows.indices)
+    return ReferencePool(rows.tokens, ids, contrast, collate, run, layout, config, choose, references.sides)
 
 
 def sides_of(rows: PreparedRows, config: DualSelectConfig) -> list[int]:

@@ -38,11 +38,11 @@ from dualselect.training.preparation import (
     prepare_rows,
     without_shared_prompts,
 )
-from dualselect.training.references import ChooseReferences, reference_pool, start_model_of
+from dualselect.training.references import ChooseReferences, start_model_of
 from dualselect.training.refresh import Directions, PoolScores, Refresh
 from dualselect.training.resumable import ResumableTrainer
 from dualselect.training.selection_log import SelectionLog
-from dualselect.training.sides import divided
+from dualselect.training.sides import divided, reference_pool
 from dualselect.training.start import check_dense_text_model, check_warmup, default_config
 from dualselect.training.state import date_in_rows, empty_state, fingerprint_of, load_state, save_state
 from dualselect.training.step import (
@@ -265,7 +265,7 @@ class DualSelectTrainer(ResumableTrainer):
             before=None if before is None else before.choice,
         )
         choice = self.pool.choose(scores.scores)
-        directions = self.pool.directions(model, choice)
+        directions = self.pool.directions(model, choice, scores.filter_direction)
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
         harmless = None if self._harmless is None else self._harmless.scores(model, self.pool, directions)
         refresh = Refresh(step, epoch, choice, direction, directions, harmless)
