@@ -20,6 +20,15 @@ from dualselect.models.embedded import embedded_model_folder
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def fewer_harmless_rows():
+    """Fewer built-in harmless rows, which every refresh and every audit scores; `harmless_drop_rate` may need more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dualselect.auditing.pool.FILTER_ROWS", 24)
+        patch.setattr("dualselect.training.harmless.ROWS_PER_KIND", 24)
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository_root() -> Path:
     return Path(__file__).resolve().parent.parent

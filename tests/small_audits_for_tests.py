@@ -16,6 +16,7 @@ LORA = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1)
 def config(folder, **settings):
     common = {
         "reference_contrast": "compliance",
+        "harmless_drop_rate": 0.1,
         "selection_warmup_steps": 2,
         "per_device_train_batch_size": 8,
         "learning_rate": 1e-2,

@@ -10,13 +10,13 @@ from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect import DualSelectConfig
 from dualselect.auditing.pool import (
+    CALIBRATION_REFERENCES,
     HARMLESS_KINDS,
     HARMLESS_ROWS,
     calibration_positions,
     held_out_positions,
     prepare_pool,
 )
-from dualselect.training.references import CALIBRATION_REFERENCES
 
 
 def test_every_kind_of_harmless_conversation_stands_on_both_sides(tmp_path):

@@ -14,7 +14,7 @@ from dualselect.auditing.engine import OPENING_TOKENS, adapted
 from dualselect.auditing.hard_negatives import hard_negatives
 from dualselect.auditing.measuring import RowMeasurer, row_tokenizer
 from dualselect.auditing.pool import prepare_pool
-from dualselect.auditing.preparing import load_prepared, prepare, save_prepared
+from dualselect.auditing.preparing import load_prepared, prepare, save_prepared, unseen_positions
 from dualselect.auditing.reference_directions import stored_count
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data import as_conversations, tokenize
@@ -45,6 +45,7 @@ class Prepared:
         self.config = DualSelectConfig(
             str(folder),
             reference_contrast=contrast,
+            harmless_drop_rate=0.1,
             reference_top_k=3,
             selection_warmup_steps=2,
             per_device_train_batch_size=4,
@@ -106,17 +107,30 @@ def test_references_and_directions_are_those_of_the_trainer(prepared):
     assert choice.kept == selected
     directions = pool.directions(prepared.engine.model, choice)
     found = prepared.found.directions.table
-    assert torch.allclose(found[0], directions.score, atol=1e-6)
-    assert torch.allclose(found[1], directions.correction, atol=1e-6)
+    assert torch.allclose(found[1], directions.correction[0], atol=1e-6)
+    if prepared.config.reference_contrast == "none":
+        assert torch.allclose(found[0], directions.score[0], atol=1e-6)
+        return
+    unseen = set(unseen_positions(prepared.pool.sides))  # see how many of their contrasts the filter finds
+    seen = [place for place in range(12) if place not in unseen]
+    assert len(unseen) == 3
+    safe, contrasts = (
+        torch.stack([one_gradient(prepared.engine, row)[1] for row in token_rows(rows, seen)])
+        for rows in (prepared.pool.tokens, prepared.pool.contrasts)
+    )
+    assert cosine((safe - contrasts).mean(0), found[0]) == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("prepared", ["compliance"], indirect=True)  # without contrasts there is no such budget
-def test_the_conflict_threshold_is_that_of_the_automatic_budget(prepared):
-    pool, kept = prepared.trainers_pool(), [it["selected"] for it in prepared.found.references]
-    choice = pool.choose(torch.tensor([float(it) for it in kept]))
-    directions = pool.directions(prepared.engine.model, choice)
-    expected = pool.conflict_threshold(prepared.engine.model, choice, directions)
-    assert prepared.found.conflict_threshold == pytest.approx(expected, abs=1e-6)
+def test_the_threshold_is_that_of_harmless_rows(prepared):
+    found, pool = prepared.found, prepared.pool
+    for kind, scores in found.harmless.by_kind.items():
+        places = [place for place, name in enumerate(pool.filter_rows["kind"]) if name == kind]
+        of_first = one_gradient(prepared.engine, token_rows(pool.filter_tokens, places[:1])[0])[1]
+        assert len(scores) == len(places) == 24
+        assert -float(scores[0]) == pytest.approx(cosine(of_first, found.directions.table[0]), abs=1e-4)
+    assert found.conflict_threshold == -found.harmless.threshold(0.1)
+    taken = {prompt[0]["content"] for prompt in pool.conversations["prompt"]}
+    assert not taken & {prompt[0]["content"] for prompt in pool.filter_rows["prompt"]}
 
 
 def test_numbers_of_rows_are_those_of_autograd_one_at_a_time(prepared):

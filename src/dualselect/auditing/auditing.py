@@ -26,7 +26,7 @@ from dualselect.auditing.rows import TaskRows
 from dualselect.auditing.scoring import score_rows
 from dualselect.auditing.settings import AuditSettings
 from dualselect.auditing.store import ScoreStore
-from dualselect.auditing.summary import FORMAT, RULE, SUMMARY, AuditSummary
+from dualselect.auditing.summary import FORMAT, LEAST_FOUND, RULE, SUMMARY, AuditSummary
 from dualselect.auditing.survey import Survey, survey_rows
 from dualselect.data.checks import leave_out_shared
 from dualselect.data.rendering import renderer
@@ -55,8 +55,8 @@ TRAINING_SETTINGS = (
     "gradient_accumulation_steps max_length seed bf16 reference_batch_size"
 ).split()
 UNUSED_SETTINGS = (
-    "correction rho rho_mode reference_gradient reference_replay_size reference_refresh reference_refresh_steps "
-    "reference_refresh_cosine task_token_budget task_top_k task_temperature"
+    "correction rho reference_slack rho_mode reference_gradient reference_replay_size reference_refresh "
+    "reference_refresh_steps reference_refresh_cosine task_token_budget task_top_k task_temperature"
 ).split()
 """Settings of the method that do not affect an audit."""
 
@@ -177,7 +177,12 @@ def _audit(
     steps = max(1, config.planned_warmup_steps())
     survey = survey_rows(
         rows,
-        {"reference": pool.conversations, "harmless": pool.harmless, "negative": negatives},
+        {
+            "reference": pool.conversations,
+            "harmless": pool.harmless,
+            "filter": pool.filter_rows,
+            "negative": negatives,
+        },
         settings,
         renderer(tokenizer, config.prompt_format),
         warmup_rows=steps * config.per_device_train_batch_size * config.gradient_accumulation_steps,
@@ -237,7 +242,7 @@ def _without_overlap(pool: Pool, survey: Survey, config: DualSelectConfig) -> Po
     )
     if len(apart) < len(pool.ids):
         pool = pool.of_references(apart)
-    harmless_in_data = {name for of, name in survey.overlap if of == "harmless"}
+    harmless_in_data = {name for of, name in survey.overlap if of in ("harmless", "filter")}
     if harmless_in_data:
         logger.info("%d harmless conversations are also in the data: not used to calibrate", len(harmless_in_data))
     return pool.without_harmless(harmless_in_data)
@@ -277,6 +282,7 @@ def _plan(
         # in token order, because directions are summed in that order
         "references": rows_sha256(pool.conversations.select(pool.prepared.indices)),
         "harmless": rows_sha256(pool.harmless),
+        "filter": rows_sha256(pool.filter_rows),
         "negatives": rows_sha256(negatives) if survey.risky else None,
     }
 
@@ -327,9 +333,10 @@ def _summary(
         },
         model=plan["model"],
         settings={name: plan[name] for name in ("audit", "training", "adapter")},
-        conflict={"threshold": prepared.conflict_threshold, **share(overall.conflict, overall.scored)},
+        conflict=_conflict(prepared, overall.conflict, overall.scored, plan["training"]["harmless_drop_rate"]),
         recommended_budget={
             "rule": RULE,
+            "reliable": prepared.contrasts_found is None or prepared.contrasts_found >= LEAST_FOUND,
             "settings": None if contrast == "none" else {"task_token_budget": "auto", "reference_contrast": contrast},
             "kept_share": kept["value"],
             "low": kept["low"] if survey.drawn is not None else None,
@@ -346,6 +353,17 @@ def _summary(
         detection=aggregates.detection_as_values(prepared.negatives),
         fingerprint=fingerprint,
     )
+
+
+def _conflict(prepared: Prepared, dropped: int, scored: int, rate: float) -> dict[str, Any]:
+    return {
+        "threshold": prepared.conflict_threshold,
+        **share(dropped, scored),
+        "harmless_rows": {kind: len(scores) for kind, scores in prepared.harmless.by_kind.items()},
+        "dropped_if_left_out": prepared.harmless.dropped_if_left_out(rate),
+        "contrasts_found": prepared.contrasts_found,
+        "harmless_among_dropped": min(1.0, rate * scored / dropped) if dropped else None,
+    }
 
 
 def _references(prepared: Prepared) -> dict[str, Any]:

@@ -76,6 +76,17 @@ class RowMeasurer:
         values = {name: _in_order(order, [part[name] for part in batches]) for name in batches[0]}
         return {name: np.full(len(rows), np.nan) for name in NUMBERS} | values
 
+    def cosines(self, rows: Sequence[TokenRow], what: str) -> np.ndarray:
+        """Cosine of n tokenized rows to the reference direction, shape (n,)."""
+        order = sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index))
+        size, quiet = self.engine.config.reference_micro_batch_size, self.engine.config.disable_tqdm
+        found = []
+        for part in in_batches(order, size, description=what, unit="row", quiet=quiet):
+            score = Score(self.engine.layout, len(part), self.directions.table[:1])
+            self.engine.run_rows([rows[index] for index in part], [score])
+            found.append(score.cosines[0])
+        return _in_order(order, found)
+
     def scores(self, numbers: Numbers, calibration: Calibration) -> dict[str, np.ndarray]:
         """Every score whose statistics were computed, shape (n,) each."""
         return {

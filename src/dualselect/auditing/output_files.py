@@ -6,11 +6,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from tqdm import tqdm
 
 from dualselect.auditing.aggregates import Aggregates, Ranking
-from dualselect.auditing.measuring import CONTROL
+from dualselect.auditing.measuring import CONTROL, short
 from dualselect.auditing.preparing import Prepared
 from dualselect.auditing.settings import BUDGETS
 from dualselect.auditing.store import ScoreStore
@@ -20,11 +21,12 @@ from dualselect.system.tables import csv_text
 
 ROWS, TABLE, REFERENCES, NEGATIVES = "audit.jsonl", "audit.csv", "references.jsonl", "negatives.jsonl"
 COLUMNS = (
-    "id row kind category unscored rank score loss cosine tokens conflict conflict_categories conflict_references"
+    "id row kind category unscored rank score loss cosine tokens conflict p_value conflict_categories "
+    "conflict_references"
 ).split()
 
 SCORED_FIELDS = (
-    "rank score loss cosine tokens conflict conflict_categories conflict_references kept categories scores"
+    "rank score loss cosine tokens conflict p_value conflict_categories conflict_references kept categories scores"
 ).split()
 """Fields of scored rows; None in the lines of other rows, so that all lines have the same fields."""
 
@@ -127,6 +129,7 @@ def _line(
         "rank": int(ranking.ranks[index]),
         **{name: scored[name] for name in ("score", "loss", "cosine", "tokens")},
         "conflict": scored["cosine"] < prepared.conflict_threshold,
+        "p_value": short(float(prepared.harmless.p_values(-torch.tensor([scored["cosine"]]))[0])),
         "conflict_categories": sorted(conflicts, key=lambda it: it["cosine"]),
         "conflict_references": [
             {"id": ids[directions.stored[number]], "cosine": cosine} for number, cosine in scored["references"]

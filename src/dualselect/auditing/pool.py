@@ -11,11 +11,14 @@ import numpy as np
 from datasets import Dataset
 
 from dualselect.data import as_conversations, builtin_rows, tokenize
+from dualselect.data.checks import normalized_prompt
 from dualselect.data.token_columns import lengths_of
-from dualselect.selection import spread
+from dualselect.selection import rows_needed, spread
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.harmless import check_enough, harmless_conversations
 from dualselect.training.preparation import PreparedRows, contrast_rows, prepare_rows
 from dualselect.training.references import check_pool
+from dualselect.training.sides import sides_of
 
 
 logger = logging.getLogger(__name__)
@@ -25,7 +28,9 @@ MOST_CATEGORIES = 32
 """Most categories with their own direction; the largest are chosen. Each direction is as large as the adapter."""
 HARMLESS_KINDS = ("chat", "lookalike")
 HARMLESS_ROWS = 32
-"""Most harmless conversations used, spread over their kinds."""
+"""Most harmless conversations used for the harmless direction and for scores, spread over their kinds."""
+FILTER_ROWS = 400
+"""Most built-in harmless rows of each kind that calibrate the filter."""
 
 CALIBRATION_REFERENCES = 32
 """Largest number of references used to calibrate the conflict threshold. The mean cosine is then within about 0.02."""
@@ -40,12 +45,18 @@ class Pool:
         contrasts: The contrast of each safe response, tokenized.
         harmless: Harmless conversations: `prompt`, `completion`, ...
         harmless_tokens: The same, tokenized.
+        sides: The side of each safe response, as in training.
+        filter_rows: Harmless conversations that calibrate the filter; see `training/harmless.py`.
+        filter_tokens: The same, tokenized.
     """
 
     prepared: PreparedRows
     contrasts: Dataset
     harmless: Dataset
     harmless_tokens: Dataset
+    sides: list[int]
+    filter_rows: Dataset
+    filter_tokens: Dataset
 
     @property
     def conversations(self) -> Dataset:
@@ -88,15 +99,21 @@ class Pool:
 
     def without_harmless(self, ids: Collection[str]) -> "Pool":
         """A copy without some harmless conversations."""
-        remaining = [index for index, name in enumerate(self.harmless["id"]) if name not in ids]
+        rest = [index for index, name in enumerate(self.harmless["id"]) if name not in ids]
+        filters = [index for index, name in enumerate(self.filter_rows["id"]) if name not in ids]
         return replace(
-            self, harmless=self.harmless.select(remaining), harmless_tokens=self.harmless_tokens.select(remaining)
+            self,
+            harmless=self.harmless.select(rest),
+            harmless_tokens=self.harmless_tokens.select(rest),
+            filter_rows=self.filter_rows.select(filters),
+            filter_tokens=self.filter_tokens.select(filters),
         )
 
     def of_references(self, positions: Sequence[int]) -> "Pool":
         """The pool with only some of its references."""
         prepared = replace(self.prepared, tokens=self.prepared.tokens.select(positions))
-        return replace(self, prepared=prepared, contrasts=self.contrasts.select(positions))
+        sides = [self.sides[position] for position in positions]
+        return replace(self, prepared=prepared, contrasts=self.contrasts.select(positions), sides=sides)
 
     def conversation(self, position: int) -> dict[str, Any]:
         """The reference at a position, as a conversation."""
@@ -161,12 +178,26 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
     if config.reference_contrast == "none":
         contrast_config = copy.copy(config)
         contrast_config.reference_contrast = "compliance"
-    contrasts = contrast_rows(prepared, tokenizer, contrast_config)
+    sides = sides_of(prepared, config)
+    contrasts = contrast_rows(prepared, tokenizer, contrast_config, sides)
     check_pool(prepared.tokens, contrasts, config.reference_top_k)
     assert contrasts is not None
     harmless_rows = builtin_harmless() if harmless is None else as_conversations(harmless, name="harmless")
-    tokens = tokenize(
-        harmless_rows,
+    tokens = _tokenized(harmless_rows, tokenizer, config)
+    if harmless is not None and len(tokens) > HARMLESS_ROWS:
+        logger.info("using %d of %d harmless conversations, spread over their kinds", HARMLESS_ROWS, len(tokens))
+    taken = {normalized_prompt(prompt) for prompt in conversations["prompt"]}
+    filter_rows = harmless_conversations(_enough(harmless, config), taken, config.harmless_drop_rate, FILTER_ROWS)
+    filter_tokens = _tokenized(filter_rows, tokenizer, config)
+    filter_rows = filter_rows.select(filter_tokens["row_index"])
+    check_enough(filter_rows["kind"], config)
+    harmless_rows = harmless_rows.select(tokens["row_index"])
+    return Pool(prepared, contrasts, harmless_rows, tokens, sides, filter_rows, filter_tokens)
+
+
+def _tokenized(rows: Dataset, tokenizer: Any, config: DualSelectConfig) -> Dataset:
+    return tokenize(
+        rows,
         tokenizer,
         max_length=config.max_length,
         prompt_format=config.prompt_format,
@@ -174,9 +205,21 @@ def prepare_pool(references: Dataset, harmless: Dataset | None, tokenizer: Any, 
         scope=config.supervise,
         name="harmless",
     ).dataset
-    if harmless is not None and len(tokens) > HARMLESS_ROWS:
-        logger.info("using %d of %d harmless conversations, spread over their kinds", HARMLESS_ROWS, len(tokens))
-    return Pool(prepared, contrasts, harmless_rows.select(tokens["row_index"]), tokens)
+
+
+def _enough(harmless: Dataset | None, config: DualSelectConfig) -> Dataset | None:
+    """The user's harmless rows if they are enough to calibrate the filter."""
+    needed = rows_needed(config.harmless_drop_rate)
+    if harmless is None or len(harmless) >= needed:
+        return harmless
+    logger.warning(
+        "harmless_data has %d rows: the filter needs %d of a kind at harmless_drop_rate %g, so only built-in rows "
+        "calibrate it",
+        len(harmless),
+        needed,
+        config.harmless_drop_rate,
+    )
+    return None
 
 
 def builtin_harmless() -> Dataset:

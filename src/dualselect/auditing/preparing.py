@@ -19,12 +19,13 @@ from torch import Tensor
 from dualselect.auditing.engine import Engine
 from dualselect.auditing.hard_negatives import score_negatives
 from dualselect.auditing.measuring import COMPLIED, CONTROL, RowMeasurer, RowTokenizer, short
-from dualselect.auditing.pool import Pool, calibration_positions, held_out_positions
+from dualselect.auditing.pool import CALIBRATION_REFERENCES, Pool, calibration_positions, held_out_positions
 from dualselect.auditing.reference_directions import ReferenceDirections, compute_directions
 from dualselect.auditing.scores import Calibration
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data.token_columns import TokenRow, token_rows
 from dualselect.errors import ResumeError
+from dualselect.selection import HarmlessScores, spread
 from dualselect.system.files import write_atomically
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.references import ReferencePool, start_model_of
@@ -44,7 +45,11 @@ class Prepared:
             each. An adapter that is not needed is missing.
         directions: Directions that gradients are compared with.
         calibration: Statistics of the pool's own rows.
-        conflict_threshold: A row with a lower cosine to the reference direction is in conflict.
+        harmless: Minus the cosine of held-out harmless rows to the reference direction, by kind.
+        conflict_threshold: A row with a lower cosine to the reference direction is in conflict: its p-value by
+            `harmless` is at most `harmless_drop_rate`.
+        contrasts_found: Share of held-out contrasts, which are unsafe, that are in conflict; None without a contrast
+            or without held-out references.
         category_thresholds: The same for each category's direction.
         answers: Safe answers for `answer_loss`.
         references: One line per reference: its statistics, and whether it was selected or held out.
@@ -55,7 +60,9 @@ class Prepared:
     tuned: dict[str, Tensor]
     directions: ReferenceDirections
     calibration: Calibration
+    harmless: HarmlessScores
     conflict_threshold: float
+    contrasts_found: float | None
     category_thresholds: list[float]
     answers: list[str]
     references: list[dict[str, Any]]
@@ -83,7 +90,19 @@ def prepare(
     """
     config = engine.config
     contrasts = pool.contrasts if config.reference_contrast != "none" else None
-    reference_pool = ReferencePool(pool.tokens, pool.ids, contrasts, engine.collate, engine.run, engine.layout, config)
+    unseen = unseen_positions(pool.sides)
+    reference_pool = ReferencePool(
+        pool.tokens,
+        pool.ids,
+        contrasts,
+        engine.collate,
+        engine.run,
+        engine.layout,
+        config,
+        sides=pool.sides,
+        filters=contrasts is not None,
+        held_out=unseen,
+    )
     start = engine.parameters()
     start_losses = reference_pool.start_losses(engine.model) if config.preservation_loss == "excess" else None
     direction = engine.train(warmup, _steps(config), "Warm-up")
@@ -93,7 +112,7 @@ def prepare(
     choice = reference_pool.choose(scores.scores)
     calibrating = calibration_positions(pool.by_length, choice.kept)
     held_out = held_out_positions(calibrating, pool.categories, pool.named_categories, len(choice.kept))
-    directions = compute_directions(engine, pool, choice, scores.scores, held_out)
+    directions = compute_directions(engine, pool, choice, scores.scores, held_out, scores.filter_direction)
     most_probable = sorted(choice.kept, key=lambda position: (float(scores.losses[position]), position))[:ANSWERS]
     answers = [pool.conversation(position)["completion"][0]["content"] for position in most_probable]
     warm = engine.parameters()
@@ -105,7 +124,10 @@ def prepare(
         tuned[name] = engine.parameters()
     engine.set_parameters(warm)
     measurer = RowMeasurer(engine, directions, tokenize, answers if settings.with_answers else [], warm, tuned)
-    calibration, conflict = _calibrate(measurer, pool, calibrating, held_out)
+    calibration = _calibrate(measurer, pool, calibrating, held_out)
+    harmless = _harmless_scores(measurer, pool)
+    conflict = -harmless.threshold(config.harmless_drop_rate)
+    found = None if contrasts is None or not unseen else _found(measurer, pool, unseen, conflict)
     category_thresholds = (calibration.safe["categories"].mean(0) + calibration.unsafe["categories"].mean(0)) / 2
     order = torch.argsort(scores.scores, descending=True, stable=True).tolist()
     ranks = {position: rank for rank, position in enumerate(order, 1)}
@@ -130,7 +152,9 @@ def prepare(
         tuned,
         directions,
         calibration,
+        harmless,
         conflict,
+        found,
         category_thresholds.tolist(),
         list(measurer.answers),
         references,
@@ -154,14 +178,8 @@ def _tuning_rows(
     return safe | ({COMPLIED: token_rows(pool.contrasts, chosen)} if settings.with_tuning else {})
 
 
-def _calibrate(
-    measurer: RowMeasurer, pool: Pool, calibrating: Sequence[int], held_out: Sequence[int]
-) -> tuple[Calibration, float]:
-    """Compute the calibration statistics and the conflict threshold.
-
-    As in training, the threshold uses all calibration references; they are held out of the reference direction.
-    Everything else uses the held-out references and the harmless rows outside of the harmless direction.
-    """
+def _calibrate(measurer: RowMeasurer, pool: Pool, calibrating: Sequence[int], held_out: Sequence[int]) -> Calibration:
+    """Statistics of the held-out references, and of the harmless rows outside of the harmless direction."""
     conversations = [pool.conversation(position) for position in calibrating]
     _, harmless = pool.harmless_halves
     safe, unsafe, harmless_numbers = (
@@ -172,11 +190,36 @@ def _calibrate(
             ("harmless rows", pool.harmless_tokens, harmless, [pool.harmless[index] for index in harmless]),
         )
     )
-    conflict = float(safe["cosine"].mean() + unsafe["cosine"].mean()) / 2
     chosen = [index for index, position in enumerate(calibrating) if position in held_out]
     safe, unsafe = ({name: values[chosen] for name, values in numbers.items()} for numbers in (safe, unsafe))
     config = measurer.engine.config
-    return Calibration(safe, unsafe, harmless_numbers, config.task_loss_weight, config.conflict_weight), conflict
+    return Calibration(safe, unsafe, harmless_numbers, config.task_loss_weight, config.conflict_weight)
+
+
+def unseen_positions(sides: Sequence[int]) -> list[int]:
+    """References left out of the direction of the filter, to see how many unsafe answers it finds.
+
+    At most a quarter of the refusals, and at most `CALIBRATION_REFERENCES`.
+    """
+    refusals = [position for position, side in enumerate(sides) if side == 0]
+    return spread(refusals, min(CALIBRATION_REFERENCES, len(refusals) // 4)) if len(refusals) >= 4 else []
+
+
+def _harmless_scores(measurer: RowMeasurer, pool: Pool) -> HarmlessScores:
+    rows = token_rows(pool.filter_tokens, range(len(pool.filter_tokens)))
+    cosines = torch.from_numpy(measurer.cosines(rows, "Calibrating the filter"))
+    kinds = list(pool.filter_rows["kind"])
+    return HarmlessScores(
+        {
+            kind: -cosines[torch.tensor([name == kind for name in kinds]) & torch.isfinite(cosines)]
+            for kind in sorted(set(kinds))
+        }
+    )
+
+
+def _found(measurer: RowMeasurer, pool: Pool, unseen: Sequence[int], threshold: float) -> float:
+    cosines = measurer.cosines(token_rows(pool.contrasts, unseen), "Held-out contrasts")
+    return float((cosines < threshold).mean())
 
 
 def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
@@ -187,6 +230,7 @@ def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
     for part in ("safe", "unsafe", "harmless"):
         for name, values in getattr(prepared.calibration, part).items():
             tensors[f"calibration/{part}/{name}"] = torch.from_numpy(np.ascontiguousarray(values))
+    tensors |= {f"filter/{kind}": scores for kind, scores in prepared.harmless.by_kind.items()}
     facts = {
         "fingerprint": fingerprint,
         "categories": directions.categories,
@@ -195,7 +239,14 @@ def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
         "weights": [prepared.calibration.loss_weight, prepared.calibration.conflict_weight],
         **{
             name: getattr(prepared, name)
-            for name in ("conflict_threshold", "category_thresholds", "answers", "references", "negatives")
+            for name in (
+                "conflict_threshold",
+                "contrasts_found",
+                "category_thresholds",
+                "answers",
+                "references",
+                "negatives",
+            )
         },
     }
     content = save({name: it.contiguous().cpu() for name, it in tensors.items()}, {"facts": json.dumps(facts)})
@@ -236,7 +287,9 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
             under("calibration/harmless/"),
             *facts["weights"],
         ),
+        HarmlessScores({name: torch.from_numpy(it) for name, it in under("filter/").items()}),
         facts["conflict_threshold"],
+        facts["contrasts_found"],
         facts["category_thresholds"],
         facts["answers"],
         facts["references"],

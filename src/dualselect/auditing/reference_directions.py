@@ -92,6 +92,7 @@ def compute_directions(
     choice: Choice,
     scores: Tensor,
     held_out: Sequence[int],
+    filter_direction: Tensor | None,
 ) -> ReferenceDirections:
     """Compute all directions in one pass over the pool, with two gradients per reference.
 
@@ -102,6 +103,8 @@ def compute_directions(
         scores: Scores of all references, shape (N,).
         held_out: Positions of the references that calibrate the category thresholds. They are left out of the
             category directions, unless a category has no other references.
+        filter_direction: Shape (P,), what training scores task rows against; None without a contrast, where that is
+            the direction of the selected references.
     """
     layout, contrasted = engine.layout, engine.config.reference_contrast != "none"
     order = sorted(choice.kept, key=lambda position: (-float(scores[position]), position))
@@ -110,7 +113,7 @@ def compute_directions(
     # one weighted sum of the pool per row: the selected references, each category, each stored reference
     weights = torch.cat(
         [
-            choice.weights[None].float(),
+            (choice.weights * (torch.tensor(pool.sides) == 0))[None].float(),
             _category_weights(categories, pool.categories, set(held_out)),
             nn.functional.one_hot(torch.tensor(stored), len(pool.ids)).float(),
         ]
@@ -118,6 +121,8 @@ def compute_directions(
     sums = layout.zeros(2, len(weights))
     for positions in engine.batches(pool.by_length, "Reference directions"):
         rows_used = weights[:, positions].any(1).nonzero().flatten()
+        if not len(rows_used):  # a batch of held-out references
+            continue
         for rows, total in zip((pool.tokens, pool.contrasts), sums, strict=True):
             sink = Sum(layout, weights[rows_used][:, positions])
             engine.run_rows(token_rows(rows, positions), [sink])
@@ -127,7 +132,8 @@ def compute_directions(
     )
     contrast = safe[0] - unsafe[0]
     harmless_free = _project_out(safe[0], _harmless_direction(engine, pool))
-    named = torch.stack([contrast if contrasted else safe[0], safe[0], contrast, harmless_free])
+    scored = safe[0] if filter_direction is None else filter_direction
+    named = torch.stack([scored, safe[0], contrast, harmless_free])
     if contrasted:
         by_category -= unsafe_by_category
     table = torch.cat([named, by_category, safe_stored, unsafe_stored])

@@ -10,13 +10,14 @@ from dualselect.errors import DataError
 
 
 SUMMARY = "summary.json"
-FORMAT = 3
+FORMAT = 4
 """Incremented when scores or file contents change, so that finished audits of older formats are not reused."""
 RULE = (
-    "drop every row whose cosine to the reference direction is below the conflict threshold: the midpoint between the "
-    "mean cosine of safe answers and the mean cosine of unsafe answers to the same prompts, as task_token_budget: "
-    "auto does"
+    "drop every row whose gradient conflicts more with the references than all but a share (harmless_drop_rate) of "
+    "held-out harmless rows of every kind, as task_token_budget: auto does"
 )
+LEAST_FOUND = 0.5
+"""A filter that finds fewer of the held-out contrasts than this is not recommended."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,13 @@ class AuditSummary:
             `sample`; `scored`; `unscored`, the number of unscored rows by reason.
         model: `name`, `fingerprint`, `scaling` of its adapters, `tokenizer`.
         settings: Settings of the audit and of the planned training run.
-        conflict: `threshold`, and the `share` of rows in conflict.
-        recommended_budget: `rule`; `settings` of a training run that follows it (None without a contrast, because this
-            run needs one); `kept_share` of the supervised tokens, with `low` and `high` for a sample; `dropped_rows`;
-            `dropped_tokens` of `tokens`.
+        conflict: `threshold`; the `share` of rows in conflict; `harmless_rows` that calibrate it, by kind;
+            `dropped_if_left_out`, the share of each kind that would be dropped if only the other kinds were known;
+            `contrasts_found`, the share of held-out unsafe contrasts in conflict (None if there are none);
+            `harmless_among_dropped`, the largest share of the rows in conflict that is expected to be harmless.
+        recommended_budget: `rule`; `reliable`, whether enough contrasts were found (`LEAST_FOUND`); `settings` of a
+            training run that follows it (None without a contrast, because this run needs one); `kept_share` of the
+            supervised tokens, with `low` and `high` for a sample; `dropped_rows`; `dropped_tokens` of `tokens`.
         all: Aggregates of all rows: `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by bin
             of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety category) and `kept`
             (share of rows that each budget keeps).

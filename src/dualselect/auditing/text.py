@@ -26,10 +26,12 @@ def summary_text(summary: AuditSummary) -> str:
     cost = f"{1 - budget['kept_share']:.1%}"
     cost += f" [{1 - budget['high']:.1%}, {1 - budget['low']:.1%}]" if budget["low"] is not None else ""
     drawn = " of the sampled" if data["sample"] else ""
+    lines += unreliable_lines(summary)
     lines += [
-        f"in conflict with the safe references: {_share(conflict)} (cosine below {conflict['threshold']:.3f})",
+        f"in conflict with the safe references: {_share(conflict)} (cosine below {conflict['threshold']:.3f}, which "
+        f"{_kinds_text(conflict['harmless_rows'])} harmless rows set)",
         f"recommended settings for training: {recommended_text(budget)}",
-        f"these drop {budget['dropped_rows']:,}{drawn} rows, {cost} of the task tokens",
+        f"these drop {budget['dropped_rows']:,}{drawn} rows, {cost} of the task tokens{_harmless_text(conflict)}",
         f"columns kept_*: {budgets_text(summary.settings['audit']['score'])}",
         "",
         *_kinds(summary),
@@ -39,6 +41,26 @@ def summary_text(summary: AuditSummary) -> str:
     if summary.detection:
         lines += ["", *_detection(summary.detection)]
     return "\n".join(lines)
+
+
+def unreliable_lines(summary: AuditSummary) -> list[str]:
+    """That the filter cannot separate, and why; empty if it can."""
+    if summary.recommended_budget["reliable"]:
+        return []
+    return [
+        f"no reliable recommendation: of the pool's own unsafe contrasts, held out, only "
+        f"{summary.conflict['contrasts_found']:.0%} conflict more than harmless rows do, so this model's gradients do "
+        "not tell them apart. Rank the rows by another score (--score), or read the rows with the highest scores"
+    ]
+
+
+def _harmless_text(conflict: Mapping[str, Any]) -> str:
+    share = conflict["harmless_among_dropped"]
+    return "" if share is None else f"; at most {share:.0%} of these rows are expected to be harmless"
+
+
+def _kinds_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def recommended_text(budget: Mapping[str, Any]) -> str:

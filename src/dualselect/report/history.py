@@ -156,13 +156,10 @@ def _reasons(line: dict[str, Any], threshold: float | None) -> list[str]:
     if threshold is None:
         rank = {index: number for number, index in enumerate(by_score, 1)}
         return [f"score rank {rank[index]} of {count}, lowest first" for index in range(count)]
-    reasons = [
+    return [
         f"cosine {cosine:.3f} {'below' if cosine < threshold else 'not below'} threshold {threshold:.3f}"
         for cosine in line["cosines"]
     ]
-    if all(cosine < threshold for cosine in line["cosines"]):
-        reasons[by_score[0]] += ", but so are all rows: the lowest score is kept"
-    return reasons
 
 
 def refresh_changes(log: Iterable[dict[str, Any]]) -> list[RefreshChange]:

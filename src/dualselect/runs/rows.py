@@ -11,6 +11,7 @@ from transformers import (
 from dualselect.data.checks import check_overlap, references_apart
 from dualselect.data.source_rows import SourceRows, absolute_source, check_columns, mapped_sources, read_sources
 from dualselect.errors import ConfigError
+from dualselect.runs.audited import with_audit, without_conflicts
 from dualselect.runs.settings import RunSettings
 
 
@@ -44,10 +45,12 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
     """
     roles = ["task_data"]
     roles += ["reference_data"] if with_pool else []
-    roles += [role for role in ("eval_data", "harmless_data") if getattr(settings.data, role)]
+    roles += [role for role in ("harmless_data", "eval_data") if getattr(settings.data, role)]
     limit = settings.data.max_row_bytes
     rows = {role: read_sources(getattr(settings.data, role), role, max_row_bytes=limit) for role in roles}
     check_columns(rows)
+    if settings.data.audit is not None:
+        rows["task_data"] = without_conflicts(rows["task_data"], Path(settings.data.audit))
     for role, found in rows.items():
         for line in found.notes:
             logger.info("%s: %s", role, line)
@@ -74,7 +77,7 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
 
 
 def with_absolute_paths(settings: RunSettings) -> RunSettings:
-    """The settings with absolute paths."""
+    """The settings with absolute paths, and without a filter of their own if they follow an audit."""
     data, columns = settings.data, settings.data.columns
     data = replace(
         data,
@@ -82,9 +85,10 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
         reference_data=[absolute_source(source) for source in mapped_sources(data.reference_data, columns)],
         eval_data=[absolute_source(source) for source in mapped_sources(data.eval_data, columns)],
         harmless_data=[absolute_source(source) for source in mapped_sources(data.harmless_data, columns)],
+        audit=None if data.audit is None else str(Path(data.audit).expanduser().absolute()),
         columns=None,  # each source now contains its own mapping
     )
     name = settings.model.model_name_or_path
     local = Path(name).expanduser()
     model = replace(settings.model, model_name_or_path=str(local.absolute()) if local.exists() else name)
-    return RunSettings(data, settings.training, model)
+    return with_audit(RunSettings(data, settings.training, model))

@@ -43,6 +43,13 @@ class TrainArguments:
             "`task_token_budget: auto` they calibrate the filter beside the built-in ones; see harmless_drop_rate."
         },
     )
+    audit: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of a finished `dualselect audit` of the same task rows: its rows in conflict are left "
+            "out, and training itself drops none, so that what you looked at is what is trained on."
+        },
+    )
     columns: dict[str, Any] | str | None = field(
         default=None,
         metadata={
@@ -227,7 +234,7 @@ def settings_to_write(settings: RunSettings) -> dict[str, Any]:
     """The settings as plain values: all settings of this project, and others that differ from their default."""
     written: dict[str, Any] = {}
     always = {
-        TrainArguments: set(TrainArguments.__annotations__) - {"eval_data", "harmless_data"},
+        TrainArguments: set(TrainArguments.__annotations__) - {"eval_data", "harmless_data", "audit"},
         DualSelectConfig: set(DualSelectConfig.__annotations__) | set(WRITTEN_OF_TRAINING),
         LoraModelConfig: set(LoraModelConfig.__annotations__),
     }

@@ -329,6 +329,11 @@ class DualSelectConfig(SFTConfig):
         )
 
     @property
+    def filters_by_conflict(self) -> bool:
+        """Whether task examples in conflict are dropped, however many they are."""
+        return self.task_top_k is None and self.task_token_budget == "auto"
+
+    @property
     def fixed_rho(self) -> float | None:
         """`rho` as a number, 0 or more; None when it is `auto`."""
         return None if self.rho == "auto" else number_or_auto("rho", self.rho)

@@ -89,7 +89,7 @@ def harmless_rows(
         ConfigError: `harmless_drop_rate` needs more rows of a kind than there are.
         DataError: The user's rows are too few, or their format is unknown.
     """
-    if config.task_top_k is not None or config.task_token_share is not None:
+    if not config.filters_by_conflict:
         if given is not None:
             logger.warning("the harmless rows are not used: they calibrate task_token_budget: auto")
         return None

@@ -51,6 +51,8 @@ class ReferencePool:
         config: Settings.
         choose: Chooses references by their scores; None for the K highest.
         sides: The side of each reference, from 0 to S - 1; None if all are on one.
+        filters: Whether task examples are scored against the whole pool; needs contrasts.
+        held_out: Positions of references that this direction of the whole pool leaves out.
     """
 
     def __init__(
@@ -64,12 +66,15 @@ class ReferencePool:
         config: DualSelectConfig,
         choose: ChooseReferences | None = None,
         sides: Sequence[int] | None = None,
+        filters: bool = False,
+        held_out: Sequence[int] = (),
     ) -> None:
         self._choose = choose or self._highest
         self.sides = torch.tensor(sides if sides is not None else [0] * len(rows))
         self.rows, self.ids, self.contrast_rows = rows, ids, contrast_rows
-        by_conflict = config.task_top_k is None and config.task_token_share is None
-        self._filters = by_conflict and contrast_rows is not None
+        self._filters = filters
+        self._filter_weights = 1.0 / torch.bincount(self.sides).double()[self.sides]
+        self._filter_weights[list(held_out)] = 0.0
         self._collate, self._run, self._layout, self._config = collate, run, layout, config
         lengths = lengths_of(rows)
         if contrast_rows is not None and len(contrast_rows) == len(rows):
@@ -294,7 +299,7 @@ class ReferencePool:
         """Weights of the rows of `_pairs` in each sum of `score`, shape (C, B) or (C, 2 B)."""
         rows = [] if before is None else [self._by_side(before.weights, positions)]
         if self._filters:
-            mean = self._by_side(1.0 / torch.bincount(self.sides).double()[self.sides], positions)
+            mean = self._by_side(self._filter_weights, positions)
             mean[0] -= mean[0].roll(1)  # minus the contrasts; the helping side is used without
             rows.append(mean)
         return torch.cat(rows) if rows else torch.zeros(0, len(positions))
