@@ -25,6 +25,7 @@ PACKAGES = ("dualselect", "torch", "transformers", "trl", "peft")
 ATTENTION = ["q_proj", "v_proj"]
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 IGNORED = -100
+PAPER_BUDGET = {"task_token_budget": 0.9, "reference_contrast": "none"}
 
 
 def options_of(description: str, **defaults: Any) -> argparse.ArgumentParser:
@@ -94,7 +95,8 @@ def dualselect_trainer(
     loaded, tokenizer = load_model(model) if isinstance(model, str) else model
     trainer = DualSelectTrainer(
         loaded,
-        DualSelectConfig(str(folder), **(common_settings() | changes)),
+        # rows of random tokens have no prompts, which a contrast and harmless rows are compared by
+        DualSelectConfig(str(folder), **(common_settings() | PAPER_BUDGET | changes)),
         train_dataset=task,
         reference_dataset=pool,
         processing_class=tokenizer,

@@ -76,6 +76,8 @@ def configuration(settings: dict, trace: list[dict], output_dir: str) -> DualSel
         mask_mode="legacy",
         allow_prompt_overlap=True,
         preservation_loss="ce",
+        reference_contrast="none",
+        reference_sides="one",
         selection_mode=settings["selection_mode"],
         selection_warmup_steps=settings["warmup_steps"],
         reference_refresh="steps",

@@ -115,6 +115,8 @@ def trainer(count: int, steps: int, folder: Path, turns: Turns) -> DualSelectTra
         gradient_checkpointing=False,
         token_cache=False,
         logging_steps=10,
+        task_token_budget=0.9,  # the rows have no prompts, which a contrast needs
+        reference_contrast="none",
     )
     return DualSelectTrainer(
         model,

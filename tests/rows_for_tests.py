@@ -57,6 +57,8 @@ def small_trainer(
         "use_cpu": True,
         "max_length": 256,
         "seed": 1,
+        "reference_contrast": "none",
+        **({} if "task_top_k" in settings else {"task_token_budget": 0.9}),
     }
     return DualSelectTrainer(
         tiny_model(architecture, vocabulary or len(tokenizer)),

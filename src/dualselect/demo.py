@@ -61,7 +61,7 @@ class DemoSettings:
         alignment_steps: Optimizer steps of the safety training, with batches of 8.
         task_rows: Task rows of the mix. A quarter of this number is added as look-alikes, and a quarter as chat.
         risky_share: Share of the mix that is risky.
-        references: Size of the reference pool.
+        references: Refusals in the reference pool. Half as many helpful answers to harmless look-alikes are added.
         prompts: Held-out prompts of each kind.
         response_tokens: Maximum length of a generated response, in tokens.
         alignment_learning_rate: Learning rate of the safety training.
@@ -69,6 +69,7 @@ class DemoSettings:
         warmup_steps: Steps before DualSelect selects; these steps also learn from risky rows.
         reference_fraction: Share of the references kept at a refresh.
         refresh_steps: Steps between two refreshes; at this learning rate a direction is stale after about ten.
+        harmless_drop_rate: Share of harmless rows that DualSelect may drop; lower rates need more rows to calibrate.
         rho: Strength of DualSelect's correction.
         model: The model that everything starts from.
     """
@@ -85,6 +86,7 @@ class DemoSettings:
     warmup_steps: int = 2
     reference_fraction: float = 0.5
     refresh_steps: int = 9
+    harmless_drop_rate: float = 0.03
     rho: float = 0.5
     model: str = EMBEDDED_MODEL
 
@@ -183,14 +185,15 @@ def _plain(folder: Path, demo: Path, settings: DemoSettings) -> None:
 
 def _dual(folder: Path, demo: Path, settings: DemoSettings) -> None:
     model, tokenizer = load_model(str(demo / "aligned"), dtype="float32")
-    pool = Dataset.from_list(builtin_rows("refusal", settings.references, seed=settings.seed + 5))
+    helpful = settings.references // 2
+    both = builtin_rows("refusal", settings.references, seed=settings.seed + 5)
+    pool = Dataset.from_list(both + builtin_rows("lookalike", helpful, seed=settings.seed + 5))
     trainer = DualSelectTrainer(
         model,
         DualSelectConfig(
             **_common(folder, settings),
             selection_warmup_steps=settings.warmup_steps,
-            task_token_budget="auto",
-            reference_contrast="compliance",
+            harmless_drop_rate=settings.harmless_drop_rate,
             reference_fraction=settings.reference_fraction,
             reference_refresh="steps",
             reference_refresh_steps=settings.refresh_steps,

@@ -5,9 +5,11 @@ import pytest
 from dualselect.report.history import (
     cosines_by_kind,
     final_same_references_cosine,
+    harmless_if_left_out,
     jaccard,
     references,
     refresh_changes,
+    strengths,
     task_drift,
     task_rows,
 )
@@ -132,3 +134,27 @@ def test_a_reference_has_scores_of_all_refreshes():
 def test_cosines_are_averaged_by_kind_and_step():
     rows = task_rows([refresh(2, ["r1"]), step(2, [True, False]), step(3, [True, True], (0.1, 0.2))])
     assert cosines_by_kind(rows) == {"risky": [(2, -0.4), (3, 0.2)], "task": [(2, 0.5), (3, 0.1)]}
+
+
+def test_strengths_are_told_by_side():
+    log = [
+        {"event": "step", "step": 3, "rho": [0.5, 0.1], "held_out_excess": [0.2, -0.1]},
+        {"event": "step", "step": 4, "rho": [0.6, 0.0], "held_out_excess": [0.2, -0.1]},
+    ]
+    assert strengths(log) == {
+        "rho, refusals": [(3, 0.5), (4, 0.6)],
+        "rho, helpful answers": [(3, 0.1), (4, 0.0)],
+        "excess loss, refusals": [(3, 0.2), (4, 0.2)],
+        "excess loss, helpful answers": [(3, -0.1), (4, -0.1)],
+    }
+    assert list(strengths([{"event": "step", "step": 3, "rho": [0.5], "held_out_excess": [0.2]}])) == [
+        "rho",
+        "excess loss",
+    ]
+    assert strengths([{"event": "step", "step": 3}, {"event": "warmup", "step": 1}]) == {}
+
+
+def test_what_an_unknown_kind_would_suffer_is_that_of_the_last_refresh():
+    log = [{"event": "refresh", "dropped_if_left_out": {"chat": share}} for share in (0.5, 0.25)]
+    assert harmless_if_left_out(log) == {"chat": 0.25}
+    assert harmless_if_left_out([{"event": "refresh"}]) == {}

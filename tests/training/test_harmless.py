@@ -19,10 +19,12 @@ def with_harmless(folder, rows=None, **settings):
     return small_trainer(folder, trainer_arguments={"harmless_dataset": rows}, **(AUTO | settings))
 
 
-def test_built_in_rows_of_each_kind(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("long_run", "count"), [(1000, 99), (20, 199)])
+def test_built_in_rows_of_each_kind(tmp_path, monkeypatch, long_run, count):
     monkeypatch.setattr("dualselect.training.harmless.ROWS_PER_KIND", 199)
+    monkeypatch.setattr("dualselect.training.harmless.LONG_RUN", long_run)
     kinds = with_harmless(tmp_path)._harmless.kinds
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"chat": 199, "lookalike": 199, "task": 199}
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == dict.fromkeys(("chat", "lookalike", "task"), count)
 
 
 def test_a_lower_rate_takes_more_rows(tmp_path):

@@ -124,7 +124,7 @@ def test_two_sides_resume_to_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("helpful", [0, 8])
-def test_the_filter_scores_against_the_whole_pool_without_what_helpful_answers_share(tmp_path, helpful):
+def test_the_filter_scores_against_the_whole_pool_without_what_harmless_rows_share(tmp_path, helpful):
     settings = {"task_token_budget": "auto", "reference_contrast": "compliance", "harmless_drop_rate": 0.1}
     trainer = trained(
         tmp_path,
@@ -137,8 +137,11 @@ def test_the_filter_scores_against_the_whole_pool_without_what_helpful_answers_s
     refusals = [position for position in range(len(pool)) if pool.sides[position] == 0]
     safe = gradients_of(trainer, [pool.rows[position] for position in refusals])
     expected = (safe - gradients_of(trainer, [pool.contrast_rows[position] for position in refusals])).mean(0)
+    shared = [trainer._loop.refresh.task_direction]
     if helpful:
-        help_ = gradients_of(trainer, [pool.rows[n] for n in range(len(pool)) if pool.sides[n] == 1]).mean(0)
-        expected = expected - (expected @ help_) / help_.square().sum() * help_
-        assert torch.nn.functional.cosine_similarity(found, help_[None]).abs() < 1e-4
+        shared.append(gradients_of(trainer, [pool.rows[n] for n in range(len(pool)) if pool.sides[n] == 1]).mean(0))
+    basis = torch.linalg.qr(torch.stack(shared).T).Q
+    expected = expected - basis @ (basis.T @ expected)
+    for direction in shared:
+        assert torch.nn.functional.cosine_similarity(found, direction[None]).abs() < 1e-3
     torch.testing.assert_close(found, expected[None], rtol=1e-4, atol=1e-6)

@@ -243,6 +243,7 @@ FORMATS: tuple[RowFormat, ...] = (
             ("query", "response"),
             ("query", "answer"),
             ("prompt", "output"),
+            ("prompt", "answer"),
             ("input", "output"),
         )
     ),

@@ -204,6 +204,31 @@ def task_drift(log: Iterable[dict[str, Any]]) -> list[tuple[int, float]]:
     return [(line["step"], line[name]) for line in log if line["event"] == "step" and line.get(name) is not None]
 
 
+def strengths(log: Iterable[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """With `rho: auto`, its value and the excess loss of the held-out references at each step, by side.
+
+    Returns:
+        (step, value) points by name; empty without `rho: auto`.
+    """
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in log:
+        if line["event"] == "step" and line.get("rho"):
+            sides = [""] if len(line["rho"]) == 1 else [", refusals", ", helpful answers"]
+            for name, values in (("rho", line["rho"]), ("excess loss", line["held_out_excess"])):
+                for side, value in zip(sides, values, strict=True):
+                    found[f"{name}{side}"].append((line["step"], value))
+    return dict(found)
+
+
+def harmless_if_left_out(log: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """At the last refresh, the share of each kind of harmless row that the other kinds alone would have dropped."""
+    found: dict[str, float] = {}
+    for line in log:
+        if line["event"] == "refresh":
+            found = line.get("dropped_if_left_out") or {}
+    return found
+
+
 def final_same_references_cosine(log: Iterable[dict[str, Any]]) -> float | None:
     """`RefreshChange.same_references_cosine` at the end of the run; None if the log does not have it."""
     return next((line["same_references_cosine"] for line in log if line["event"] == "end"), None)

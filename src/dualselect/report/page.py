@@ -25,7 +25,9 @@ from dualselect.report.headline import Measure, Numbers, by_category, compared, 
 from dualselect.report.history import (
     cosines_by_kind,
     final_same_references_cosine,
+    harmless_if_left_out,
     refresh_changes,
+    strengths,
     task_drift,
     task_rows,
 )
@@ -207,7 +209,7 @@ def _selection(run: RunFiles) -> dict[str, Any]:
         counts["occurrences"] += sum(it.kept is not None for it in row.occurrences)
         counts["dropped"] += row.dropped
         counts[row.selection_status] = counts.get(row.selection_status, 0) + 1
-    curves = cosines_by_kind(rows)
+    curves, rhos = cosines_by_kind(rows), strengths(run.selection)
     thresholds = [(it.step, it.conflict_threshold) for it in changes if it.conflict_threshold is not None]
     return {
         "name": run.name,
@@ -224,6 +226,8 @@ def _selection(run: RunFiles) -> dict[str, Any]:
         if curves
         else None,
         "has_threshold": bool(thresholds),
+        "left_out": harmless_if_left_out(run.selection),
+        "strengths": figures.lines(rhos, across="optimizer step", up="rho; excess loss in nats") if rhos else None,
         "timeline": figures.timeline(
             [it.step for it in changes], [it.shares for it in changes], [it.jaccard for it in changes]
         )

@@ -72,21 +72,32 @@ def project_conflict(gradient: Tensor, other: Tensor) -> Tensor:
     return projected
 
 
-def conflict_direction(sums: Tensor) -> Tensor:
-    """What the filter scores task examples against: refusals minus compliances, without what helpful answers share.
+def conflict_direction(sums: Tensor, task_direction: Tensor) -> Tensor:
+    """What the filter scores task examples against: refusals minus compliances, without what harmless rows share.
 
-    Both are means over the whole pool: the mean over a few selected references separates worse (docs/results.md).
+    All task examples share the task direction, and helpful answers share that of helping; neither tells a harmful
+    example from a harmless one. (Measured: docs/results.md, which also says why the whole pool is used here and not
+    the selected references.) If most of the task is harmful, the task direction is that of the harm, and the filter
+    finds less.
 
     Args:
-        sums: Shape (S, P): the mean gradient of the refusals minus that of their contrasts, then, if the pool has two
-            sides, the mean gradient of the helpful answers.
+        sums: Shape (S, P): the mean gradient of the refusals of the pool minus that of their contrasts, then, if the
+            pool has two sides, the mean gradient of the helpful answers.
+        task_direction: Shape (P,).
 
     Returns:
-        Shape (P,): the first one, without its component along the second one.
+        Shape (P,): the first sum, without its component in the plane of the others and the task direction.
     """
-    direction = sums[0]
-    for helpful in sums[1:]:
-        length = torch.linalg.vector_norm(helpful)
-        if length >= NORM_FLOOR:
-            direction = direction - (direction @ helpful) / length**2 * helpful
-    return direction
+    directions = []
+    for shared in (*sums[1:], task_direction):
+        rest = _without(shared, directions)
+        if torch.linalg.vector_norm(rest) >= NORM_FLOOR:
+            directions.append(rest / torch.linalg.vector_norm(rest))
+    return _without(sums[0], directions)
+
+
+def _without(vector: Tensor, directions: Sequence[Tensor]) -> Tensor:
+    """A vector without its components along orthonormal directions."""
+    for direction in directions:
+        vector = vector - (vector @ direction) * direction
+    return vector

@@ -27,8 +27,10 @@ class DualSelectConfig(SFTConfig):
     """Settings of `DualSelectTrainer`: all settings of `trl.SFTConfig`, plus the settings of the method.
 
     Symbols follow arXiv 2606.09866. Defaults are the paper's, with these exceptions: `preservation_loss` is `excess`,
+    `task_token_budget` is `auto`, `reference_contrast` is `compliance`, `reference_sides` is `auto`,
     `task_budget_scope` is `run`, short runs have a shorter warm-up (see the help of each), and `bf16` is on only if
-    a GPU supports it.
+    a GPU supports it. The paper's setting is `preservation_loss: ce`, `task_token_budget: 0.9`,
+    `reference_contrast: none`, `reference_sides: one`, `task_budget_scope: step`.
 
     These defaults differ from `SFTConfig`: `max_length` 2048, `lr_scheduler_type` constant, `bf16` only on a GPU.
 
@@ -127,11 +129,12 @@ class DualSelectConfig(SFTConfig):
         },
     )
     reference_contrast: Literal["none", "compliance", "rejected"] = field(
-        default="none",
+        default="compliance",
         metadata={
-            "help": "What is subtracted from a reference's gradient for scoring: `none`; `compliance`, the gradient "
-            "of a content-free compliant reply to the same prompt; `rejected`, the gradient of the rejected response. "
-            "The correction always uses only the safe response. A contrast doubles the cost of a refresh."
+            "help": "What is subtracted from a reference's gradient for scoring: `compliance`, the gradient of a "
+            "content-free compliant reply to the same prompt; `rejected`, the gradient of the rejected response; "
+            "`none` (paper). The correction always uses only the safe response. A contrast doubles the cost of a "
+            "refresh."
         },
     )
     reference_sides: Literal["auto", "one"] = field(
@@ -180,12 +183,12 @@ class DualSelectConfig(SFTConfig):
         },
     )
     task_token_budget: str = field(  # a number or `auto`: HfArgumentParser has no type for both
-        default="0.9",
+        default="auto",
         metadata={
-            "help": "Share of the supervised tokens to train on, in (0, 1]: the lowest-scored examples are kept until "
-            "they reach this share; see task_budget_scope. `auto`: drop every example whose gradient conflicts more "
-            "with the references than those of held-out harmless rows do; see harmless_drop_rate. It needs a "
-            "reference_contrast."
+            "help": "`auto`: drop every example whose gradient conflicts more with the references than those of "
+            "held-out harmless rows do; see harmless_drop_rate. It needs a reference_contrast. A number, such as 0.9 "
+            "(paper): share of the supervised tokens to train on, in (0, 1]; the lowest-scored examples are kept "
+            "until they reach this share; see task_budget_scope."
         },
     )
     harmless_drop_rate: float = field(

@@ -122,7 +122,8 @@ def _check_combinations(config: "DualSelectConfig") -> None:
     if config.task_token_share is None and config.reference_contrast == "none":
         raise ConfigError(
             "task_token_budget: auto needs a contrast of safe and unsafe answers, but reference_contrast is none: "
-            "write reference_contrast: compliance (or rejected, if the pool has rejected answers)"
+            "write reference_contrast: compliance (or rejected, if the pool has rejected answers), or a number for "
+            "task_token_budget, such as 0.9"
         )
     if config.task_token_share is None and config.reference_gradient == "replay":
         raise ConfigError(

@@ -25,10 +25,11 @@ logger = logging.getLogger(__name__)
 
 KINDS = {"chat": 250, "lookalike": 440, "task": 4000}
 """Built-in kinds of harmless rows, and how many rows of each there are."""
-ROWS_PER_KIND = 199
-"""Rows of each kind, if `harmless_drop_rate` does not need more. They are scored at every refresh.
+ROWS_PER_KIND, LONG_RUN = 199, 1000
+"""Rows of each kind if there are 1,000 task rows or more, if `harmless_drop_rate` does not need more.
 
-At a rate of 0.01 one row in 100 may exceed the threshold, so that a single unusual row does not set it.
+They are scored at every refresh. At a rate of 0.01, one of 199 may exceed the threshold, so that a single unusual row
+does not set it. A shorter run takes as many as the rate needs, 99.
 """
 YOURS = "harmless data"
 """Kind of the rows that the user gives without a `kind`."""
@@ -99,7 +100,8 @@ def harmless_rows(
         if rows.conversations is not None
         for prompt in rows.conversations["prompt"]
     }
-    rows = harmless_conversations(given, taken, config.harmless_drop_rate, ROWS_PER_KIND)
+    per_kind = ROWS_PER_KIND if len(others["train"].tokens) >= LONG_RUN else 1
+    rows = harmless_conversations(given, taken, config.harmless_drop_rate, per_kind)
     prepared = prepare_rows(rows, tokenizer, config, name="harmless")
     kinds = [prepared.kinds[index] for index in prepared.indices]
     check_enough(kinds, config)

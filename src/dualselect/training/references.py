@@ -165,7 +165,7 @@ class ReferencePool:
             cosine,
             scores,
             direction_of_before=sums[:previous] if previous else None,
-            filter_direction=conflict_direction(sums[previous:]) if self._filters else None,
+            filter_direction=conflict_direction(sums[previous:], task_direction) if self._filters else None,
         )
 
     def choose(self, scores: Tensor) -> Choice:
