@@ -162,7 +162,7 @@ CASES = {
         ["trains none", "preservation_loss: excess"],
     ),
     "legacy mask with a template": (None, ["--mask_mode=legacy"], ["mask_mode legacy", "human_assistant"]),
-    "auto without a contrast": (None, ["--task_token_budget=auto"], ["auto", "reference_contrast: compliance"]),
+    "a strength that is no number": (None, ["--rho=much"], ["rho is 'much'", "or `auto`"]),
     "nothing but warm-up": (
         None,
         ["--selection_warmup_steps=4"],

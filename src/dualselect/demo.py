@@ -197,7 +197,7 @@ def _dual(folder: Path, demo: Path, settings: DemoSettings) -> None:
             reference_fraction=settings.reference_fraction,
             reference_refresh="steps",
             reference_refresh_steps=settings.refresh_steps,
-            rho=str(settings.rho),
+            rho=settings.rho,
         ),
         train_dataset=_task_rows(settings),
         reference_dataset=pool,

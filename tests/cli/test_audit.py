@@ -44,8 +44,11 @@ def audit(made, output, *more, task="task.jsonl"):
 
 @pytest.fixture(scope="module")
 def first(made, tmp_path_factory):
+    """An audit that finds every row in conflict, which its random model would not."""
     folder = tmp_path_factory.mktemp("first") / "audit"
-    assert audit(made, folder, "--risky_ids", made / "risky.txt") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dualselect.selection.HarmlessScores.threshold", lambda scores, rate: -1.0)
+        assert audit(made, folder, "--risky_ids", made / "risky.txt") == 0
     return folder
 
 

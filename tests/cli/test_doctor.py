@@ -113,11 +113,11 @@ def test_everything_that_is_refused_is_told_at_once_in_the_words_of_train(tmp_pa
 
 def test_a_file_is_examined_key_by_key(tmp_path, settings, capsys):
     file = tmp_path / "run.yaml"
-    file.write_text("rho: high\nnonsense_key: 1\nmax_length: 1\ntask_top_k: 3\ntask_token_budget: 0.5\n")
+    file.write_text("conflict_weight: high\nnonsense_key: 1\nmax_length: 1\ntask_top_k: 3\ntask_token_budget: 0.5\n")
     assert main(["doctor", "--config", str(file), *words(settings, max_length=None), "stray"]) == 1
     told = capsys.readouterr().out
     for text in (
-        f"{file}: rho is 'high'",
+        f"{file}: conflict_weight is 'high'",
         f"{file}: nonsense_key is not a setting",
         "max_length is 1",
         "task_top_k 3 and task_token_budget 0.5 both set",

@@ -87,6 +87,7 @@ def test_memory_is_measured_and_changes_are_named(tmp_path, settings, capsys):
         {"gradient_accumulation_steps": "3", "reference_contrast": "compliance", "task_token_budget": "auto"},
         {
             "reference_gradient": "replay",
+            "task_token_budget": "0.9",
             "reference_refresh": "adaptive",
             "eval_data": "{folder}/safe.jsonl[0:4]",
             "eval_strategy": "steps",

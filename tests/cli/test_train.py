@@ -238,6 +238,7 @@ def test_layers_are_trained_whole_and_the_run_is_evaluated_and_repeated_like_any
         *arguments,
         "--use_peft=false",
         "--gradient_storage=recompute",
+        "--task_token_budget=0.7",
         "--lora_target_modules",
         "q_proj",
         "up_proj",

@@ -84,7 +84,7 @@ def test_a_grid_is_every_combination(comparison_file):
         ({"methods": {"sft": None, "lisa": {"reference_data": []}}}, "lisa needs a pool of safe responses"),
         ({"methods": ["sft_tuned"]}, "without tuning it equals sft: add tune"),
         ({"methods": {"dualselect_rho_1": {"rho": 2.0}}}, "is defined by rho: 1.0"),
-        ({"methods": {"dualselect": {"reference_contrast": "none", "task_token_budget": "auto"}}}, "needs a contrast"),
+        ({"methods": {"dualselect": {"reference_gradient": "replay"}}}, "write reference_gradient: frozen"),
         ({"baseline": "sfd"}, "did you mean sft?"),
         ({"evaluation": {"suits": []}}, "evaluation: suits is not known here; did you mean suites?"),
         ({"evaluation": {"judges": [1]}}, "judges is"),

@@ -5,8 +5,9 @@ from datasets import Dataset
 from models_for_tests import tiny_model
 from tokenizers_for_tests import chatml_tokenizer
 
-from dualselect.data import check_overlap, compliance, row_id
+from dualselect.data import check_overlap, row_id
 from dualselect.data.checks import check_embeddings, references_apart
+from dualselect.data.contrast import compliance
 from dualselect.data.ids import distinct_ids
 from dualselect.errors import DataError, ModelError
 

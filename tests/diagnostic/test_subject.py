@@ -17,7 +17,7 @@ from dualselect.models.losses import response_cross_entropy, response_kl
 
 @pytest.fixture
 def studied(settings):
-    made = settings()
+    made = settings(reference_contrast="none")
     subject = Subject.of(made.run)
     return subject, tokenize_rows(read_rows(made), subject.tokenizer, made.run.training), made
 

@@ -66,7 +66,9 @@ def test_a_burst_of_other_work_in_one_step_does_not_count():
 
 
 def test_a_replay_is_in_every_step_of_the_selection():
-    settings = config(reference_gradient="replay", reference_replay_size=4, selection_warmup_steps=20)
+    settings = config(
+        reference_gradient="replay", task_token_budget=0.9, reference_replay_size=4, selection_warmup_steps=20
+    )
     later = [PoolCall("draw", step, 0.0) for step in (3, 4)] + [PoolCall("directions", step, 0.3) for step in (3, 4)]
     plain = measured([1.0] * 6, [40] * 6)
     plain.calls += later

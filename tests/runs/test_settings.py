@@ -33,9 +33,9 @@ def test_what_a_file_says_becomes_what_the_setting_is(name, written, meant):
 @pytest.mark.parametrize(
     ("name", "written", "wanted"),
     [
-        ("rho", "much", "a number"),
-        ("rho", True, "a number"),
-        ("rho", None, "a number"),
+        ("conflict_weight", "much", "a number"),
+        ("conflict_weight", True, "a number"),
+        ("conflict_weight", None, "a number"),
         ("max_steps", 1.5, "an integer"),
         ("packing", 3, "true or false"),
         ("task_data", 5, "a list"),

@@ -11,14 +11,19 @@ def config(**settings):
     return DualSelectConfig("unused", **({"use_cpu": True} | settings))
 
 
-def test_defaults_are_the_papers_but_for_three_that_are_documented():
+def test_defaults_are_the_papers_but_for_those_that_are_documented():
     default = config()
     assert default.selection_mode == "hard"
-    assert (default.task_token_share, default.reference_fraction, default.rho) == (0.9, 0.1, 0.2)
+    assert (default.reference_fraction, default.rho) == (0.1, 0.2)
     assert (default.planned_warmup_steps(), default.reference_refresh, default.correction) == (10, "epoch", "add")
     assert (default.learning_rate, default.weight_decay, default.max_grad_norm) == (2e-5, 0.0, 1.0)
     assert default.max_length == 2048
     assert (default.preservation_loss, default.task_budget_scope) == ("excess", "run")
+    assert (default.task_token_budget, default.reference_contrast, default.reference_sides) == (
+        "auto",
+        "compliance",
+        "auto",
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,7 +34,8 @@ def test_defaults_are_the_papers_but_for_three_that_are_documented():
         ({"task_token_budget": 1.5}, "task_token_budget is 1.5"),
         ({"task_token_budget": "half"}, "task_token_budget is 'half'.* write for example 0.9"),
         ({"task_token_budget": "nan"}, "task_token_budget is nan"),
-        ({"task_token_budget": "auto"}, "write reference_contrast: compliance"),
+        ({"harmless_drop_rate": 0}, r"harmless_drop_rate is 0: it must be in \(0, 1\)"),
+        ({"reference_slack": -1.0}, "reference_slack is -1.0: it must be 0 or more"),
         (
             {"task_token_budget": "auto", "reference_contrast": "compliance", "reference_gradient": "replay"},
             "write reference_gradient: frozen",

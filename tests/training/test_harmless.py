@@ -83,8 +83,9 @@ def test_harmless_rows_without_a_filter_are_told(tmp_path, caplog):
     assert "the harmless rows are not used" in caplog.text
 
 
-def test_a_step_whose_rows_all_conflict_learns_nothing_of_them(tmp_path):
-    trainer = trained(tmp_path, max_steps=8, correction="none", harmless_drop_rate=0.95, **AUTO)
+def test_a_step_whose_rows_all_conflict_learns_nothing_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("dualselect.selection.HarmlessScores.threshold", lambda scores, rate: -1.0)
+    trainer = trained(tmp_path, max_steps=4, correction="none", **AUTO)
     dropped = [line for line in events(trainer, "step") if not any(line["kept"])]
     assert dropped
     for line in dropped:

@@ -180,6 +180,8 @@ def _settings_parser() -> _SettingsParser:
             action.choices = setting_choices(action.dest) or None
         if action.dest == "resume":  # without a value, it means yes
             action.nargs, action.const = "?", "yes"
+        if action.dest == "rho":  # a number or `auto`, which is checked with the other settings
+            action.type = str
     # On a CPU it costs a third of the time and saves memory that small models do not need.
     parser.set_defaults(gradient_checkpointing=torch.cuda.is_available())
     return parser

@@ -243,7 +243,6 @@ FORMATS: tuple[RowFormat, ...] = (
             ("query", "response"),
             ("query", "answer"),
             ("prompt", "output"),
-            ("prompt", "answer"),
             ("input", "output"),
         )
     ),

@@ -11,7 +11,10 @@ from dualselect.diagnostic.rows import DiagnosticRows, TaskBatch
 from dualselect.diagnostic.settings import DiagnosticSettings
 from dualselect.diagnostic.subject import ModelState, Subject, parts_of
 from dualselect.selection.correction import corrected
-from dualselect.training.config import DualSelectConfig
+
+
+DEFAULT_RHO = 0.2
+"""Strength of the correction where the settings say `rho: auto`."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Probing:
         subject, config, task = self._subject, self._subject.config, self._rows.task.tokens
         state, gradient = self._initial_state, task_direction
         subject.load(state)
-        rho = float(DualSelectConfig.rho) if config.fixed_rho is None else config.fixed_rho
+        rho = DEFAULT_RHO if config.fixed_rho is None else config.fixed_rho
         for update in range(self._updates):
             if update:
                 gradient = subject.mean_gradient(task, batch.rows)

@@ -82,7 +82,7 @@ def _variants() -> dict[str, DualSelect]:
             "reference_sides": "one",
             "task_token_budget": "0.9",
             "task_budget_scope": "step",
-            "rho": "0.2",
+            "rho": 0.2,
         },
         "dualselect_excess": {"preservation_loss": "excess"},
         "dualselect_ce": {"preservation_loss": "ce"},
@@ -98,7 +98,7 @@ def _variants() -> dict[str, DualSelect]:
         "dualselect_budget_0.9": fixed_budget,
         "dualselect_budget_0.75": {"task_token_budget": "0.75"},
         # strength of the correction
-        **{f"dualselect_rho_{rho:g}": {"rho": str(rho)} for rho in (0.0, 0.2, 0.5, 1.0, 2.0)},
+        **{f"dualselect_rho_{rho:g}": {"rho": rho} for rho in (0.0, 0.2, 0.5, 1.0, 2.0)},
     }
     variants = {name: DualSelect(name, differences) for name, differences in named.items()}
     random = "dualselect_random_references"

@@ -13,6 +13,7 @@ from dualselect.data.token_columns import lengths_of
 from dualselect.preflight.length import RunLength
 from dualselect.preflight.measuring import UNTIMED_STEPS, Measured, references_at_once
 from dualselect.training.config import DualSelectConfig
+from dualselect.training.harmless import rows_of_a_kind
 from dualselect.training.packing import batch_tokens, is_padded, loader_lengths
 from dualselect.training.preparation import PreparedRows
 
@@ -80,12 +81,14 @@ def predict(
     by_selected = selected / max(1, measured.slice_selected)
     once = _seconds_of(measured, "start_losses") * by_pool
     directions = _seconds_of(measured, "directions", first=True) * by_selected
-    # the same harmless rows are scored, however large the pool is
-    refresh = _seconds_of(measured, "score") * by_pool + directions + _seconds_of(measured, "cosines")
+    rate = config.harmless_drop_rate
+    by_harmless = rows_of_a_kind(len(task.tokens), rate) / rows_of_a_kind(0, rate)  # the sample is a short run
+    refresh = _seconds_of(measured, "score") * by_pool + directions + _seconds_of(measured, "cosines") * by_harmless
     selecting = max(0, length.steps - length.warmup_steps)
     replay = _replay_seconds(measured) * _replayed(config, selected) / _replayed(config, measured.slice_selected)
-    # a contrast is in the direction of a refresh and not in that of the end
-    end = directions / (1 if config.reference_contrast == "none" else 2) if length.refreshes else 0.0
+    # the direction of a refresh has contrasts, unless the filter has a direction of its own; that of the end has none
+    contrasted = config.reference_contrast != "none" and not config.filters_by_conflict
+    end = directions / (2 if contrasted else 1) if length.refreshes else 0.0
     return Duration(
         start=start + slow_start + once,
         step=plain,

@@ -40,8 +40,9 @@ def log_plan(settings: RunSettings, rows: Mapping[str, SourceRows], method: str 
 def _dualselect_plan(training: DualSelectConfig, rows: Mapping[str, SourceRows]) -> str:
     budget = f"top {training.task_top_k}" if training.task_top_k else f"token budget {training.task_token_budget}"
     kept = f"top {training.reference_top_k}" if training.reference_top_k else f"{training.reference_fraction:.0%}"
+    rho = training.rho if training.fixed_rho is None else f"{training.fixed_rho:g}"
     return (
         f"{kept} of {len(rows['reference_data'].dataset)} references by {training.preservation_loss}, "
         f"{training.selection_mode} selection of {len(rows['task_data'].dataset)} task rows with {budget}, "
-        f"correction {training.correction} with rho {training.rho}"
+        f"correction {training.correction} with rho {rho}"
     )

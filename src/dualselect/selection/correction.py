@@ -88,7 +88,7 @@ def conflict_direction(sums: Tensor, task_direction: Tensor) -> Tensor:
     Returns:
         Shape (P,): the first sum, without its component in the plane of the others and the task direction.
     """
-    directions = []
+    directions: list[Tensor] = []
     for shared in (*sums[1:], task_direction):
         rest = _without(shared, directions)
         if torch.linalg.vector_norm(rest) >= NORM_FLOOR:

@@ -186,9 +186,9 @@ class DualSelectConfig(SFTConfig):
         default="auto",
         metadata={
             "help": "`auto`: drop every example whose gradient conflicts more with the references than those of "
-            "held-out harmless rows do; see harmless_drop_rate. It needs a reference_contrast. A number, such as 0.9 "
-            "(paper): share of the supervised tokens to train on, in (0, 1]; the lowest-scored examples are kept "
-            "until they reach this share; see task_budget_scope."
+            "held-out harmless rows do; see harmless_drop_rate. It finds little without a reference_contrast. A "
+            "number, such as 0.9 (paper): share of the supervised tokens to train on, in (0, 1]; the lowest-scored "
+            "examples are kept until they reach this share; see task_budget_scope."
         },
     )
     harmless_drop_rate: float = field(
@@ -240,8 +240,8 @@ class DualSelectConfig(SFTConfig):
             "`project`, remove the part of the update that opposes it; `project_add`, both; `none`."
         },
     )
-    rho: str = field(  # a number or `auto`: HfArgumentParser has no type for both
-        default="0.2",
+    rho: float | str = field(
+        default=0.2,
         metadata={
             "help": "Strength of the added reference direction: higher favors safety, lower favors the task. `auto`: "
             "as strong as needed to keep the loss of a few held-out references where it was at the start (see "
@@ -314,7 +314,8 @@ class DualSelectConfig(SFTConfig):
         self.bf16, self.tf32, self._is_made = bf16, tf32, True
         if self.bf16:
             self.mixed_precision = "bf16"
-        self.task_token_budget, self.rho = str(self.task_token_budget), str(self.rho)
+        self.task_token_budget = str(self.task_token_budget)
+        self.rho = self.rho if self.rho == "auto" else number_or_auto("rho", self.rho)
         check_choices(self)
         check_ranges(self)
         check_supported(self)
@@ -339,7 +340,7 @@ class DualSelectConfig(SFTConfig):
     @property
     def fixed_rho(self) -> float | None:
         """`rho` as a number, 0 or more; None when it is `auto`."""
-        return None if self.rho == "auto" else number_or_auto("rho", self.rho)
+        return None if isinstance(self.rho, str) else self.rho
 
     def planned_warmup_steps(self, steps: int | None = None) -> int:
         """Selection warm-up steps of a run of `steps` optimizer steps; `steps` is None if the length is unknown."""

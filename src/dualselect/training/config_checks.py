@@ -22,17 +22,17 @@ WHOLE_MODEL = (
 EXAMPLES = {"task_token_budget": ("a share in (0, 1]", 0.9), "rho": ("a number, 0 or more,", 0.2)}
 
 
-def number_or_auto(name: str, text: str) -> float:
-    """A setting that is not `auto`, as a number.
+def number_or_auto(name: str, value: Any) -> float:
+    """The value of a setting that is not `auto`, as a number.
 
     Raises:
         ConfigError: It is not a number.
     """
     try:
-        return float(text)
-    except ValueError:
+        return float(value)
+    except (TypeError, ValueError):
         wanted, example = EXAMPLES[name]
-        raise ConfigError(f"{name} is {text!r}: it must be {wanted} or `auto`; write for example {example}") from None
+        raise ConfigError(f"{name} is {value!r}: it must be {wanted} or `auto`; write for example {example}") from None
 
 
 def check_choices(config: "DualSelectConfig") -> None:
@@ -119,13 +119,7 @@ def _check_combinations(config: "DualSelectConfig") -> None:
             f"task_top_k {config.task_top_k} and task_token_budget {config.task_token_budget} both set how much to "
             "keep: leave one out"
         )
-    if config.task_token_share is None and config.reference_contrast == "none":
-        raise ConfigError(
-            "task_token_budget: auto needs a contrast of safe and unsafe answers, but reference_contrast is none: "
-            "write reference_contrast: compliance (or rejected, if the pool has rejected answers), or a number for "
-            "task_token_budget, such as 0.9"
-        )
-    if config.task_token_share is None and config.reference_gradient == "replay":
+    if config.filters_by_conflict and config.reference_gradient == "replay":
         raise ConfigError(
             "task_token_budget: auto sets its threshold for the direction of the last refresh, but "
             "reference_gradient: replay scores with a different direction: write reference_gradient: frozen, or a "

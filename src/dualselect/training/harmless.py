@@ -100,12 +100,22 @@ def harmless_rows(
         if rows.conversations is not None
         for prompt in rows.conversations["prompt"]
     }
-    per_kind = ROWS_PER_KIND if len(others["train"].tokens) >= LONG_RUN else 1
+    per_kind = rows_of_a_kind(len(others["train"].tokens), config.harmless_drop_rate)
     rows = harmless_conversations(given, taken, config.harmless_drop_rate, per_kind)
     prepared = prepare_rows(rows, tokenizer, config, name="harmless")
     kinds = [prepared.kinds[index] for index in prepared.indices]
     check_enough(kinds, config)
     return HarmlessRows(prepared, kinds, config.max_nonfinite_fraction)
+
+
+def rows_of_a_kind(task_rows: int, rate: float) -> int:
+    """Built-in harmless rows of each kind that calibrate a training.
+
+    Args:
+        task_rows: Number of task rows.
+        rate: `harmless_drop_rate`.
+    """
+    return max(ROWS_PER_KIND if task_rows >= LONG_RUN else 1, rows_needed(rate))
 
 
 def harmless_conversations(given: Dataset | None, taken: set[str], rate: float, per_kind: int) -> Dataset:
@@ -157,7 +167,7 @@ def _builtin(kind: str, wanted: int, needed: int, taken: set[str], rate: float) 
             f"{len(apart)} built-in rows of kind {kind} are in neither the task data nor the pool: write at least "
             f"{1 / (len(apart) + 1):.2g}, or a number for task_token_budget"
         )
-    return as_conversations(Dataset.from_list(apart[:wanted]), name="harmless")
+    return as_conversations(Dataset.from_list(apart[:wanted]).remove_columns("answer"), name="harmless")
 
 
 def _own(given: Dataset, needed: int, taken: set[str]) -> Dataset:

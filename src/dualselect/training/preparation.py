@@ -162,7 +162,7 @@ def contrast_rows(
     if references.conversations is None:
         raise DataError(
             f"reference_contrast: {config.reference_contrast} needs the prompts of the references, but the rows are "
-            "tokenized or plain text: pass conversations, or set reference_contrast: none and task_token_budget: 0.9"
+            "tokenized or plain text: pass conversations, or set reference_contrast: none"
         )
     kept = references.conversations.select(references.indices)
     if config.reference_contrast == "rejected":

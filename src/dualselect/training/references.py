@@ -51,7 +51,7 @@ class ReferencePool:
         config: Settings.
         choose: Chooses references by their scores; None for the K highest.
         sides: The side of each reference, from 0 to S - 1; None if all are on one.
-        filters: Whether task examples are scored against the whole pool; needs contrasts.
+        filters: Whether task examples are scored against the whole pool.
         held_out: Positions of references that this direction of the whole pool leaves out.
     """
 
@@ -300,7 +300,8 @@ class ReferencePool:
         rows = [] if before is None else [self._by_side(before.weights, positions)]
         if self._filters:
             mean = self._by_side(self._filter_weights, positions)
-            mean[0] -= mean[0].roll(1)  # minus the contrasts; the helping side is used without
+            if self.contrast_rows is not None:
+                mean[0] -= mean[0].roll(1)  # minus the contrasts; the helping side is used without
             rows.append(mean)
         return torch.cat(rows) if rows else torch.zeros(0, len(positions))
 

@@ -93,8 +93,8 @@ def reference_pool(
     contrast = contrast_rows(rows, tokenizer, config, references.sides)
     check_pool(rows.tokens, contrast, config.reference_top_k)
     ids = rows.ids_of(rows.indices)
-    filters = contrast is not None and config.filters_by_conflict
-    return ReferencePool(rows.tokens, ids, contrast, collate, run, layout, config, choose, references.sides, filters)
+    filters, sides = config.filters_by_conflict, references.sides
+    return ReferencePool(rows.tokens, ids, contrast, collate, run, layout, config, choose, sides, filters)
 
 
 def sides_of(rows: PreparedRows, config: DualSelectConfig) -> list[int]:
