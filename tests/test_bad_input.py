@@ -55,6 +55,7 @@ def arguments(*changed):
         "--max_steps": "4",
         "--selection_warmup_steps": "1",
         "--per_device_train_batch_size": "2",
+        "--harmless_drop_rate": "0.2",
     }
     flags = []
     for word in changed:

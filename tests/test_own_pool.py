@@ -69,7 +69,7 @@ def test_own_prompts_are_asked(tmp_path, says):
         count=5,
         progress=False,
     )
-    prompts = [json.loads(line)["prompt"][0]["content"] for line in (tmp_path / "pool.jsonl").open()]
+    prompts = [json.loads(line)["prompt"][0]["content"] for line in (tmp_path / "pool.jsonl").read_text().splitlines()]
     assert prompts == ["bad 0", "bad 4", "good 0", "good 2"]
 
 

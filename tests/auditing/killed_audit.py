@@ -17,8 +17,11 @@ from peft import LoraConfig
 from tokenizers_for_tests import chatml_tokenizer
 
 from dualselect import DualSelectConfig
-from dualselect.auditing import AuditSettings, TaskRows, audit_into
+from dualselect.auditing import AuditSettings, TaskRows, audit_into, pool
 from dualselect.auditing.store import ScoreStore
+
+
+pool.FILTER_ROWS = 24
 
 
 def main(folder: Path, count: int, kill_at: int) -> None:
@@ -53,6 +56,7 @@ def main(folder: Path, count: int, kill_at: int) -> None:
         reference_contrast="compliance",
         selection_warmup_steps=2,
         max_length=256,
+        harmless_drop_rate=0.1,
         learning_rate=1e-2,
         reference_batch_size=16,
         disable_tqdm=True,

@@ -168,6 +168,7 @@ def test_what_cannot_be_done_is_refused_before_the_work(made, tmp_path, capsys, 
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
+@pytest.mark.slow  # the process of its own scores all harmless rows
 def test_all_that_takes_long_has_a_bar(made, tmp_path):
     words = (
         f"audit --model_name_or_path {made}/model --task_data {made}/task.jsonl --output_dir {tmp_path}/out --use_cpu "

@@ -34,6 +34,7 @@ def settings(tmp_path, model_folder, monkeypatch):
         "--max_steps": "8",
         "--save_steps": "2",
         "--max_length": "256",
+        "--harmless_drop_rate": "0.1",
     }
 
 

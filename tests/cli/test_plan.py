@@ -35,6 +35,7 @@ def settings(tmp_path, model_folder):
         "--max_steps": "30",
         "--save_steps": "10",
         "--max_length": "256",
+        "--harmless_drop_rate": "0.1",
         "--disable_tqdm": "true",
     }
 

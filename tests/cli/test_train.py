@@ -32,7 +32,8 @@ def arguments(tmp_path, model_folder):
     return (
         f"train --model_name_or_path {model_folder} --task_data {tmp_path}/task.jsonl --use_cpu "
         f"--reference_data {tmp_path}/safe.jsonl --output_dir {tmp_path}/run --per_device_train_batch_size 4 "
-        "--selection_warmup_steps 2 --max_steps 8 --save_steps 2 --learning_rate 1e-2 --max_length 256"
+        "--selection_warmup_steps 2 --max_steps 8 --save_steps 2 --learning_rate 1e-2 --max_length 256 "
+        "--harmless_drop_rate 0.1"
     ).split()
 
 

@@ -33,6 +33,7 @@ def comparison_file(tmp_path, start_model):
             "selection_warmup_steps": 1,
             "reference_contrast": "compliance",
             "reference_fraction": 0.25,
+            "harmless_drop_rate": 0.1,
             "num_train_epochs": 1,
             "learning_rate": 1e-2,
             "max_length": 160,

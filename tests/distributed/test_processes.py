@@ -156,7 +156,7 @@ def test_the_train_verb_writes_one_run_and_prints_once(tmp_path):
     arguments = (
         f"train --model_name_or_path {tmp_path}/model --task_data {tmp_path}/task.jsonl --use_cpu --max_steps 6 "
         f"--reference_data {tmp_path}/safe.jsonl --lora_dropout 0 --selection_warmup_steps 2 --learning_rate 1e-2 "
-        "--save_steps 3"
+        "--save_steps 3 --harmless_drop_rate 0.2"
     ).split()
     two, one = tmp_path / "two", tmp_path / "one"
     done = launch("-m", "dualselect.cli.main", *arguments, f"--output_dir={two}", "--per_device_train_batch_size=2")

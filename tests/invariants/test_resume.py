@@ -39,7 +39,7 @@ def test_bit_for_bit(whole, tmp_path, step):
     "changes",
     [
         {"reference_gradient": "replay", "reference_top_k": 6, "reference_replay_size": 2},
-        {"task_token_budget": "auto", "reference_contrast": "compliance"},
+        {"task_token_budget": "auto", "reference_contrast": "compliance", "harmless_drop_rate": 0.2},
         {"selection_mode": "soft", "preservation_loss": "kl", "gradient_accumulation_steps": 2},
         {"train_sampling_strategy": "group_by_length"},
         {"padding_free": True, "gradient_storage": "recompute"},

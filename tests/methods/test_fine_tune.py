@@ -45,6 +45,7 @@ def settings(tmp_path_factory):
         "num_train_epochs": 2,
         "learning_rate": "1e-2",
         "max_length": 128,
+        "harmless_drop_rate": 0.1,
         "logging_steps": 1,
         "use_cpu": True,
         "disable_tqdm": True,

@@ -22,10 +22,11 @@ from dualselect.preflight.disk import (
 
 
 @pytest.mark.parametrize("adapter", [True, False])
-@pytest.mark.parametrize("settings", [{}, {"reference_contrast": "compliance"}, {"optim": "sgd"}])
+@pytest.mark.parametrize("settings", [{"reference_contrast": "none", "task_token_budget": 0.9}, {}, {"optim": "sgd"}])
 def test_a_checkpoint_has_the_computed_size(tmp_path, settings, adapter):
     tokenizer = chatml_tokenizer()
     common = {"max_steps": 4, "selection_warmup_steps": 1, "save_steps": 2, "use_cpu": True, "disable_tqdm": True}
+    common |= {"harmless_drop_rate": 0.2}
     model = tiny_model("llama", len(tokenizer))
     if not adapter:
         train_whole_layers(model, "all-linear")

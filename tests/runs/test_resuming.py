@@ -46,7 +46,8 @@ def arguments(tmp_path_factory):
     return (
         f"train --model_name_or_path {folder}/model --task_data {folder}/task.jsonl --use_cpu --disable_tqdm true "
         f"--reference_data {folder}/safe.jsonl --per_device_train_batch_size 4 --logging_steps 3 "
-        "--selection_warmup_steps 1 --max_steps 8 --save_steps 4 --learning_rate 1e-2 --max_length 256"
+        "--selection_warmup_steps 1 --max_steps 8 --save_steps 4 --learning_rate 1e-2 --max_length 256 "
+        "--harmless_drop_rate 0.1"
     ).split()
 
 

@@ -31,6 +31,7 @@ def trainer_of(folder, kind, **settings):
             max_steps=3,
             selection_warmup_steps=1,
             per_device_train_batch_size=2,
+            harmless_drop_rate=0.2,
             gradient_checkpointing=False,
             save_strategy="no",
             report_to="none",

@@ -47,7 +47,8 @@ def checkpoint_bytes(config: DualSelectConfig, trainable: int, weights: int, tok
     """
     name = str(getattr(config.optim, "value", config.optim))
     moments = next((count for start, count in MOMENTS.items() if name.startswith(start)), 2)
-    directions = 3 if config.reference_contrast == "none" else 4
+    own_score = config.reference_contrast != "none" or config.filters_by_conflict
+    directions = 4 if own_score else 3  # of a pool with one side
     saved = final_bytes(weights, tokenizer)
     if config.save_only_model:
         return saved
