@@ -28,6 +28,7 @@ def whole(tmp_path_factory):
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
+@pytest.mark.slow  # many processes
 def test_killed_and_resumed_it_leaves_the_same_bytes(whole, tmp_path):
     assert audit(tmp_path, kill_at=2).returncode == -signal.SIGKILL
     assert not (tmp_path / "audit.jsonl").exists()

@@ -75,6 +75,7 @@ def test_the_ratio_is_printed_last_and_written(repository_root, tmp_path, model,
         assert written["ratio"] == pytest.approx(float(found[1]), abs=0.006)
 
 
+@pytest.mark.slow  # half a minute
 def test_the_gpu_file_is_resumable_and_tries_a_tiny_model_on_a_cpu(repository_root, tmp_path):
     command = ["gpu.py", "--models", "tiny", "--use_cpu", "--steps", "2", "--length", "32", "--output", str(tmp_path)]
     for part in ("sft", "recompute"):

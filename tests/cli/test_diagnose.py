@@ -34,6 +34,7 @@ def words(tmp_path_factory):
     ]  # fmt: skip
 
 
+@pytest.mark.slow  # several processes
 def test_killed_as_a_process_and_typed_again(words, tmp_path, capsys):
     with (tmp_path / "told").open("w") as told:
         process = subprocess.Popen(

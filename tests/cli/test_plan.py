@@ -73,6 +73,7 @@ def test_the_duration_is_about_that_of_the_run(tmp_path, settings):
     assert plan["total_seconds"] > 240 * plan["step_seconds"]
 
 
+@pytest.mark.slow  # several trainings
 def test_memory_is_measured_and_changes_are_named(tmp_path, settings, capsys):
     plan = planned(tmp_path, *words(settings), "--memory", "900GB")
     assert "To fit 900.0 GB\n  nothing: the peak of " in capsys.readouterr().out
@@ -82,6 +83,7 @@ def test_memory_is_measured_and_changes_are_named(tmp_path, settings, capsys):
     assert "are in use between two steps, which is more than 1.0 KB" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # a training and a plan each
 @pytest.mark.parametrize(
     "changed",
     [

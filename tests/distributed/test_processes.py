@@ -128,6 +128,7 @@ def test_a_process_that_fails_ends_all_with_its_error(trained_by_two):
     assert "this rank has failed" in (trained_by_two / "stderr").read_text()
 
 
+@pytest.mark.slow  # four launches of torchrun
 def test_a_killed_process_ends_all_and_the_run_resumes_on_two_and_on_one(tmp_path):
     saved = {"world": 2, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2, "max_steps": 8}
     folder = str(tmp_path / "run")

@@ -105,6 +105,7 @@ def test_hostile_texts_are_shown_as_text(opened, report):
     assert "\u202e" not in page.content()
 
 
+@pytest.mark.slow  # a page of ten thousand rows
 def test_ten_thousand_rows_are_painted_quickly(opened, tmp_path):
     run = made_evaluation(made_run(tmp_path / "large", rows=10_000, references=400), prompts=3_400)
     page = opened(write_report([run], run / "report.html"))

@@ -52,6 +52,7 @@ def test_refused_before_any_reference_is_scored(tmp_path, kind):
         trainer_of(tmp_path, kind)
 
 
+@pytest.mark.slow  # one example at a time
 @pytest.mark.parametrize("kind", ["full fine-tuning", "DoRA", "modules_to_save"])
 def test_the_sequential_engine_trains_it(tmp_path, kind):
     trainer = trainer_of(tmp_path, kind, gradient_engine="sequential")

@@ -76,7 +76,7 @@ def why_nothing_was_dropped(totals: SelectionTotals, config: DualSelectConfig) -
     """
     if not totals.steps:
         return "every step was a warm-up step"
-    if totals.rows == totals.steps:
+    if totals.rows == totals.steps and not config.filters_by_conflict:
         return "each step has one row, and a step keeps at least one; raise gradient_accumulation_steps"
     if config.task_top_k is not None:
         return f"no step has more than task_top_k = {config.task_top_k} rows"
