@@ -148,7 +148,7 @@ def _responses(
 
 
 def _reasons(side: Side, prompts: Sequence[Prompt], responses: Sequence[Response], judge: Judge) -> list[str]:
-    """Why each answer is left out; empty for one that is kept."""
+    """The reason for rejecting each answer; an empty string if it is accepted."""
     judged = [
         Judged(prompt.id, prompt.messages, response.text) for prompt, response in zip(prompts, responses, strict=True)
     ]

@@ -52,7 +52,7 @@ class HarmlessScores:
             rate: Share of harmless rows that may be dropped, in (0, 1).
 
         Returns:
-            Infinity if a kind has fewer rows than `rows_needed`, or if there are no kinds.
+            `math.inf`, so that nothing is dropped, if a kind has fewer than `rows_needed(rate)` rows or there is none.
         """
         return max((_threshold(scores, rate) for scores in self.by_kind.values()), default=math.inf)
 
