@@ -19,10 +19,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallb
 from trl import SFTConfig, SFTTrainer
 
 from dualselect.data import as_conversations, tokenize
-from dualselect.data.builtin import builtin_mix, builtin_rows
+from dualselect.data.builtin import builtin_mix, builtin_rows, rows_up_to
 from dualselect.errors import ResumeError
 from dualselect.evaluation import exact_match, generate_responses, rate
-from dualselect.evaluation.builtin_suites import heldout_rows, rows_up_to
+from dualselect.evaluation.builtin_suites import heldout_rows
 from dualselect.judges import is_refusal
 from dualselect.methods.sft import Sft
 from dualselect.methods.trainer import MethodTrainer

@@ -15,11 +15,12 @@ from dualselect.auditing.measuring import CONTROL, short
 from dualselect.auditing.preparing import Prepared
 from dualselect.auditing.settings import BUDGETS
 from dualselect.auditing.store import ScoreStore
+from dualselect.runs.audited import ROWS as ROWS
 from dualselect.system.files import write_atomically, write_text
 from dualselect.system.tables import csv_text
 
 
-ROWS, TABLE, REFERENCES, NEGATIVES = "audit.jsonl", "audit.csv", "references.jsonl", "negatives.jsonl"
+TABLE, REFERENCES, NEGATIVES = "audit.csv", "references.jsonl", "negatives.jsonl"
 COLUMNS = (
     "id row kind category unscored rank score loss cosine tokens conflict p_value conflict_categories "
     "conflict_references"

@@ -208,13 +208,7 @@ def unseen_positions(sides: Sequence[int]) -> list[int]:
 def _harmless_scores(measurer: RowMeasurer, pool: Pool) -> HarmlessScores:
     rows = token_rows(pool.filter_tokens, range(len(pool.filter_tokens)))
     cosines = torch.from_numpy(measurer.cosines(rows, "Calibrating the filter"))
-    kinds = list(pool.filter_rows["kind"])
-    return HarmlessScores(
-        {
-            kind: -cosines[torch.tensor([name == kind for name in kinds]) & torch.isfinite(cosines)]
-            for kind in sorted(set(kinds))
-        }
-    )
+    return HarmlessScores.of(-cosines, pool.filter_rows["kind"])
 
 
 def _found(measurer: RowMeasurer, pool: Pool, unseen: Sequence[int], threshold: float) -> float:

@@ -17,8 +17,8 @@ from dualselect.auditing.engine import Engine
 from dualselect.auditing.pool import Pool
 from dualselect.data.token_columns import token_rows
 from dualselect.gradients import Score, Sum
-from dualselect.gradients.layout import NORM_FLOOR, cosines_of
-from dualselect.selection import Choice
+from dualselect.gradients.layout import cosines_of
+from dualselect.selection import Choice, without_components
 
 
 MAX_STORED = 32
@@ -131,7 +131,7 @@ def compute_directions(
         total.split([1, len(categories), len(stored)]) for total in sums
     )
     contrast = safe[0] - unsafe[0]
-    harmless_free = _project_out(safe[0], _harmless_direction(engine, pool))
+    harmless_free = without_components(safe[0], [_harmless_direction(engine, pool)])
     scored = safe[0] if filter_direction is None else filter_direction
     named = torch.stack([scored, safe[0], contrast, harmless_free])
     if contrasted:
@@ -158,9 +158,3 @@ def _harmless_direction(engine: Engine, pool: Pool) -> Tensor:
         engine.run_rows(token_rows(pool.harmless_tokens, positions), [sink])
         total += sink.total[0]
     return total
-
-
-def _project_out(direction: Tensor, other: Tensor) -> Tensor:
-    """Remove the component of a direction along another one."""
-    squared_norm = other @ other
-    return direction if squared_norm < NORM_FLOOR**2 else direction - (direction @ other) / squared_norm * other

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dualselect.errors import DataError
+from dualselect.runs.audited import SUMMARY as SUMMARY
 
 
-SUMMARY = "summary.json"
 FORMAT = 4
 """Incremented when scores or file contents change, so that finished audits of older formats are not reused."""
 RULE = (

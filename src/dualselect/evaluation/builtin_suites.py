@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from dualselect.data import builtin_rows
+from dualselect.data.builtin import rows_up_to
 from dualselect.errors import DataError
 from dualselect.evaluation.suite import Prompt, Purpose, Suite
 
@@ -52,15 +53,6 @@ def heldout_rows(kind: str, count: int, *, seed: int = TEST_SEED) -> list[dict[s
     spent = validation_ids()
     rows = rows_up_to(kind, count + VALIDATION_ROWS, seed=seed, split="test")
     return [row for row in rows if row["id"] not in spent][:count]
-
-
-def rows_up_to(kind: str, count: int, *, seed: int, split: Literal["train", "test"]) -> list[dict[str, Any]]:
-    """Built-in rows of a kind, all that were written if those are fewer."""
-    while True:
-        try:
-            return builtin_rows(kind, count, seed=seed, split=split)
-        except DataError:
-            count -= 1
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:

@@ -16,6 +16,7 @@ from dualselect.runs.settings import RunSettings
 logger = logging.getLogger(__name__)
 
 SUMMARY, ROWS = "summary.json", "audit.jsonl"
+"""Files of an audit; `auditing/` writes them."""
 
 
 def with_audit(settings: RunSettings) -> RunSettings:

@@ -12,7 +12,7 @@ from dualselect.selection.choose import (
     token_surplus,
 )
 from dualselect.selection.conformal import HarmlessScores, rows_needed
-from dualselect.selection.correction import conflict_direction, corrected, project_conflict
+from dualselect.selection.correction import conflict_direction, corrected, project_conflict, without_components
 from dualselect.selection.refresh import refresh_due
 from dualselect.selection.scores import reference_scores, task_scores
 
@@ -35,4 +35,5 @@ __all__ = [
     "spread",
     "task_scores",
     "token_surplus",
+    "without_components",
 ]

@@ -7,7 +7,7 @@ its own p-value, and the largest one decides.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,14 @@ class HarmlessScores:
     """
 
     by_kind: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, scores: Tensor, kinds: Sequence[str]) -> "HarmlessScores":
+        """Group the scores of n rows, shape (n,), by the kind of each row; scores that are not finite are left out."""
+        finite = torch.isfinite(scores)
+        return cls(
+            {kind: scores[torch.tensor([one == kind for one in kinds]) & finite] for kind in sorted(set(kinds))}
+        )
 
     def p_values(self, scores: Tensor) -> Tensor:
         """The largest p-value over the kinds: (1 + number of harmless rows with this score or more) / (n_kind + 1).

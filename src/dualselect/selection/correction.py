@@ -88,16 +88,24 @@ def conflict_direction(sums: Tensor, task_direction: Tensor) -> Tensor:
     Returns:
         Shape (P,): the first sum, without its component in the plane of the others and the task direction.
     """
-    directions: list[Tensor] = []
-    for shared in (*sums[1:], task_direction):
-        rest = _without(shared, directions)
-        if torch.linalg.vector_norm(rest) >= NORM_FLOOR:
-            directions.append(rest / torch.linalg.vector_norm(rest))
-    return _without(sums[0], directions)
+    return without_components(sums[0], [*sums[1:], task_direction])
 
 
-def _without(vector: Tensor, directions: Sequence[Tensor]) -> Tensor:
-    """A vector without its components along orthonormal directions."""
-    for direction in directions:
+def without_components(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """A vector, shape (P,), projected onto the complement of the span of some others, shape (P,) each.
+
+    Others that are shorter than `NORM_FLOOR`, alone or beside those before them, are not used.
+    """
+    basis: list[Tensor] = []
+    for other in others:
+        rest = _rejected(other, basis)
+        length = torch.linalg.vector_norm(rest)
+        if length >= NORM_FLOOR:
+            basis.append(rest / length)
+    return _rejected(vector, basis)
+
+
+def _rejected(vector: Tensor, basis: Sequence[Tensor]) -> Tensor:
+    for direction in basis:
         vector = vector - (vector @ direction) * direction
     return vector

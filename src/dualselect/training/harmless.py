@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from datasets import Dataset, concatenate_datasets
-from torch import Tensor, nn
+from torch import nn
 
-from dualselect.data import as_conversations, builtin_rows
+from dualselect.data import as_conversations
+from dualselect.data.builtin import rows_up_to
 from dualselect.data.checks import normalized_prompt
 from dualselect.errors import ConfigError, DataError
 from dualselect.selection import HarmlessScores, rows_needed
@@ -23,8 +23,8 @@ from dualselect.training.refresh import Directions
 
 logger = logging.getLogger(__name__)
 
-KINDS = {"chat": 250, "lookalike": 440, "task": 4000}
-"""Built-in kinds of harmless rows, and how many rows of each there are."""
+KINDS = ("chat", "lookalike", "task")
+"""Built-in kinds of harmless rows."""
 ROWS_PER_KIND, LONG_RUN = 199, 1000
 """Rows of each kind if there are 1,000 task rows or more, if `harmless_drop_rate` does not need more.
 
@@ -55,7 +55,7 @@ class HarmlessRows:
         return self.prepared.tokens
 
     def scores(self, model: nn.Module, pool: ReferencePool, directions: Directions) -> HarmlessScores:
-        """Scores by kind: minus the lowest cosine to a side's score direction, so that a high score means conflict.
+        """Scores by kind: minus the cosine to the score direction, so that a high score means conflict.
 
         Rows whose gradient is not finite are left out.
 
@@ -65,11 +65,7 @@ class HarmlessRows:
         cosines = pool.cosines(model, self.tokens, directions, "Calibrating on harmless rows")
         ids = self.prepared.ids_of(self.prepared.indices)
         check_non_finite(cosines, ids, "the loss or gradient of harmless rows", at_most=self.max_nonfinite)
-        finite = torch.isfinite(cosines)
-        return HarmlessScores({kind: -cosines[self._of_kind(kind) & finite] for kind in sorted(set(self.kinds))})
-
-    def _of_kind(self, kind: str) -> Tensor:
-        return torch.tensor([name == kind for name in self.kinds])
+        return HarmlessScores.of(-cosines, self.kinds)
 
 
 def harmless_rows(
@@ -155,12 +151,8 @@ def check_enough(kinds: Sequence[str], config: DualSelectConfig) -> None:
 
 
 def _builtin(kind: str, wanted: int, needed: int, taken: set[str], rate: float) -> Dataset:
-    rows = builtin_rows(kind, min(KINDS[kind], 2 * wanted), seed=_SEED)
+    rows = rows_up_to(kind, wanted + len(taken), seed=_SEED)
     apart = [row for row in rows if normalized_prompt(row["prompt"]) not in taken]
-    if len(apart) < needed:  # the task data hold many of the built-in rows
-        apart = [
-            row for row in builtin_rows(kind, KINDS[kind], seed=_SEED) if normalized_prompt(row["prompt"]) not in taken
-        ]
     if len(apart) < needed:
         raise ConfigError(
             f"harmless_drop_rate {rate:g} needs {needed} harmless rows of each kind, but only "

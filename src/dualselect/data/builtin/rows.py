@@ -51,6 +51,15 @@ def builtin_rows(kind: str, count: int, *, seed: int = 0, split: Split = "train"
     return [_row(kind, split, index, examples[index]) for index in _order(examples, f"{kind}/{split}/{seed}")[:count]]
 
 
+def rows_up_to(kind: str, count: int, *, seed: int = 0, split: Split = "train") -> list[dict[str, Any]]:
+    """As `builtin_rows`, but all rows of the set if `count` is larger.
+
+    Raises:
+        DataError: The kind or split is unknown, or the count is negative.
+    """
+    return builtin_rows(kind, min(count, len(_examples(kind, split))), seed=seed, split=split)
+
+
 def builtin_mix(tasks: int, risky: int, lookalikes: int, chats: int, *, seed: int = 0) -> list[dict[str, Any]]:
     """Training rows as a careless data set would mix them: tasks, risky rows and harmless hard negatives.
 
