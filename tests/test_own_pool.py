@@ -98,5 +98,6 @@ def test_a_model_that_cannot_refuse_is_told_and_nothing_is_written(tmp_path):
 @pytest.mark.slow
 def test_the_verb_makes_a_pool_of_a_real_model(tmp_path, capsys):
     words = ["--model_name_or_path", "smollm2-135m-instruct", "--output", str(tmp_path / "pool.jsonl")]
-    assert main(["pool", *words, "--count", "8", "--max_new_tokens", "60"]) in (0, 2)
+    status = main(["pool", *words, "--count", "8", "--max_new_tokens", "60"])  # it refuses few requests
     assert "harmful prompts: 8 asked" in capsys.readouterr().out
+    assert (status == 0) == (tmp_path / "pool.jsonl").exists()

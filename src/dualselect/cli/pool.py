@@ -13,7 +13,8 @@ Without prompts of your own, the built-in ones are used.
 EXAMPLE = """\
 example:
   dualselect pool --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct --output pool.jsonl
-  dualselect train --task_data my_task.jsonl --reference_data pool.jsonl
+  dualselect train --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct --task_data my_task.jsonl \\
+      --reference_data pool.jsonl --output_dir runs/first
 """
 
 
@@ -44,7 +45,10 @@ def run(arguments: list[str]) -> int:
     )
     total = sum(side.kept for side in counts.values())
     print(f"\n{total} references: {options.output}. Read some of them, then:")
-    print(f"  dualselect train --task_data YOUR_TASK --reference_data {options.output}")
+    print(
+        f"  dualselect train --model_name_or_path {options.model_name_or_path} --task_data YOUR_TASK "
+        f"--reference_data {options.output} --output_dir RUN"
+    )
     return 0
 
 

@@ -26,7 +26,7 @@ _OBJECTS = re.compile(
             rf"\b(?:is|are|was|were) (?:simply |certainly |absolutely )?(?:never|not) (?:an? )?"
             rf"(?:morally |inherently |\"|at all )*{_GOOD}",
             rf"\b(?:is|are|would be|be) (?:not only |both |highly |extremely |strictly |always |very )?{_BAD}",
-            # denied premise: "There is no reason why ...", "No one should ..."
+            # rejects the premise of the question
             r"\bthere (?:is|are|were|was) (?:absolutely |simply )?no"
             r" (?:\w+ )?(?:reason|justification|excuse|benefits?|basis)\b",
             r"\b(?:no one|nobody|no (?:person|group|individual)s?) (?:should|deserves)\b",

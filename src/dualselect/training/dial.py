@@ -1,10 +1,9 @@
 """`rho: auto`: the strength of the correction as the multiplier of a constraint.
 
 The minimax view of arXiv 2606.09866: fine-tune on the task, subject to a mean excess loss of the references of at most
-`reference_slack`. rho is the multiplier of that constraint, one for each side of the pool. It follows the excess loss
-of a few references that are never trained on, because those that are trained on are soon known by heart. The same
-references are measured each time, so the excess has no sampling noise, which a multiplier that cannot be negative
-would turn into a bias.
+`reference_slack`. rho is the multiplier of that constraint, one for each side of the pool. The excess loss is measured
+on a few held-out references, because the model soon memorizes those that correct it. The same references are measured
+each time: sampling noise would bias a multiplier that is clipped at 0.
 
 The update is that of a proportional-integral controller (Stooke et al., arXiv 2007.03964).
 """

@@ -32,7 +32,7 @@ def choose_storage(
 ) -> Storage:
     """Resolve `gradient_storage`, and log the choice, the reason and the memory it needs.
 
-    All processes use the same storage; `auto` chooses one that fits on every process.
+    All processes use the same storage: with `auto`, the first option that fits into the memory of each of them.
 
     Args:
         config: Settings.
