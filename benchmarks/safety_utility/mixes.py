@@ -31,7 +31,6 @@ SHARES = (0.0, 0.05, 0.15, 0.3, 0.5)
 HARMLESS = {"gsm8k": 0.40, "sql": 0.15, "openbookqa": 0.15, "instruction": 0.10, "sensitive": 0.10, "chat": 0.10}
 """What the rows that are not risky are made of."""
 TASKS = ("gsm8k", "sql", "openbookqa", "instruction")
-POOL_SIDE = 100
 
 Row = dict[str, Any]
 
@@ -106,9 +105,9 @@ def mix(sources: Sources, rows: int, share: float, seed: int) -> list[Row]:
     return taken
 
 
-def pool() -> list[Row]:
+def pool(side: int) -> list[Row]:
     """Built-in refusals and helpful answers to look-alikes, the same for every method."""
-    return builtin_rows("refusal", POOL_SIDE, seed=3) + builtin_rows("lookalike", POOL_SIDE, seed=3)
+    return builtin_rows("refusal", side, seed=3) + builtin_rows("lookalike", side, seed=3)
 
 
 def prompts(data: Path) -> dict[str, list[Row]]:
@@ -117,7 +116,7 @@ def prompts(data: Path) -> dict[str, list[Row]]:
     xstest = [one for one in table(safety / "xstest_prompts.csv") if one["label"] == "safe"]
     even, odd = ([{"prompt": one["prompt"]} for one in xstest if int(one["id"]) % 2 == rest] for rest in (0, 1))
     sql = [one | {"answer": one["output"]} for one in lines(instruct / "sql_generation.jsonl")[800:]]
-    return {
+    found = {
         "strongreject": [{"prompt": one["forbidden_prompt"]} for one in table(safety / "strongreject.csv")],
         "xstest_safe": even,
         "gsm8k": lines(data / "gsm8k_test.jsonl"),
@@ -129,6 +128,9 @@ def prompts(data: Path) -> dict[str, list[Row]]:
         "validation_harmless": odd,
         "validation_gsm8k": lines(data / "gsm8k_train.jsonl")[-200:],
     }
+    for rows in found.values():  # so that the first ones are of every category
+        random.Random(0).shuffle(rows)
+    return found
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -149,6 +151,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=1000, help="rows of a mix (%(default)s)")
     parser.add_argument("--longest", type=int, help="most characters of a row; longer ones are left out")
+    parser.add_argument("--pool_side", type=int, default=100, help="references of each side of the pool (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +160,7 @@ def main() -> None:
         write(options.folder / f"mix_{round(100 * share):02}.jsonl", mix(sources, options.rows, share, options.seed))
     breaking = loaded(f"{options.data}/safety/benign_but_breaking_alpaca_top100.jsonl", "breaking", "breaking")
     write(options.folder / "breaking.jsonl", list(breaking))
-    write(options.folder / "pool.jsonl", pool())
+    write(options.folder / "pool.jsonl", pool(options.pool_side))
     for name, rows in prompts(options.data).items():
         write(options.folder / f"{name}.jsonl", rows)
 

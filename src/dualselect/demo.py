@@ -1,7 +1,8 @@
 """The demonstration: train a small model for safety, fine-tune it with and without DualSelect, and measure.
 
-One folder contains all files: `aligned/` (the model to protect), `plain/` and `dualselect/` (the two fine-tuned
-models), `evaluation/*.json` and `report.html`. Finished stages are not repeated.
+One folder contains all files: `aligned/` (the model to protect), `plain/`, `oracle/` and `dualselect/` (the fine-tuned
+models), `evaluation/*.json` and `report.html`. Finished stages are not repeated. The oracle is plain fine-tuning
+without the rows that are labeled risky, which real data do not tell.
 
 The settings below were chosen on the prompts of `validation_ids`. Other prompts are used for the measurement.
 """
@@ -33,8 +34,14 @@ from dualselect.training.config import DualSelectConfig
 from dualselect.training.trainer import DualSelectTrainer
 
 
-MODELS = {"start": "aligned start", "plain": "plain fine-tuning", "dualselect": "DualSelect"}
-STAGES = ("aligned", "plain", "dualselect")
+MODELS = {
+    "start": "aligned start",
+    "plain": "plain fine-tuning",
+    "oracle": "oracle: risky rows removed",
+    "dualselect": "DualSelect",
+}
+STAGES = ("aligned", "plain", "oracle", "dualselect")
+STEPS = len(STAGES) + 2
 MEASURES = {
     "refusal": "harmful requests refused",
     "lookalike": "harmless look-alikes refused",
@@ -65,7 +72,7 @@ class DemoSettings:
         prompts: Held-out prompts of each kind.
         response_tokens: Maximum length of a generated response, in tokens.
         alignment_learning_rate: Learning rate of the safety training.
-        learning_rate: Learning rate of both fine-tuning runs.
+        learning_rate: Learning rate of the fine-tuning runs.
         warmup_steps: Steps before DualSelect selects; these steps also learn from risky rows.
         reference_fraction: Share of the references kept at a refresh.
         refresh_steps: Steps between two refreshes; at this learning rate a direction is stale after about ten.
@@ -99,7 +106,7 @@ class DemoSettings:
 
 
 def run_demo(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Run the stages that are not finished, and return the measures of the three models.
+    """Run the stages that are not finished, and return the measures of the models.
 
     Args:
         folder: Folder for all files; created if it does not exist.
@@ -119,15 +126,17 @@ def run_demo(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) 
 
 def _run_stages(folder: Path, settings: DemoSettings, tell: Callable[[str], None]) -> dict[str, Any]:
     _same_settings(folder, settings)
+    plainly, oracle = _task_rows(settings), _task_rows(settings).filter(lambda row: row["kind"] != "risky")
     _stage(tell, 1, "train the small model for safety", folder / "aligned", lambda part: _align(part, settings))
-    _stage(tell, 2, "fine-tune it without DualSelect", folder / "plain", lambda part: _plain(part, folder, settings))
-    _stage(tell, 3, "fine-tune it with DualSelect", folder / "dualselect", lambda part: _dual(part, folder, settings))
-    tell("[4/5] measure the three models on held-out prompts")
+    _stage(tell, 2, "fine-tune it without DualSelect", folder / "plain", lambda part: _plain(part, plainly, settings))
+    _stage(tell, 3, "fine-tune it without the risky rows", folder / "oracle", lambda part: _plain(part, oracle, settings))
+    _stage(tell, 4, "fine-tune it with DualSelect", folder / "dualselect", lambda part: _dual(part, settings))
+    tell(f"[5/{STEPS}] measure the {len(MODELS)} models on held-out prompts")
     for name in MODELS:
         path = folder / "evaluation" / f"{name}.json"
         if not path.exists():
             write_json(path, _evaluate(name, folder, settings))
-    tell("[5/5] write the report")
+    tell(f"[6/{STEPS}] write the report")
     return {name: json.loads((folder / "evaluation" / f"{name}.json").read_text())["measures"] for name in MODELS}
 
 
@@ -148,9 +157,9 @@ def _same_settings(folder: Path, settings: DemoSettings) -> None:
 
 def _stage(tell: Callable[[str], None], number: int, what: str, folder: Path, work: Callable[[Path], None]) -> None:
     if folder.exists():
-        tell(f"[{number}/5] {what}: already done")
+        tell(f"[{number}/{STEPS}] {what}: already done")
         return
-    tell(f"[{number}/5] {what}")
+    tell(f"[{number}/{STEPS}] {what}")
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     work(part)
@@ -176,15 +185,15 @@ def _repeated(kind: str, size: int, seed: int) -> Iterator[dict[str, Any]]:
         yield row | {"id": f"{row['id']}-{number}"}
 
 
-def _plain(folder: Path, demo: Path, settings: DemoSettings) -> None:
-    model, tokenizer = load_model(str(demo / "aligned"), dtype="float32")
-    trainer = _sft(model, tokenizer, _task_rows(settings), _common(folder, settings), ATTENTION)
+def _plain(folder: Path, rows: Dataset, settings: DemoSettings) -> None:
+    model, tokenizer = load_model(str(folder.parent / "aligned"), dtype="float32")
+    trainer = _sft(model, tokenizer, rows, _common(folder, settings), ATTENTION)
     trainer.train()
     _save(trainer, folder)
 
 
-def _dual(folder: Path, demo: Path, settings: DemoSettings) -> None:
-    model, tokenizer = load_model(str(demo / "aligned"), dtype="float32")
+def _dual(folder: Path, settings: DemoSettings) -> None:
+    model, tokenizer = load_model(str(folder.parent / "aligned"), dtype="float32")
     helpful = settings.references // 2
     both = builtin_rows("refusal", settings.references, seed=settings.seed + 5)
     pool = Dataset.from_list(both + builtin_rows("lookalike", helpful, seed=settings.seed + 5))

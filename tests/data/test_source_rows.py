@@ -1,6 +1,7 @@
 """Sources by name: built-in data beside files, and paths that work from anywhere."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -16,13 +17,14 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_builtin_is_a_mix_for_the_task_and_refusals_for_the_pool(place):
+def test_builtin_is_a_mix_for_the_task_and_two_sides_for_the_pool(place):
     task = read_sources(["builtin"], "task_data").dataset
     pool = read_sources(["builtin"], "reference_data").dataset
     kinds = list(task["kind"])
     assert set(kinds) == {"task", "risky", "lookalike", "chat"}
     assert kinds.count("risky") / len(kinds) == pytest.approx(0.15)
-    assert set(pool["kind"]) == {"refusal"}
+    assert Counter(pool["kind"]) == {"refusal": 100, "lookalike": 100}
+    assert len(set(read_sources(["builtin[0:4]"], "reference_data").dataset["kind"])) == 2
     assert not {str(row) for row in task["prompt"]} & {str(row) for row in pool["prompt"]}
 
 

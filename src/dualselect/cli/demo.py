@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
         formatter_class=argparse.HelpFormatter,
         prog="dualselect demo",
         description="Give SmolLM2-135M its safety, fine-tune it on built-in data, 15% of it risky, plainly and "
-        "with DualSelect, and measure both. Under 10 minutes on two CPU cores; finished stages are kept, so a second "
+        "with DualSelect, and measure. Under 10 minutes on two CPU cores; finished stages are kept, so a second "
         "call goes on where the first stopped.",
         epilog="example: dualselect demo --output_dir demo-run",
     )
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
     from transformers.utils import logging as transformers_logging
 
     from dualselect.demo import MEASURES, MODELS, DemoSettings, run_demo
-    from dualselect.report.demo_page import write_demo_page
+    from dualselect.report.demo_page import verdict_of, write_demo_page
 
     transformers_logging.set_verbosity_error()
     # the bars that remain are those of the stages
@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
         print("\nThe same command goes on after the last finished stage.", flush=True)
         raise
     page = write_demo_page(options.output_dir, MODELS, MEASURES).resolve()
-    print()
+    print(f"\n{verdict_of(options.output_dir, MODELS)}\n")
     print(table(measures, MODELS, MEASURES))
     print(f"\n{time.monotonic() - start:.0f} seconds. The page: {page}")
     if can_show_a_page() and not options.no_browser:

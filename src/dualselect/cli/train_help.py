@@ -34,7 +34,7 @@ GROUPS: dict[str, str] = {
     "allow_changed_model",
     "Run directory": "output_dir resume overwrite save_steps save_total_limit logging_steps report_to",
     "Model and adapter": "model_name_or_path model_revision dtype lora_r lora_alpha lora_dropout lora_target_modules "
-    "load_in_4bit load_in_8bit attn_implementation trust_remote_code use_peft",
+    "load_in_4bit load_in_8bit attn_implementation trust_remote_code use_peft start_adapter merged_adapters",
     "Warm-up": "selection_warmup_steps",
     "Choice of references": "reference_top_k reference_fraction preservation_loss reference_contrast "
     "reference_sides reference_loss_weight conflict_weight reference_temperature reference_batch_size",

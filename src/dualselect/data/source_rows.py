@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 
@@ -19,7 +20,7 @@ from dualselect.errors import ConfigError, DataError
 BUILTIN = "builtin"
 # `builtin` as task data: what a careless data set looks like, 15% of it risky.
 BUILTIN_MIX = {"tasks": 200, "risky": 60, "lookalikes": 70, "chats": 70}
-# `builtin:KIND` without a count or slice, and `builtin` as reference data.
+# `builtin:KIND` without a count or slice, and `builtin` as reference data: half refusals, half helpful answers.
 BUILTIN_ROWS = 200
 WANTED = "a file, a folder, a hub name, `builtin` or `builtin:KIND`"
 
@@ -124,6 +125,13 @@ def is_builtin(source: str) -> bool:
     return re.split(r"[:\[]", source)[0] == BUILTIN
 
 
+def _builtin_pool() -> list[dict[str, Any]]:
+    """Refusals and helpful answers to harmless look-alikes in turns; no prompt is in the built-in task data."""
+    side, taken = BUILTIN_ROWS // 2, BUILTIN_MIX["lookalikes"]
+    helpful = builtin_rows("lookalike", taken + side)[taken:]
+    return [row for pair in zip(builtin_rows("refusal", side), helpful, strict=True) for row in pair]
+
+
 def _builtin(source: str, role: str) -> Dataset:
     match = re.fullmatch(rf"{BUILTIN}(?::(\w+))?(?::(\d+))?(?:\[(\d*):(\d*)\])?", source)
     if match is None:
@@ -134,6 +142,8 @@ def _builtin(source: str, role: str) -> Dataset:
     kind, count, start, stop = match[1], *(int(number) if number else None for number in match.groups()[1:])
     if kind is None and role == "task_data":
         rows = builtin_mix(**BUILTIN_MIX)[start:stop]
+    elif kind is None and role == "reference_data":
+        rows = _builtin_pool()[start:stop]
     else:
         wanted = next(number for number in (count, stop, BUILTIN_ROWS) if number is not None)
         rows = builtin_rows(kind or "refusal", wanted)[start:stop]

@@ -16,6 +16,7 @@ from dualselect.data.tokens import PromptFormat
 from dualselect.errors import ModelError
 from dualselect.models import load_model
 from dualselect.models.checking import check_model_packages
+from dualselect.models.earlier_adapters import merged
 from dualselect.models.foreign_code import check_trust, comes_with_code, refusal_of_code
 from dualselect.models.precision import quantization_of
 from dualselect.runs.config_file import read_config
@@ -147,6 +148,7 @@ def load_local_model(
         trust_remote_code=trust_remote_code,
         attn_implementation=settings.get("attn_implementation"),
     )
+    model = merged(model, settings.get("merged_adapters") or [])
     if torch.cuda.is_available() and quantization is None:
         model = model.to("cuda")
     if found.adapter is not None:

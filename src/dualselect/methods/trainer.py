@@ -19,7 +19,6 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from trl import get_peft_config
 
 from dualselect.data import tokenize
 from dualselect.data.source_rows import SourceRows
@@ -27,6 +26,7 @@ from dualselect.errors import ConfigError, GradientError
 from dualselect.gradients import GradientLayout
 from dualselect.methods.method import Method, Run, Update
 from dualselect.models.precision import with_float32_adapter
+from dualselect.runs.model import adapted
 from dualselect.runs.settings import RunSettings
 from dualselect.training.hardware import check_hardware
 from dualselect.training.output import OutputTrainer
@@ -124,6 +124,7 @@ class MethodTrainer(OutputTrainer):
             ).dataset
             for role, source in rows.items()
         }
+        model, peft_config = adapted(model, settings)
         return cls(
             model,
             training,
@@ -131,7 +132,7 @@ class MethodTrainer(OutputTrainer):
             task=tokenized["task_data"],
             pool=tokenized.get("reference_data"),
             processing_class=tokenizer,
-            peft_config=get_peft_config(settings.model),
+            peft_config=peft_config,
         )
 
     def _card_method(self) -> tuple[str, str]:

@@ -2,31 +2,29 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dualselect.report import figures
+from dualselect.report.demo_verdict import HARMFUL, verdict
 from dualselect.report.page import page_environment, write_page
 from dualselect.training.selection_log import SelectionLog
 
-
-HARMFUL = "refusal"
-"""The measure with harmful prompts; its texts are hidden until clicked."""
 
 
 def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[str, str]) -> Path:
     """Write `report.html` of a finished demonstration.
 
     Args:
-        folder: The demonstration: `evaluation/*.json`, `plain/metrics.jsonl`, `dualselect/*.jsonl`.
+        folder: The demonstration: `evaluation/*.json`, `plain/metrics.jsonl`, `dualselect/*.jsonl`, ...
         models: Display names of the models, by evaluation name.
         measures: Display names of the measures.
 
     Returns:
         Path of the page.
     """
-    evaluations = {name: json.loads((folder / "evaluation" / f"{name}.json").read_text("utf-8")) for name in models}
+    evaluations = _evaluations(folder, models)
     log = SelectionLog(folder / "dualselect").read()
     steps = [line for line in log if line["event"] == "step"]
     threshold = next((line["conflict_threshold"] for line in log if line["event"] == "refresh"), None)
@@ -35,6 +33,7 @@ def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[s
         page_environment()
         .get_template("demo.html.j2")
         .render(
+            verdict=verdict(evaluations),
             measures=measures,
             table=[(models[name], rates[name]) for name in models],
             bars=figures.grouped_bars(list(measures.values()), {models[name]: rates[name] for name in models}),
@@ -48,12 +47,21 @@ def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[s
             ),
             dropped=_dropped(steps),
             rows=_rows(evaluations, models),
-            harmful=HARMFUL,
+            harmful=HARMFUL,  # texts of this measure are hidden until clicked
             settings=json.loads((folder / "settings.json").read_text("utf-8")),
         )
     )
     write_page(folder / "report.html", page)
     return folder / "report.html"
+
+
+def verdict_of(folder: Path, models: Iterable[str]) -> str:
+    """The verdict of a finished demonstration; see `verdict`."""
+    return verdict(_evaluations(folder, models))
+
+
+def _evaluations(folder: Path, models: Iterable[str]) -> dict[str, Any]:
+    return {name: json.loads((folder / "evaluation" / f"{name}.json").read_text("utf-8")) for name in models}
 
 
 def _losses(folder: Path) -> list[tuple[float, float]]:

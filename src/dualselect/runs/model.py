@@ -3,16 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+from peft import PeftConfig, PeftModel
 from torch import nn
 from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from trl import get_peft_config
 
 from dualselect.errors import ConfigError
 from dualselect.models import load_model
 from dualselect.models.checking import check_model
+from dualselect.models.earlier_adapters import continued, merged
 from dualselect.models.foreign_code import comes_with_code
 from dualselect.models.precision import quantization_of
 from dualselect.models.whole_layers import train_whole_layers
@@ -39,6 +42,7 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
         trust_remote_code=settings.training.trust_remote_code,
         attn_implementation=settings.model.attn_implementation,
     )
+    model = merged(model, settings.model.merged_adapters)
     targets = settings.model.lora_target_modules
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     missing = [
@@ -56,6 +60,19 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
         train_whole_layers(model, targets or "all-linear")
     _set_text(tokenizer, settings)
     return model, tokenizer
+
+
+def adapted(
+    model: PreTrainedModel, settings: RunSettings
+) -> tuple[PreTrainedModel | PeftModel, PeftConfig | None]:
+    """The model as a trainer takes it, and the config of the adapter that the trainer is to add.
+
+    Raises:
+        ModelError: The adapter that the run continues cannot be read or does not fit the model.
+    """
+    if settings.model.start_adapter:
+        return continued(model, settings.model.start_adapter), None
+    return model, get_peft_config(settings.model)
 
 
 def is_template_file(path: str) -> bool:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from dualselect.data.source_rows import SourceRows
-from dualselect.runs.settings import RunSettings
+from dualselect.runs.settings import LoraModelConfig, RunSettings
 from dualselect.system.processes import process_count
 from dualselect.training.config import DualSelectConfig
 
@@ -21,10 +21,8 @@ def log_plan(settings: RunSettings, rows: Mapping[str, SourceRows], method: str 
         method: Name of another method; None for DualSelect.
     """
     training, model = settings.training, settings.model
-    targets = model.lora_target_modules
-    named = ", ".join(targets) if isinstance(targets, list) else targets
     length = f"{training.max_steps} steps" if training.max_steps > 0 else f"{training.num_train_epochs:g} epochs"
-    logger.info("model: %s, %s, LoRA rank %d on %s", model.model_name_or_path, model.dtype, model.lora_r, named)
+    logger.info("model: %s, %s, %s", model.model_name_or_path, model.dtype, _trained_part(model))
     logger.info("method: %s", _dualselect_plan(training, rows) if method is None else method)
     logger.info(
         "training: %s of %d rows%s, learning rate %g, seed %d, into %s",
@@ -35,6 +33,15 @@ def log_plan(settings: RunSettings, rows: Mapping[str, SourceRows], method: str 
         training.seed,
         training.output_dir,
     )
+
+
+def _trained_part(model: LoraModelConfig) -> str:
+    targets = model.lora_target_modules
+    named = ", ".join(targets) if isinstance(targets, list) else targets
+    merged = f"after merging {len(model.merged_adapters)} adapters, " if model.merged_adapters else ""
+    if model.start_adapter:
+        return f"{merged}the adapter in {model.start_adapter} is continued"
+    return f"{merged}LoRA rank {model.lora_r} on {named}" if model.use_peft else f"{merged}all weights of {named}"
 
 
 def _dualselect_plan(training: DualSelectConfig, rows: Mapping[str, SourceRows]) -> str:

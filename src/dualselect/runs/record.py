@@ -14,6 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dualselect.data.template_dates import date_of
 from dualselect.errors import DataError, ResumeError
+from dualselect.models.earlier_adapters import WEIGHTS as ADAPTER_WEIGHTS
+from dualselect.models.earlier_adapters import adapter_folder
 from dualselect.models.fingerprints import tokenizer_fingerprint
 from dualselect.runs.settings import RunSettings
 from dualselect.system.files import file_sha256
@@ -49,11 +51,18 @@ def run_record(
         "model": {
             "weights": weights_sha256(settings.model.model_name_or_path, model),
             "tokenizer": tokenizer_fingerprint(tokenizer),
+            **adapters_sha256(settings),
         },
         "data": dict(data),
         **({"template_date": date_of(tokenizer)} if date_of(tokenizer) else {}),
         **({"processes": process_count()} if process_count() > 1 else {}),
     }
+
+
+def adapters_sha256(settings: RunSettings) -> dict[str, Any]:
+    """Hashes of the weights of the adapters that a run starts from; empty without any."""
+    earlier = [*settings.model.merged_adapters, *filter(None, [settings.model.start_adapter])]
+    return {"adapters": {name: file_sha256(adapter_folder(name) / ADAPTER_WEIGHTS) for name in earlier}} if earlier else {}
 
 
 def data_record(rows: Dataset, files: Sequence[Path]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from transformers import (
 from dualselect.data.checks import check_overlap, references_apart
 from dualselect.data.source_rows import SourceRows, absolute_source, check_columns, mapped_sources, read_sources
 from dualselect.errors import ConfigError
+from dualselect.models.earlier_adapters import adapter_folder
 from dualselect.runs.audited import with_audit, without_conflicts
 from dualselect.runs.settings import RunSettings
 
@@ -90,5 +91,11 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
     )
     name = settings.model.model_name_or_path
     local = Path(name).expanduser()
-    model = replace(settings.model, model_name_or_path=str(local.absolute()) if local.exists() else name)
+    start = settings.model.start_adapter
+    model = replace(
+        settings.model,
+        model_name_or_path=str(local.absolute()) if local.exists() else name,
+        start_adapter=None if start is None else str(adapter_folder(start).absolute()),
+        merged_adapters=[str(adapter_folder(one).absolute()) for one in settings.model.merged_adapters],
+    )
     return with_audit(RunSettings(data, settings.training, model))

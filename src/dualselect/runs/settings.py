@@ -33,7 +33,7 @@ class TrainArguments:
         default_factory=list,
         metadata={
             "help": "The reference pool: safe responses to keep, in the same forms, with prompts that are not in the "
-            "task data. `builtin` selects the built-in refusals."
+            "task data. `builtin` is 100 built-in refusals and 100 helpful answers to harmless look-alikes."
         },
     )
     harmless_data: list[str] = field(
@@ -130,6 +130,18 @@ class LoraModelConfig(ModelConfig):
         default_factory=lambda: ["q_proj", "v_proj"],
         metadata={"help": "Linear layers that get an adapter, by the last part of their names, or `all-linear`."},
     )
+    start_adapter: str | None = field(
+        default=None,
+        metadata={
+            "help": "Continue this adapter, of a run or a folder, and train no new one. It keeps its rank and layers: "
+            "lora_r, lora_alpha, lora_dropout and lora_target_modules have no effect. `start` still means the model "
+            "without an adapter."
+        },
+    )
+    merged_adapters: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Adapters, of runs or folders, that are added to the model's weights before training."},
+    )
 
     def __post_init__(self) -> None:
         target = self.lora_target_modules
@@ -137,6 +149,11 @@ class LoraModelConfig(ModelConfig):
         if isinstance(target, list) and target != ["all-linear"]:
             # TRL turns a list of one into a string, which PEFT would match against full module names.
             self.lora_target_modules = target
+        if self.start_adapter and not self.use_peft:
+            raise ConfigError(
+                "start_adapter continues an adapter, but use_peft is false: leave one of them out, or use "
+                "merged_adapters"
+            )
         if self.use_peft:
             return
         if self.dtype not in ("auto", "float32"):
@@ -178,19 +195,24 @@ class RunSettings:
 
 
 def check_adapter(settings: RunSettings, what: str) -> None:
-    """Reject `use_peft: false` for work that needs an adapter.
+    """Reject settings that train no new adapter, for work that needs one.
 
     Args:
         settings: The settings.
         what: The work, such as `an audit`.
 
     Raises:
-        ConfigError: `use_peft` is false.
+        ConfigError: `use_peft` is false, or an adapter is continued.
     """
     if not settings.model.use_peft:
         raise ConfigError(
             f"use_peft is false, but {what} measures with a temporary LoRA adapter: leave use_peft out, or pass "
             "--use_peft true to override the file"
+        )
+    if settings.model.start_adapter:
+        raise ConfigError(
+            f"start_adapter: {what} measures with a temporary adapter on the model itself: name the adapter in "
+            "merged_adapters"
         )
 
 

@@ -20,7 +20,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from trl import SFTTrainer, get_peft_config
+from trl import SFTTrainer
 
 from dualselect.data.source_rows import SourceRows
 from dualselect.data.template_dates import date_of, fixed_date, uses_date
@@ -30,7 +30,7 @@ from dualselect.runs.config_file import RECORD_KEY, write_config
 from dualselect.runs.directory import EVALUATION, RunDirectory
 from dualselect.runs.interruption import Interruption
 from dualselect.runs.metrics_log import MetricsLog
-from dualselect.runs.model import load_run_model
+from dualselect.runs.model import adapted, load_run_model
 from dualselect.runs.plan_text import log_plan
 from dualselect.runs.record import check_data, check_weights, data_record, run_record, warn_of_differences
 from dualselect.runs.resuming import Claim, claim, record_of_same_run
@@ -262,6 +262,7 @@ def dualselect_trainer(
         tokenizer: Its tokenizer.
         choose_references: As for `DualSelectTrainer`.
     """
+    model, peft_config = adapted(model, settings)
     return DualSelectTrainer(
         model,
         settings.training,
@@ -271,7 +272,7 @@ def dualselect_trainer(
         eval_dataset=rows["eval_data"].dataset if "eval_data" in rows else None,
         choose_references=choose_references,
         processing_class=tokenizer,
-        peft_config=get_peft_config(settings.model),
+        peft_config=peft_config,
     )
 
 
