@@ -1,7 +1,14 @@
 """What the tests of update rules compute by hand: plain autograd over plain logits, one example at a time."""
 
+from itertools import pairwise
+
 import torch
 from torch.nn.functional import cross_entropy
+
+
+RATE = 0.1
+"""Learning rate of `followed`."""
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def trainable(trainer):
@@ -63,3 +70,15 @@ def set_all(trainer, values):
             trainable(trainer), values.split([p.numel() for p in trainable(trainer)]), strict=True
         ):
             parameter.copy_(piece.view_as(parameter))
+
+
+def followed(trainer, expected):
+    """Train; then go through the steps again, with `expected(step, rows)` computed by hand at the same weights."""
+    batches, path = recorded(trainer)
+    trainer.train()
+    final = weights(trainer)
+    assert len(batches) == len(path) - 1
+    for step, (rows, (before, after)) in enumerate(zip(batches, pairwise(path), strict=True)):
+        set_all(trainer, before)
+        torch.testing.assert_close((before - after) / RATE, expected(step, rows), **TOLERANCE)
+    return path, final

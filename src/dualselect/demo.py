@@ -129,7 +129,9 @@ def _run_stages(folder: Path, settings: DemoSettings, tell: Callable[[str], None
     plainly, oracle = _task_rows(settings), _task_rows(settings).filter(lambda row: row["kind"] != "risky")
     _stage(tell, 1, "train the small model for safety", folder / "aligned", lambda part: _align(part, settings))
     _stage(tell, 2, "fine-tune it without DualSelect", folder / "plain", lambda part: _plain(part, plainly, settings))
-    _stage(tell, 3, "fine-tune it without the risky rows", folder / "oracle", lambda part: _plain(part, oracle, settings))
+    _stage(
+        tell, 3, "fine-tune it without the risky rows", folder / "oracle", lambda part: _plain(part, oracle, settings)
+    )
     _stage(tell, 4, "fine-tune it with DualSelect", folder / "dualselect", lambda part: _dual(part, settings))
     tell(f"[5/{STEPS}] measure the {len(MODELS)} models on held-out prompts")
     for name in MODELS:

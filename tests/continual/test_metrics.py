@@ -25,7 +25,12 @@ def test_forgetting_is_from_the_best_score_of_any_earlier_time():
 
 def test_one_task_forgets_nothing():
     found = sequence_metrics([[42.0]], alone=[40.0])
-    assert (found.average, found.backward_transfer, found.forgetting, found.forward_transfer) == (42.0, None, None, None)
+    assert (found.average, found.backward_transfer, found.forgetting, found.forward_transfer) == (
+        42.0,
+        None,
+        None,
+        None,
+    )
 
 
 def test_without_single_task_runs_there_is_no_forward_transfer():

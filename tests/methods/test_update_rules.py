@@ -1,16 +1,17 @@
 """The update rule of each method against plain autograd, one example at a time."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
 from methods_by_hand import (
+    RATE,
+    TOLERANCE,
     example_loss,
+    followed,
     gradient,
     logits_and_targets,
     recorded,
-    set_all,
     weights,
 )
 
@@ -23,22 +24,6 @@ from dualselect.methods.method import weights_of
 from dualselect.methods.safegrad import SafeGrad
 from dualselect.methods.sft import SftTuned
 from dualselect.selection import project_conflict
-
-
-RATE = 0.1
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
-
-
-def followed(trainer, expected):
-    """Train; then go through the steps again, with `expected(step, rows)` computed by hand at the same weights."""
-    batches, path = recorded(trainer)
-    trainer.train()
-    final = weights(trainer)
-    assert len(batches) == len(path) - 1
-    for step, (rows, (before, after)) in enumerate(zip(batches, pairwise(path), strict=True)):
-        set_all(trainer, before)
-        torch.testing.assert_close((before - after) / RATE, expected(step, rows), **TOLERANCE)
-    return path, final
 
 
 def pool_order(trainer, size):

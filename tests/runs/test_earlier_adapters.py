@@ -58,7 +58,9 @@ def still(settings):
 
 def test_a_continued_adapter_starts_where_the_earlier_run_ended(settings, first, tmp_path):
     fine_tune(METHODS["sft"], still(settings) | {"start_adapter": str(first)}, tmp_path / "same")
-    before, after = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (first, tmp_path / "same"))
+    before, after = (
+        load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (first, tmp_path / "same")
+    )
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     fine_tune(METHODS["sft"], settings | {"start_adapter": str(first), "lora_r": 16}, tmp_path / "further")
     further = load_file(tmp_path / "further" / "adapter" / "adapter_model.safetensors")

@@ -2,11 +2,19 @@
 
 from dualselect.methods.a_gem import AGem
 from dualselect.methods.constrained_sft import ConstrainedSft
+from dualselect.methods.der import Der
 from dualselect.methods.dualselect import VARIANTS, DualSelect
 from dualselect.methods.ema import Ema
+from dualselect.methods.er import Er
+from dualselect.methods.ewc import Ewc
 from dualselect.methods.fine_tune import fine_tune
+from dualselect.methods.gem import Gem
+from dualselect.methods.interpolation import Interpolation
 from dualselect.methods.lisa import Lisa
+from dualselect.methods.lwf import LwF
 from dualselect.methods.method import Method, Run, Update
+from dualselect.methods.mssr import Mssr
+from dualselect.methods.o_lora import OLora
 from dualselect.methods.oracle import Oracle
 from dualselect.methods.random_rows import RandomRows
 from dualselect.methods.safe_mix import SafeMix
@@ -29,6 +37,15 @@ METHODS: dict[str, Method] = {
         Ema(),
         Lisa(),
         ConstrainedSft(),
+        Er(),
+        Gem(),
+        Der(),
+        Der("der_pp", label_weight=0.5),
+        Ewc(),
+        LwF(),
+        OLora(),
+        Mssr(),
+        Interpolation(),
         *VARIANTS.values(),
     )
 }

@@ -7,9 +7,10 @@ Shapes: B examples in a micro-batch, P trainable parameters, all gradients and w
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -40,6 +41,10 @@ class Run:
         start_model: Context manager that turns `model` into the start model by disabling its adapter.
         rows_per_step: Rows per optimizer step.
         seed: Seed of all sampling.
+        folder: The run directory; methods that a later run continues write their state into it.
+        pool_ids: Id of each row of the pool.
+        pool_tasks: Task (`kind`) of each row of the pool.
+        merged_adapters: Adapters of earlier runs that are part of the model's weights.
     """
 
     model: nn.Module
@@ -51,6 +56,10 @@ class Run:
     start_model: Callable[[], AbstractContextManager[Any]]
     rows_per_step: int
     seed: int
+    folder: Path
+    pool_ids: Sequence[str] = ()
+    pool_tasks: Sequence[str] = ()
+    merged_adapters: Sequence[str] = ()
 
 
 class Update:

@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.methods.memory import Memory
 from dualselect.methods.method import Method, Need, Run, Update, check_count, check_range
-from dualselect.models.losses import kl_per_token, mean_per_example, only_positions
+from dualselect.models.losses import kl_per_token, mean_per_example, response_logits
 from dualselect.selection import project_conflict
 
 
@@ -57,16 +56,7 @@ class _SafeGradUpdate(Update):
 
     def _divergences(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         """Mean KL(start || current) of each example over its response tokens, shape (B,)."""
-        supervised = inputs["labels"][:, 1:] != IGNORED_LABEL
         with torch.no_grad(), self.run.start_model():
-            start = self._log_probabilities(model, inputs, supervised)
-        current = self._log_probabilities(model, inputs, supervised)
+            start = response_logits(model, inputs).log_softmax(-1)
+        current = response_logits(model, inputs).log_softmax(-1)
         return mean_per_example(kl_per_token(current, start), inputs)
-
-    @staticmethod
-    def _log_probabilities(model: nn.Module, inputs: Mapping[str, Any], supervised: Tensor) -> Tensor:
-        """Log-probabilities at the supervised positions, shape (positions, V)."""
-        without_labels = {name: value for name, value in inputs.items() if name != "labels"}
-        with only_positions(model, supervised):
-            log_probabilities: Tensor = model(**without_labels, use_cache=False).logits[0].float().log_softmax(-1)
-        return log_probabilities

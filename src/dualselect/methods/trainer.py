@@ -5,7 +5,8 @@ The loss is averaged over the tokens of an example and then over the examples of
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ class MethodTrainer(OutputTrainer):
         method: The method.
         task: Tokenized task rows: `input_ids`, `labels`, `id`, `kind`.
         pool: Tokenized safe responses in the same form; None without a pool.
+        merged_adapters: Adapters of earlier runs that are part of the model's weights.
         **sft: Further arguments of `SFTTrainer`: `processing_class`, `peft_config`, ...
 
     Raises:
@@ -61,6 +63,7 @@ class MethodTrainer(OutputTrainer):
         method: Method,
         task: Dataset,
         pool: Dataset | None = None,
+        merged_adapters: Sequence[str] = (),
         **sft: Any,
     ) -> None:
         if method.needs_pool and not pool:
@@ -95,6 +98,10 @@ class MethodTrainer(OutputTrainer):
                 start_model=start_model_of(self.model),
                 rows_per_step=_rows_per_step(args),
                 seed=args.seed,
+                folder=Path(args.output_dir),
+                pool_ids=[] if pool is None else list(pool["id"]),
+                pool_tasks=[] if pool is None else list(pool["kind"]),
+                merged_adapters=merged_adapters,
             )
         )
         self._losses: list[Tensor] = []
@@ -131,6 +138,7 @@ class MethodTrainer(OutputTrainer):
             method=method,
             task=tokenized["task_data"],
             pool=tokenized.get("reference_data"),
+            merged_adapters=settings.model.merged_adapters,
             processing_class=tokenizer,
             peft_config=peft_config,
         )

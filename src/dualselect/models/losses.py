@@ -85,6 +85,18 @@ def mean_over_tokens(outputs: Any, inputs: Mapping[str, Any]) -> Tensor:
     return mean_per_example(-outputs.log_probs.float(), inputs)
 
 
+def response_logits(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+    """Logits at the positions that predict the supervised tokens of a batch, shape (S, V), float32, differentiable.
+
+    Args:
+        model: As for `response_cross_entropy`.
+        inputs: As for `response_cross_entropy`.
+    """
+    with only_positions(model, inputs["labels"][:, 1:] != IGNORED_LABEL):
+        logits: Tensor = model(**model_arguments(inputs)).logits[0]
+    return logits.float()
+
+
 def response_kl(
     model: nn.Module, start_model: Callable[[], AbstractContextManager[Any]], inputs: Mapping[str, Any]
 ) -> Tensor:

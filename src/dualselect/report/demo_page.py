@@ -12,7 +12,6 @@ from dualselect.report.page import page_environment, write_page
 from dualselect.training.selection_log import SelectionLog
 
 
-
 def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[str, str]) -> Path:
     """Write `report.html` of a finished demonstration.
 

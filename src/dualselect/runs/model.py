@@ -62,9 +62,7 @@ def load_run_model(settings: RunSettings) -> tuple[PreTrainedModel, PreTrainedTo
     return model, tokenizer
 
 
-def adapted(
-    model: PreTrainedModel, settings: RunSettings
-) -> tuple[PreTrainedModel | PeftModel, PeftConfig | None]:
+def adapted(model: PreTrainedModel, settings: RunSettings) -> tuple[PreTrainedModel | PeftModel, PeftConfig | None]:
     """The model as a trainer takes it, and the config of the adapter that the trainer is to add.
 
     Raises:

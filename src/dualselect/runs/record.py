@@ -62,7 +62,11 @@ def run_record(
 def adapters_sha256(settings: RunSettings) -> dict[str, Any]:
     """Hashes of the weights of the adapters that a run starts from; empty without any."""
     earlier = [*settings.model.merged_adapters, *filter(None, [settings.model.start_adapter])]
-    return {"adapters": {name: file_sha256(adapter_folder(name) / ADAPTER_WEIGHTS) for name in earlier}} if earlier else {}
+    return (
+        {"adapters": {name: file_sha256(adapter_folder(name) / ADAPTER_WEIGHTS) for name in earlier}}
+        if earlier
+        else {}
+    )
 
 
 def data_record(rows: Dataset, files: Sequence[Path]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dualselect.selection.choose import (
     choose_highest,
     choose_lowest,
     choose_task_rows,
+    draw,
     spread,
     token_surplus,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "choose_task_rows",
     "conflict_direction",
     "corrected",
+    "draw",
     "project_conflict",
     "reference_scores",
     "refresh_due",

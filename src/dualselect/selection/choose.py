@@ -140,6 +140,11 @@ def choose_task_rows(
     return choose_compatible(scores, cosines, conflict_threshold, temperature=temperature)
 
 
+def draw(count: int, size: int, *, generator: torch.Generator) -> list[int]:
+    """`size` of `count` positions in random order without replacement, or all of them if there are fewer."""
+    return torch.randperm(count, generator=generator)[:size].tolist()  # type: ignore[no-any-return]
+
+
 def spread(ordered: Sequence[int], count: int) -> list[int]:
     """At most `count` of the given positions, evenly spaced in their order."""
     taken = min(count, len(ordered))

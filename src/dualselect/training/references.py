@@ -23,7 +23,7 @@ from dualselect.data.token_columns import TokenRow, lengths_of, token_rows
 from dualselect.errors import ConfigError, DataError
 from dualselect.gradients import GradientLayout, Score, Sum
 from dualselect.models.losses import response_cross_entropy, response_kl
-from dualselect.selection import Choice, choose_highest, conflict_direction, reference_scores
+from dualselect.selection import Choice, choose_highest, conflict_direction, draw, reference_scores
 from dualselect.system.processes import process_count, process_index, total_of
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
@@ -253,7 +253,7 @@ class ReferencePool:
         weights, kept = torch.zeros_like(choice.weights), []
         for side in range(len(self.quotas)):
             members = [position for position in choice.kept if self.sides[position] == side]
-            drawn = [members[index] for index in torch.randperm(len(members), generator=generator)[:count].tolist()]
+            drawn = [members[index] for index in draw(len(members), count, generator=generator)]
             weights[drawn] = choice.weights[drawn] / choice.weights[drawn].sum()
             kept += drawn
         return Choice(sorted(kept), weights)
