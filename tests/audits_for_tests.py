@@ -23,6 +23,7 @@ def made_audit(folder, *, rows=30, nasty="", unscored=1, data=True):
         cosine = chance.gauss(-0.3 if conflict else 0.1, 0.05)
         line = {"id": name, "row": number, "kind": kind, "category": "fraud" if conflict else "", "unscored": ""}
         line |= {"risky": conflict, "rank": number + 1, "score": 2 - cosine, "loss": 2.0, "cosine": cosine}
+        line |= {"probe": -10 * cosine, "conflict_score": -10 * cosine}
         line |= {
             "tokens": 5, "conflict": conflict,
             "conflict_categories": [{"category": it, "cosine": -0.3} for it in CATEGORIES[: 2 * conflict]],

@@ -37,7 +37,7 @@ def made_run(folder: Path, *, rows: int = 48, references: int = 24, seed: int = 
             continue
         if (step - 3) % 10 == 0:
             turned = {f"{name}_cosine": 1 - step / 100 for name in TURNED} if step > 3 else {}
-            log.append("refresh", step, **_refresh(chance, references), conflict_threshold=-0.1, **turned)
+            log.append("refresh", step, **_refresh(chance, references), conflict_threshold=1.0, **turned)
         cosines = [chance.gauss(-0.3 if kind == "risky" else 0.1, 0.08) for kind in kinds]
         log.append(
             "step",
@@ -45,7 +45,8 @@ def made_run(folder: Path, *, rows: int = 48, references: int = 24, seed: int = 
             **facts,
             cosines=cosines,
             scores=[loss - cosine for loss, cosine in zip(facts["losses"], cosines, strict=True)],
-            kept=[cosine >= -0.1 for cosine in cosines],
+            conflicts=[-10 * cosine for cosine in cosines],
+            kept=[-10 * cosine <= 1.0 for cosine in cosines],
             tokens=[10 for _ in cosines],
             task_direction_cosine=1 - (step - 3) % 10 / 20,
         )

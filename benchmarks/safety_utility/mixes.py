@@ -120,7 +120,7 @@ def prompts(data: Path) -> dict[str, list[Row]]:
         "strongreject": [{"prompt": one["forbidden_prompt"]} for one in table(safety / "strongreject.csv")],
         "xstest_safe": even,
         "gsm8k": lines(data / "gsm8k_test.jsonl"),
-        "openbookqa": lines(instruct / "openbookqa_test.jsonl"),
+        "openbookqa": [one | {"completion": one["answer"]} for one in lines(instruct / "openbookqa_test.jsonl")],
         "sql": sql,
         "validation_harmful": [
             {"prompt": one.get("prompt") or one["Behavior"]} for one in table(safety / "harmbench_text_val.csv")

@@ -9,17 +9,19 @@ if TYPE_CHECKING:
     from dualselect.data import load_rows
     from dualselect.errors import DualSelectError
     from dualselect.models import load_model
+    from dualselect.sequences import continual
     from dualselect.training.config import DualSelectConfig
     from dualselect.training.trainer import DualSelectTrainer
 
 __version__ = "0.1.0"
-__all__ = ["DualSelectConfig", "DualSelectError", "DualSelectTrainer", "audit", "load_model", "load_rows"]
+__all__ = ["DualSelectConfig", "DualSelectError", "DualSelectTrainer", "audit", "continual", "load_model", "load_rows"]
 
 _HOMES = {
     "DualSelectConfig": "training.config",
     "DualSelectError": "errors",
     "DualSelectTrainer": "training.trainer",
     "audit": "auditing",
+    "continual": "sequences",
     "load_model": "models",
     "load_rows": "data",
 }

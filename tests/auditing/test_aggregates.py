@@ -47,7 +47,7 @@ def finished(tokens, conflict):
     return {
         "unscored": "",
         "category": "",
-        "cosine": -0.2 if conflict else 0.2,
+        "conflict_score": 2.0 if conflict else -2.0,
         "conflict": conflict,
         "tokens": tokens,
         "conflict_categories": [{"category": "fraud", "cosine": -0.3}] if conflict else [],
@@ -108,7 +108,8 @@ def test_the_resampling_of_known_rows_has_a_bar(capsys, quiet):
     assert quiet or "0/3" in told  # over all rows, and against either kind
 
 
-def test_a_cosine_of_one_has_a_bin():
+def test_scores_beyond_the_range_are_in_the_outermost_bins():
     counts = GroupAggregates()
-    counts.add(finished(1, False) | {"cosine": 1.0})
-    assert sum(counts.histogram.values()) == 1
+    for score in (-100.0, 100.0, 0.05):
+        counts.add(finished(1, False) | {"conflict_score": score})
+    assert counts.histogram == {0: 1, 199: 1, 50: 1}

@@ -21,6 +21,7 @@ from dualselect.data import as_conversations, tokenize
 from dualselect.data.token_columns import token_rows
 from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.errors import ResumeError
+from dualselect.models.response_states import ResponseStates
 from dualselect.training.references import ReferencePool
 
 
@@ -126,12 +127,18 @@ def test_references_and_directions_are_those_of_the_trainer(prepared):
 
 def test_the_threshold_is_that_of_harmless_rows(prepared):
     found, pool = prepared.found, prepared.pool
-    for kind, scores in found.harmless.by_kind.items():
+    decides = found.conflict_filter
+    for kind, scores in decides.harmless.by_kind.items():
         places = [place for place, name in enumerate(pool.filter_rows["kind"]) if name == kind]
-        of_first = one_gradient(prepared.engine, token_rows(pool.filter_tokens, places[:1])[0])[1]
+        (first,) = token_rows(pool.filter_tokens, places[:1])
+        of_first = torch.tensor([cosine(one_gradient(prepared.engine, first)[1], found.directions.table[0])])
+        states = ResponseStates(prepared.engine.model)
+        prepared.engine.run_rows([first], [], states)
+        represented = states.take()
+        probed = torch.zeros(1) if decides.probe is None else decides.probe.scores(represented)
         assert len(scores) == len(places) == 24
-        assert -float(scores[0]) == pytest.approx(cosine(of_first, found.directions.table[0]), abs=1e-4)
-    assert found.conflict_threshold == -found.harmless.threshold(0.1)
+        assert float(scores[0]) == pytest.approx(float(decides.conflicts(of_first, probed)), rel=1e-3, abs=1e-3)
+    assert found.conflict_threshold == decides.harmless.threshold(0.1)
     taken = {prompt[0]["content"] for prompt in pool.conversations["prompt"]}
     assert not taken & {prompt[0]["content"] for prompt in pool.filter_rows["prompt"]}
 

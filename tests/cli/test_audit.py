@@ -47,7 +47,7 @@ def first(made, tmp_path_factory):
     """An audit that finds every row in conflict, which its random model would not."""
     folder = tmp_path_factory.mktemp("first") / "audit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dualselect.selection.HarmlessScores.threshold", lambda scores, rate: -1.0)
+        patch.setattr("dualselect.selection.HarmlessScores.threshold", lambda scores, rate: -1e9)
         assert audit(made, folder, "--risky_ids", made / "risky.txt") == 0
     return folder
 

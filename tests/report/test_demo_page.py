@@ -28,8 +28,8 @@ def demo(tmp_path):
         write_text(tmp_path / name / "metrics.jsonl", '{"step": 2, "loss": 1.5}\n{"step": 4, "loss": 1.1}\n')
     write_json(tmp_path / "settings.json", {"model": "m", "seed": 0, "risky_share": 0.15})
     log = SelectionLog(tmp_path / "dualselect")
-    log.append("refresh", 1, conflict_threshold=-0.2)
-    log.append("step", 1, kinds=["task", "risky"], cosines=[0.1, -0.3], kept=[True, False])
+    log.append("refresh", 1, conflict_threshold=2.5)
+    log.append("step", 1, kinds=["task", "risky"], conflicts=[0.1, 3.3], kept=[True, False])
     return tmp_path
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from dualselect.report.history import (
-    cosines_by_kind,
     final_same_references_cosine,
     harmless_if_left_out,
     jaccard,
+    means_by_kind,
     references,
     refresh_changes,
     strengths,
@@ -39,6 +39,7 @@ def step(number, kept, cosines=(0.5, -0.4)):
         "kinds": ["task", "risky"],
         "losses": [1.0, 2.0],
         "cosines": list(cosines),
+        "conflicts": [-10 * cosine for cosine in cosines],
         "scores": [0.5, 2.4],
         "kept": list(kept),
     }
@@ -117,12 +118,12 @@ def test_the_reason_under_a_budget_is_the_rank():
 
 
 def test_the_reason_under_auto_is_the_threshold():
-    log = [refresh(2, ["r1"], threshold=-0.1), step(2, [True, False])]
+    log = [refresh(2, ["r1"], threshold=1.0), step(2, [True, False])]
     a, b = task_rows(log)
-    assert a.last.reason == "cosine 0.500 not below threshold -0.100"
-    assert b.last.reason == "cosine -0.400 below threshold -0.100"
+    assert a.last.reason == "conflict score -5.00 not above threshold 1.00"
+    assert b.last.reason == "conflict score 4.00 above threshold 1.00"
     a, _ = task_rows([log[0], step(2, [True, False], (-0.5, -0.4))])
-    assert a.last.reason == "cosine -0.500 below threshold -0.100"
+    assert a.last.reason == "conflict score 5.00 above threshold 1.00"
 
 
 def test_a_reference_has_scores_of_all_refreshes():
@@ -133,7 +134,8 @@ def test_a_reference_has_scores_of_all_refreshes():
 
 def test_cosines_are_averaged_by_kind_and_step():
     rows = task_rows([refresh(2, ["r1"]), step(2, [True, False]), step(3, [True, True], (0.1, 0.2))])
-    assert cosines_by_kind(rows) == {"risky": [(2, -0.4), (3, 0.2)], "task": [(2, 0.5), (3, 0.1)]}
+    assert means_by_kind(rows, "cosine") == {"risky": [(2, -0.4), (3, 0.2)], "task": [(2, 0.5), (3, 0.1)]}
+    assert means_by_kind(rows, "conflict") == {"risky": [(2, 4.0), (3, -2.0)], "task": [(2, -5.0), (3, -1.0)]}
 
 
 def test_strengths_are_told_by_side():

@@ -86,7 +86,7 @@ def test_a_row_shows_every_step_and_the_reason(opened, report):
     open_row(page.locator(f"#task-rows {SHOWN_ROWS} button").first, "Enter")
     told = page.locator("dialog").inner_text()
     assert "dropped" in told
-    assert "below threshold -0.100" in told
+    assert "above threshold 1.00" in told
 
 
 def test_hostile_texts_are_shown_as_text(opened, report):

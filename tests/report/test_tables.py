@@ -36,9 +36,9 @@ def test_rows_are_covered_unless_known_to_be_harmless_and_never_dropped(run):
 
 
 def test_rows_in_conflict_come_first_and_the_never_compared_last(run):
-    cosines = [row["cells"][8] for row in tables.task_table([run], texts(run)).rows]
-    compared = [cosine for cosine in cosines if cosine is not None]
-    assert cosines == sorted(compared) + [None] * (len(cosines) - len(compared))
+    conflicts = [row["cells"][8] for row in tables.task_table([run], texts(run)).rows]
+    compared = [conflict for conflict in conflicts if conflict is not None]
+    assert conflicts == sorted(compared, reverse=True) + [None] * (len(conflicts) - len(compared))
 
 
 def test_columns_that_say_nothing_are_left_out(run):

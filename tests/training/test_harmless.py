@@ -84,7 +84,7 @@ def test_harmless_rows_without_a_filter_are_told(tmp_path, caplog):
 
 
 def test_a_step_whose_rows_all_conflict_learns_nothing_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("dualselect.selection.HarmlessScores.threshold", lambda scores, rate: -1.0)
+    monkeypatch.setattr("dualselect.selection.HarmlessScores.threshold", lambda scores, rate: -1e9)
     trainer = trained(tmp_path, max_steps=4, correction="none", **AUTO)
     dropped = [line for line in events(trainer, "step") if not any(line["kept"])]
     assert dropped

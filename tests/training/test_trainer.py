@@ -19,6 +19,7 @@ from dualselect import DualSelectConfig
 from dualselect.errors import ConfigError, DataError, GradientError
 from dualselect.gradients import GradientLayout, cosines
 from dualselect.models.losses import response_cross_entropy
+from dualselect.models.response_states import ResponseStates
 from dualselect.training.references import start_model_of
 
 
@@ -380,11 +381,18 @@ def test_the_filter_drops_what_conflicts_more_than_all_but_a_share_of_harmless_r
         trainer.model.eval(), trainer.data_collator(rows), response_cross_entropy, GradientLayout.of(trainer.model)
     )
     found = cosines(gradients, refresh.directions.score[0])
-    for kind, logged in line["harmless_cosines"].items():
-        expected = found[[name == kind for name in harmless.kinds]]
-        torch.testing.assert_close(torch.tensor(logged), expected, rtol=1e-4, atol=1e-5)
-        assert sum(cosine < threshold for cosine in logged) <= 0.05 * (len(logged) + 1)
-    assert set(line["harmless_cosines"]) == set(line["dropped_if_left_out"]) == {"chat", "lookalike", "task"}
+    states = ResponseStates(trainer.model)
+    with torch.no_grad():
+        states.during(response_cross_entropy)(trainer.model, trainer.data_collator(rows))
+    decides = refresh.conflict_filter
+    conflicts = decides.conflicts(found, decides.probe.scores(states.take()))
+    for kind, logged in line["harmless_conflicts"].items():
+        expected = conflicts[[name == kind for name in harmless.kinds]]
+        torch.testing.assert_close(torch.tensor(logged, dtype=torch.float64), expected, rtol=1e-3, atol=1e-3)
+        assert sum(conflict > threshold for conflict in logged) <= 0.05 * (len(logged) + 1)
+    assert set(line["harmless_conflicts"]) == set(line["dropped_if_left_out"]) == {"chat", "lookalike", "task"}
     for step in events(trainer, "step"):
-        assert step["kept"] == [cosine >= threshold for cosine in step["cosines"]]
+        both = decides.conflicts(torch.tensor(step["cosines"]), torch.tensor(step["probe_scores"]))
+        torch.testing.assert_close(torch.tensor(step["conflicts"], dtype=torch.float64), both)
+        assert step["kept"] == [conflict <= threshold for conflict in step["conflicts"]]
         assert step["kept"] == [p_value > 0.05 for p_value in step["p_values"]]

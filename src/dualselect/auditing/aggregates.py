@@ -17,9 +17,10 @@ from dualselect.auditing.survey import MOST_KINDS, OTHER_KINDS
 from dualselect.evaluation.intervals import rate, wilson
 
 
-BIN_WIDTH = 0.01
-"""Bin width of the cosine histograms, which range from -1 to 1."""
-BINS = 200
+BIN_WIDTH = 0.1
+"""Bin width of the histograms of conflict scores, in standard deviations of harmless rows."""
+LOWEST, HIGHEST = -5.0, 15.0
+"""Range of these histograms; scores beyond it are in the outermost bins."""
 BUILTIN_MARK = "built-in"
 """Marks built-in rows, which are not part of the user's data."""
 
@@ -75,7 +76,7 @@ class GroupAggregates:
     rows: int = 0
     scored: int = 0
     conflict: int = 0
-    cosine_sum: float = 0.0
+    conflict_sum: float = 0.0
     histogram: Counter[int] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
@@ -87,8 +88,9 @@ class GroupAggregates:
             return
         self.scored += 1
         self.conflict += line["conflict"]
-        self.cosine_sum += line["cosine"]
-        self.histogram[min(BINS - 1, int((line["cosine"] + 1) / BIN_WIDTH))] += 1
+        self.conflict_sum += line["conflict_score"]
+        within = min(max(line["conflict_score"], LOWEST), HIGHEST - BIN_WIDTH / 2)
+        self.histogram[int((within - LOWEST) / BIN_WIDTH)] += 1
         self.categories.update(it["category"] for it in line["conflict_categories"])
         self.kept.update(budget for budget, kept in line["kept"].items() if kept)
 
@@ -98,7 +100,7 @@ class GroupAggregates:
             "rows": self.rows,
             "scored": self.scored,
             "conflict": share(self.conflict, self.scored),
-            "mean_cosine": self.cosine_sum / self.scored if self.scored else None,
+            "mean_conflict": self.conflict_sum / self.scored if self.scored else None,
             "histogram": {str(bin_): self.histogram[bin_] for bin_ in sorted(self.histogram)},
             "categories": {name: share(self.categories[name], self.scored) for name in categories},
             "kept": {f"{budget:g}": share(self.kept[f"{budget:g}"], self.scored) for budget in BUDGETS},

@@ -6,6 +6,7 @@ The output folder contains all files. While the audit runs, it also contains the
 import hashlib
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -356,11 +357,12 @@ def _summary(
 
 
 def _conflict(prepared: Prepared, dropped: int, scored: int, rate: float) -> dict[str, Any]:
+    harmless, threshold = prepared.conflict_filter.harmless, prepared.conflict_threshold
     return {
-        "threshold": prepared.conflict_threshold,
+        "threshold": threshold if math.isfinite(threshold) else None,
         **share(dropped, scored),
-        "harmless_rows": {kind: len(scores) for kind, scores in prepared.harmless.by_kind.items()},
-        "dropped_if_left_out": prepared.harmless.dropped_if_left_out(rate),
+        "harmless_rows": {kind: len(scores) for kind, scores in harmless.by_kind.items()},
+        "dropped_if_left_out": harmless.dropped_if_left_out(rate),
         "contrasts_found": prepared.contrasts_found,
         "harmless_among_dropped": min(1.0, rate * scored / dropped) if dropped else None,
     }

@@ -24,6 +24,7 @@ from dualselect.gradients import GradientEngine, GradientLayout, Sink, Sum
 from dualselect.gradients.layout import ExampleLosses
 from dualselect.models.losses import mean_over_tokens, response_cross_entropy, score_responses
 from dualselect.models.precision import autocast_forward
+from dualselect.models.response_states import ResponseStates
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.references import without_dropout
@@ -81,8 +82,16 @@ class Engine:
         """Losses of a batch, shape (B,); the sinks collect the gradients. `ReferencePool` calls it."""
         return self._gradients(model, batch, losses, sinks, step=self.steps)
 
-    def run_rows(self, rows: Sequence[TokenRow], sinks: Sequence[Sink]) -> RowLosses:
-        """Losses and opening losses of rows, in one batch; the sinks collect the gradients."""
+    def run_rows(
+        self, rows: Sequence[TokenRow], sinks: Sequence[Sink], states: ResponseStates | None = None
+    ) -> RowLosses:
+        """Losses and opening losses of rows, in one batch; the sinks collect the gradients.
+
+        Args:
+            rows: The rows.
+            sinks: Collect the gradients.
+            states: Collects the representations of the responses.
+        """
         openings: list[Tensor] = []
 
         def losses(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
@@ -90,7 +99,8 @@ class Engine:
             openings.append(opening_losses(outputs.log_probs.detach(), inputs["labels"]))
             return mean_over_tokens(outputs, inputs)
 
-        return RowLosses(self.run(self.model, self.collate(rows), losses, sinks), torch.cat(openings))
+        losses_of = losses if states is None else states.during(losses)
+        return RowLosses(self.run(self.model, self.collate(rows), losses_of, sinks), torch.cat(openings))
 
     def losses(self, rows: Sequence[TokenRow]) -> Tensor:
         """Loss of each row without gradients, shape (B,)."""

@@ -15,6 +15,8 @@ from dualselect.data.conversations import TEMPLATE_COLUMNS
 from dualselect.data.token_columns import TokenRow
 from dualselect.data.tokens import IGNORED_LABEL, batch_tokenizer
 from dualselect.gradients import Score
+from dualselect.models.response_states import ResponseStates
+from dualselect.selection import Probe
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
 
@@ -37,6 +39,7 @@ class RowMeasurer:
         answers: Safe answers for `answer_loss`, which is skipped if there are none.
         warm: The adapter after the warm-up, shape (P,).
         tuned: The adapters for `CONTROL` and `COMPLIED`, shape (P,) each; either may be missing.
+        probe: The probe of the filter; None without contrasts.
     """
 
     engine: Engine
@@ -45,6 +48,7 @@ class RowMeasurer:
     answers: Sequence[str]
     warm: Tensor
     tuned: Mapping[str, Tensor]
+    probe: Probe | None = None
 
     def numbers(
         self, rows: Sequence[TokenRow], conversations: Sequence[Mapping[str, Any]], what: str = ""
@@ -76,16 +80,18 @@ class RowMeasurer:
         values = {name: _in_order(order, [part[name] for part in batches]) for name in batches[0]}
         return {name: np.full(len(rows), np.nan) for name in NUMBERS} | values
 
-    def cosines(self, rows: Sequence[TokenRow], what: str) -> np.ndarray:
-        """Cosine of n tokenized rows to the reference direction, shape (n,)."""
+    def filter_numbers(self, rows: Sequence[TokenRow], what: str) -> tuple[Tensor, Tensor]:
+        """What the filter reads of n tokenized rows: cosine to the reference direction, and probe; shape (n,) each."""
         order = sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index))
         size, quiet = self.engine.config.reference_micro_batch_size, self.engine.config.disable_tqdm
-        found = []
+        cosines, probed = [], []
         for part in in_batches(order, size, description=what, unit="row", quiet=quiet):
             score = Score(self.engine.layout, len(part), self.directions.table[:1])
-            self.engine.run_rows([rows[index] for index in part], [score])
-            found.append(score.cosines[0])
-        return _in_order(order, found)
+            states = self._states()
+            losses = self.engine.run_rows([rows[index] for index in part], [score], states).losses
+            cosines.append(score.cosines[0])
+            probed.append(self._probed(states, losses))
+        return torch.from_numpy(_in_order(order, cosines)), torch.from_numpy(_in_order(order, probed))
 
     def scores(self, numbers: Numbers, calibration: Calibration) -> dict[str, np.ndarray]:
         """Every score whose statistics were computed, shape (n,) each."""
@@ -101,8 +107,22 @@ class RowMeasurer:
 
     def _batch_numbers(self, rows: Sequence[TokenRow]) -> dict[str, Tensor]:
         score = Score(self.engine.layout, len(rows), self.directions.table)
-        found = self.engine.run_rows(rows, [score])
-        return {"loss": found.losses, "opening_loss": found.opening_losses, **self.directions.cosines(score)}
+        states = self._states()
+        found = self.engine.run_rows(rows, [score], states)
+        return {
+            "loss": found.losses,
+            "opening_loss": found.opening_losses,
+            "probe": self._probed(states, found.losses),
+            **self.directions.cosines(score),
+        }
+
+    def _states(self) -> ResponseStates | None:
+        return None if self.probe is None else ResponseStates(self.engine.model)
+
+    def _probed(self, states: ResponseStates | None, losses: Tensor) -> Tensor:
+        if states is None or self.probe is None:
+            return torch.zeros_like(losses)
+        return self.probe.scores(states.take()).to(losses.device)
 
     def _losses_with(self, adapter: Tensor, rows: Sequence[TokenRow]) -> Tensor:
         self.engine.set_parameters(adapter)

@@ -27,7 +27,8 @@ COLUMNS = (
 ).split()
 
 SCORED_FIELDS = (
-    "rank score loss cosine tokens conflict p_value conflict_categories conflict_references kept categories scores"
+    "rank score loss cosine probe conflict_score tokens conflict p_value conflict_categories conflict_references "
+    "kept categories scores"
 ).split()
 """Fields of scored rows; None in the lines of other rows, so that all lines have the same fields."""
 
@@ -117,7 +118,7 @@ def _line(
         line["risky"] = scored["risky"]
     if scored["lacks"]:
         return line | dict.fromkeys([*SCORED_FIELDS, CONTROL] if CONTROL in prepared.tuned else SCORED_FIELDS)
-    directions = prepared.directions
+    directions, harmless = prepared.directions, prepared.conflict_filter.harmless
     conflicts = [
         {"category": category, "cosine": cosine}
         for category, cosine, threshold in zip(
@@ -128,9 +129,9 @@ def _line(
     return {
         **line,
         "rank": int(ranking.ranks[index]),
-        **{name: scored[name] for name in ("score", "loss", "cosine", "tokens")},
-        "conflict": scored["cosine"] < prepared.conflict_threshold,
-        "p_value": short(float(prepared.harmless.p_values(-torch.tensor([scored["cosine"]]))[0])),
+        **{name: scored[name] for name in ("score", "loss", "cosine", "probe", "conflict_score", "tokens")},
+        "conflict": scored["conflict_score"] > prepared.conflict_threshold,
+        "p_value": short(float(harmless.p_values(torch.tensor([scored["conflict_score"]], dtype=torch.float64))[0])),
         "conflict_categories": sorted(conflicts, key=lambda it: it["cosine"]),
         "conflict_references": [
             {"id": ids[directions.stored[number]], "cosine": cosine} for number, cosine in scored["references"]

@@ -17,8 +17,7 @@ from dualselect.selection import rows_needed, spread
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.harmless import check_enough, harmless_conversations
 from dualselect.training.preparation import PreparedRows, contrast_rows, prepare_rows
-from dualselect.training.references import check_pool
-from dualselect.training.sides import sides_of
+from dualselect.training.sides import check_pool, sides_of
 
 
 logger = logging.getLogger(__name__)

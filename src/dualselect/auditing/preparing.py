@@ -25,7 +25,7 @@ from dualselect.auditing.scores import Calibration
 from dualselect.auditing.settings import AuditSettings
 from dualselect.data.token_columns import TokenRow, token_rows
 from dualselect.errors import ResumeError
-from dualselect.selection import HarmlessScores, spread
+from dualselect.selection import ConflictFilter, spread
 from dualselect.system.files import write_atomically
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.references import ReferencePool, start_model_of
@@ -45,9 +45,9 @@ class Prepared:
             each. An adapter that is not needed is missing.
         directions: Directions that gradients are compared with.
         calibration: Statistics of the pool's own rows.
-        harmless: Minus the cosine of held-out harmless rows to the reference direction, by kind.
-        conflict_threshold: A row with a lower cosine to the reference direction is in conflict: its p-value by
-            `harmless` is at most `harmless_drop_rate`.
+        conflict_filter: What decides which rows are in conflict, as in training.
+        conflict_threshold: A row with a higher conflict score is in conflict: its p-value by the harmless rows is at
+            most `harmless_drop_rate`. Infinite if there are too few harmless rows.
         contrasts_found: Share of held-out contrasts, which are unsafe, that are in conflict; None without a contrast
             or without held-out references.
         category_thresholds: The same for each category's direction.
@@ -60,7 +60,7 @@ class Prepared:
     tuned: dict[str, Tensor]
     directions: ReferenceDirections
     calibration: Calibration
-    harmless: HarmlessScores
+    conflict_filter: ConflictFilter
     conflict_threshold: float
     contrasts_found: float | None
     category_thresholds: list[float]
@@ -123,11 +123,12 @@ def prepare(
         engine.train(rows, _steps(config), f"Fine-tuning for {name}")
         tuned[name] = engine.parameters()
     engine.set_parameters(warm)
-    measurer = RowMeasurer(engine, directions, tokenize, answers if settings.with_answers else [], warm, tuned)
+    used_answers = answers if settings.with_answers else []
+    measurer = RowMeasurer(engine, directions, tokenize, used_answers, warm, tuned, scores.probe)
     calibration = _calibrate(measurer, pool, calibrating, held_out)
-    harmless = _harmless_scores(measurer, pool)
-    conflict = -harmless.threshold(config.harmless_drop_rate)
-    found = None if contrasts is None or not unseen else _found(measurer, pool, unseen, conflict)
+    conflict_filter = _calibrated_filter(measurer, pool)
+    threshold = conflict_filter.threshold(config.harmless_drop_rate)
+    found = None if contrasts is None or not unseen else _found(measurer, pool, unseen, conflict_filter, threshold)
     category_thresholds = (calibration.safe["categories"].mean(0) + calibration.unsafe["categories"].mean(0)) / 2
     order = torch.argsort(scores.scores, descending=True, stable=True).tolist()
     ranks = {position: rank for rank, position in enumerate(order, 1)}
@@ -152,8 +153,8 @@ def prepare(
         tuned,
         directions,
         calibration,
-        harmless,
-        conflict,
+        conflict_filter,
+        threshold,
         found,
         category_thresholds.tolist(),
         list(measurer.answers),
@@ -205,15 +206,17 @@ def unseen_positions(sides: Sequence[int]) -> list[int]:
     return spread(refusals, min(CALIBRATION_REFERENCES, len(refusals) // 4)) if len(refusals) >= 4 else []
 
 
-def _harmless_scores(measurer: RowMeasurer, pool: Pool) -> HarmlessScores:
+def _calibrated_filter(measurer: RowMeasurer, pool: Pool) -> ConflictFilter:
     rows = token_rows(pool.filter_tokens, range(len(pool.filter_tokens)))
-    cosines = torch.from_numpy(measurer.cosines(rows, "Calibrating the filter"))
-    return HarmlessScores.of(-cosines, pool.filter_rows["kind"])
+    cosines, probed = measurer.filter_numbers(rows, "Calibrating the filter")
+    return ConflictFilter.calibrated(measurer.probe, cosines, probed, pool.filter_rows["kind"])
 
 
-def _found(measurer: RowMeasurer, pool: Pool, unseen: Sequence[int], threshold: float) -> float:
-    cosines = measurer.cosines(token_rows(pool.contrasts, unseen), "Held-out contrasts")
-    return float((cosines < threshold).mean())
+def _found(
+    measurer: RowMeasurer, pool: Pool, unseen: Sequence[int], conflict_filter: ConflictFilter, threshold: float
+) -> float:
+    numbers = measurer.filter_numbers(token_rows(pool.contrasts, unseen), "Held-out contrasts")
+    return float((conflict_filter.conflicts(*numbers) > threshold).double().mean())
 
 
 def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
@@ -224,12 +227,14 @@ def save_prepared(prepared: Prepared, path: Path, fingerprint: str) -> None:
     for part in ("safe", "unsafe", "harmless"):
         for name, values in getattr(prepared.calibration, part).items():
             tensors[f"calibration/{part}/{name}"] = torch.from_numpy(np.ascontiguousarray(values))
-    tensors |= {f"filter/{kind}": scores for kind, scores in prepared.harmless.by_kind.items()}
+    filter_tensors, filter_values = prepared.conflict_filter.as_values()
+    tensors |= filter_tensors
     facts = {
         "fingerprint": fingerprint,
         "categories": directions.categories,
         "stored": directions.stored,
         "contrasted": directions.contrasted,
+        "filter": filter_values,
         "weights": [prepared.calibration.loss_weight, prepared.calibration.conflict_weight],
         **{
             name: getattr(prepared, name)
@@ -281,7 +286,7 @@ def load_prepared(path: Path, device: torch.device, fingerprint: str) -> Prepare
             under("calibration/harmless/"),
             *facts["weights"],
         ),
-        HarmlessScores({name: torch.from_numpy(it) for name, it in under("filter/").items()}),
+        ConflictFilter.of_values(tensors, facts["filter"]),
         facts["conflict_threshold"],
         facts["contrasts_found"],
         facts["category_thresholds"],

@@ -26,6 +26,7 @@ NUMBERS = {
     "control_loss": "response cross-entropy after short fine-tuning on the pool's safe answers",
     "complied_loss": "response cross-entropy after short fine-tuning on the contrasts",
     "cosine": "cosine to the reference direction under the settings",
+    "probe": "linear probe on the hidden states of the response: positive is closer to the contrasts",
     "safe_cosine": "cosine to the mean gradient of the selected safe responses",
     "contrast_cosine": "cosine to the mean gradient of the selected safe responses minus the contrasts' mean gradient",
     "harmless_free_cosine": "cosine to the safe direction with the harmless direction projected out",
@@ -184,6 +185,7 @@ SCORES: dict[str, Score] = {
         "minus the cosine to the safe direction with the harmless direction projected out",
         lambda rows, _: -rows["harmless_free_cosine"],
     ),
+    "probe": Score("linear probe on the response's hidden states", lambda rows, _: rows["probe"]),
     "nearest": Score("highest cosine to a compliance minus highest cosine to a safe response", nearest),
     "categories": Score("highest conflict with the direction of any safety category", worst_category),
     "opening": Score(

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from dualselect.auditing.measuring import CONTROL, RowMeasurer, is_supervised, short, supervised_tokens
@@ -73,7 +74,10 @@ def _lines(
     conversations = [chunk[index].conversation for index in scored]
     numbers = measurer.numbers([tokens[index] for index in scored], conversations)
     scores = measurer.scores(numbers, prepared.calibration)
-    raw_names = ("loss", "cosine", CONTROL) if CONTROL in measurer.tuned else ("loss", "cosine")
+    raw_names = ("loss", "cosine", "probe", *([CONTROL] if CONTROL in measurer.tuned else []))
+    conflicts = prepared.conflict_filter.conflicts(*(torch.from_numpy(numbers[name]) for name in ("cosine", "probe")))
+    numbers["conflict_score"] = conflicts.numpy()
+    raw_names = (*raw_names, "conflict_score")
     for position, index in enumerate(scored):
         lines[index] |= _row_numbers(position, raw_names, numbers, scores, settings)
     return lines

@@ -29,16 +29,17 @@ class AuditSummary:
             `sample`; `scored`; `unscored`, the number of unscored rows by reason.
         model: `name`, `fingerprint`, `scaling` of its adapters, `tokenizer`.
         settings: Settings of the audit and of the planned training run.
-        conflict: `threshold`; the `share` of rows in conflict; `harmless_rows` that calibrate it, by kind;
-            `dropped_if_left_out`, the share of each kind that would be dropped if only the other kinds were known;
+        conflict: `threshold` of the conflict score, None if no row can be dropped; the `share` of rows in conflict;
+            `harmless_rows` that calibrate it, by kind; `dropped_if_left_out`, the share of each kind that would be
+            dropped if only the other kinds were known;
             `contrasts_found`, the share of held-out unsafe contrasts in conflict (None if there are none);
             `harmless_among_dropped`, the largest share of the rows in conflict that is expected to be harmless.
         recommended_budget: `rule`; `reliable`, whether enough contrasts were found (`LEAST_FOUND`); `settings` of a
             training run that follows it (None without a contrast, because this run needs one); `kept_share` of the
             supervised tokens, with `low` and `high` for a sample; `dropped_rows`; `dropped_tokens` of `tokens`.
-        all: Aggregates of all rows: `rows`, `scored`, `conflict`, `mean_cosine`, `histogram` (counts of cosines by bin
-            of `BIN_WIDTH` from -1), `categories` (share of rows in conflict with each safety category) and `kept`
-            (share of rows that each budget keeps).
+        all: Aggregates of all rows: `rows`, `scored`, `conflict`, `mean_conflict`, `histogram` (counts of conflict
+            scores by bin of `BIN_WIDTH` from `LOWEST`), `categories` (share of rows in conflict with each safety
+            category) and `kept` (share of rows that each budget keeps).
         kinds: The same for each kind of row.
         categories: `scored` and `conflict` of each category of rows.
         budgets: For each budget, applied to all rows at once in order of the ranking score, the number of rows that it

@@ -28,8 +28,7 @@ def summary_text(summary: AuditSummary) -> str:
     drawn = " of the sampled" if data["sample"] else ""
     lines += unreliable_lines(summary)
     lines += [
-        f"in conflict with the safe references: {_share(conflict)} (cosine below {conflict['threshold']:.3f}, which "
-        f"{_kinds_text(conflict['harmless_rows'])} harmless rows set)",
+        f"in conflict with the safe references: {_share(conflict)} ({_rule(conflict)})",
         f"recommended settings for training: {recommended_text(budget)}",
         f"these drop {budget['dropped_rows']:,}{drawn} rows, {cost} of the task tokens{_harmless_text(conflict)}",
         f"columns kept_*: {budgets_text(summary.settings['audit']['score'])}",
@@ -43,14 +42,21 @@ def summary_text(summary: AuditSummary) -> str:
     return "\n".join(lines)
 
 
+def _rule(conflict: Mapping[str, Any]) -> str:
+    rows = f"{_kinds_text(conflict['harmless_rows'])} harmless rows"
+    if conflict["threshold"] is None:
+        return f"{rows} are too few to drop any row at this harmless_drop_rate"
+    return f"conflict score above {conflict['threshold']:.2f}, which {rows} set"
+
+
 def unreliable_lines(summary: AuditSummary) -> list[str]:
     """That the filter cannot separate, and why; empty if it can."""
     if summary.recommended_budget["reliable"]:
         return []
     return [
         f"no reliable recommendation: of the pool's own unsafe contrasts, held out, only "
-        f"{summary.conflict['contrasts_found']:.0%} conflict more than harmless rows do, so this model's gradients do "
-        "not tell them apart. Rank the rows by another score (--score), or read the rows with the highest scores"
+        f"{summary.conflict['contrasts_found']:.0%} conflict more than harmless rows do, so this model does not tell "
+        "them apart. Rank the rows by another score (--score), or read the rows with the highest scores"
     ]
 
 
@@ -121,13 +127,13 @@ def failure_text(data: Mapping[str, Any], conflict: Mapping[str, Any], most: flo
 
 
 def _kinds(summary: AuditSummary) -> list[str]:
-    rows = [("kind", "rows", "in conflict", "mean cosine", "most affected categories")]
+    rows = [("kind", "rows", "in conflict", "mean conflict score", "most affected categories")]
     for kind, found in summary.kinds.items():
         shares = {name: it["value"] or 0.0 for name, it in found["categories"].items()}
         worst = sorted(shares.items(), key=lambda it: -it[1])[:3]
         affected = ", ".join(f"{name} {share:.0%}" for name, share in worst if share)
-        cosine = "" if found["mean_cosine"] is None else f"{found['mean_cosine']:+.3f}"
-        rows.append((kind, f"{found['rows']:,}", _share(found["conflict"]), cosine, affected))
+        mean = "" if found["mean_conflict"] is None else f"{found['mean_conflict']:+.2f}"
+        rows.append((kind, f"{found['rows']:,}", _share(found["conflict"]), mean, affected))
     return visible_lines(rows)
 
 

@@ -35,6 +35,7 @@ VERBS = {
     "audit": "learn before training which rows of your data would erode which safe behavior",
     "evaluate": "measure refusals, over-refusals and task answers of a model, a run or a server",
     "compare": "compare ways to fine-tune: methods times seeds to one table and one figure",
+    "continual": "learn a sequence of tasks with one model and keep the earlier ones",
     "diagnose": "see the mechanism: which references are picked for which task, how alike, and what they are worth",
     "report": "write what happened in runs as one page: what was selected, what was answered, with intervals",
     "demo": "see it work on a small built-in model and built-in data, in minutes on a CPU",

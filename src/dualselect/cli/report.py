@@ -1,4 +1,4 @@
-"""`dualselect report`: runs and comparisons as one page, or the page of an audit."""
+"""`dualselect report`: runs and comparisons as one page, or the page of an audit or of a sequence of tasks."""
 
 import argparse
 import importlib.util
@@ -20,8 +20,8 @@ def run(arguments: list[str]) -> int:
         prog="dualselect report",
         description="Write what happened in runs and comparisons as one HTML page that opens from disk and needs no "
         "network: safety and utility with intervals, what was selected and why, every row and every response. An "
-        "audit has a page of its own. A page holds texts of your data and of the evaluations: mind with whom you "
-        "share it.",
+        "audit and a sequence of tasks have pages of their own. A page holds texts of your data and of the "
+        "evaluations: mind with whom you share it.",
         epilog="example: dualselect report runs/first runs/second --output both.html",
     )
     parser.add_argument(
@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="folder of a run, a comparison or an audit, or JSON of an evaluation",
+        help="folder of a run, a comparison, an audit or a sequence, or JSON of an evaluation",
     )
     parser.add_argument("--output", type=Path, help=f"the page (PATH/{REPORT}; must be said for several paths)")
     options = parser.parse_args(arguments)
@@ -42,6 +42,7 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(f"--output {output} is a folder: name a file, such as {output / REPORT}")
 
     from dualselect.report.audit_page import is_audit, write_audit_page
+    from dualselect.report.continual_page import is_sequence, write_continual_page
     from dualselect.report.page import check_page, write_report
 
     check_page(output)
@@ -49,6 +50,10 @@ def run(arguments: list[str]) -> int:
         if len(options.paths) > 1:
             raise ConfigError(f"{', '.join(audits)}: an audit has a page of its own: name it alone")
         page = write_audit_page(first, output).resolve()
+    elif sequences := [str(path) for path in options.paths if is_sequence(path)]:
+        if len(options.paths) > 1:
+            raise ConfigError(f"{', '.join(sequences)}: a sequence of tasks has a page of its own: name it alone")
+        page = write_continual_page(first, output).resolve()
     else:
         page = write_report(options.paths, output).resolve()
     print(f"the page: {page} ({page.stat().st_size / 1e6:.1f} MB)")

@@ -29,9 +29,9 @@ exit status: 0 done; 1 the work failed; 2 something given cannot be used; 128 pl
 """
 
 GROUPS: dict[str, str] = {
-    "Data": "task_data reference_data harmless_data audit eval_data columns max_row_bytes prompt_format max_length "
-    "supervise mask_mode allow_prompt_overlap max_shared_references token_cache allow_changed_data "
-    "allow_changed_model",
+    "Data": "task_data reference_data reference_losses harmless_data audit eval_data columns max_row_bytes "
+    "prompt_format max_length supervise mask_mode allow_prompt_overlap max_shared_references token_cache "
+    "allow_changed_data allow_changed_model",
     "Run directory": "output_dir resume overwrite save_steps save_total_limit logging_steps report_to",
     "Model and adapter": "model_name_or_path model_revision dtype lora_r lora_alpha lora_dropout lora_target_modules "
     "load_in_4bit load_in_8bit attn_implementation trust_remote_code use_peft start_adapter merged_adapters",

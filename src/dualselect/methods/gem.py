@@ -76,7 +76,7 @@ def projected(gradient: Tensor, past: Tensor, margin: float) -> Tensor:
 
 
 def solved_dual(gram: Tensor, products: Tensor, margin: float) -> Tensor:
-    """min over v >= margin of 1/2 v^T G v + p^T v, by projected coordinate descent.
+    """Min over v >= margin of 1/2 v^T G v + p^T v, by projected coordinate descent.
 
     Args:
         gram: G, positive semidefinite, shape (K, K), float64.

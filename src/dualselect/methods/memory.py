@@ -39,7 +39,7 @@ class Memory:
         self._positions = self._shuffled_positions()
 
     def gradient(self, loss: ExampleLosses) -> Tensor:
-        """Gradient of the mean of `loss` on the next batch, shape (P,); batches go through the pool in random order."""
+        """Gradient of the mean of `loss` on the next batch, shape (P,); the pool is reshuffled after each pass."""
         return self.gradient_at([next(self._positions) for _ in range(self._size)], loss)
 
     def gradient_at(self, positions: Sequence[int], loss: ExampleLosses) -> Tensor:

@@ -48,7 +48,7 @@ class _OLoraUpdate(Update):
         return gradient + self._strength * self._overlap_gradient()
 
     def _overlap_gradient(self) -> Tensor:
-        """Gradient of the sum of |A_earlier A^T| in the trainable parameters, shape (P,): sign(A_earlier A^T)^T A_earlier."""
+        """Gradient of the sum of |A_earlier A^T|, shape (P,): sign(A_earlier A^T)^T A_earlier for each A."""
         found = self.run.layout.zeros()
         shapes = {name: parameter.shape for name, parameter in self.run.layout.parameters(self.run.model).items()}
         weights = dict(self.run.layout.pieces(weights_of(self.run)))

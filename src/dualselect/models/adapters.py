@@ -43,12 +43,11 @@ def refuse_adapter(folder: Path) -> None:
         config = _typed(run / RUN_CONFIG)
         lines.append(f"To finish it, if it was interrupted: dualselect train --config {config} --resume")
     lines += [
-        "To start from what it has learned, give the model that it was made for and write",
-        f"  --start_adapter {_typed(adapter)}    to continue it, or",
-        f"  --merged_adapters {_typed(adapter)}    to train a new one on top of it.",
-        "To make a model of it:",
+        "To start from what it has learned, merge it into a model first:",
         f"  {_typed(Path(sys.executable))} -c {shlex.quote(MERGE.format(adapter=str(adapter), merged=str(merged)))}",
         f"then write --model_name_or_path {_typed(merged)}",
+        f"Or give the model that it was made for, with --start_adapter {_typed(adapter)} to continue it, or with "
+        f"--merged_adapters {_typed(adapter)} to train a new adapter on top of it.",
     ]
     raise ModelError("\n".join(lines))
 

@@ -47,7 +47,8 @@ from dualselect.training.hardware import check_hardware
 from dualselect.training.packages import check_packages
 from dualselect.training.packing import loader_rows
 from dualselect.training.preparation import ROW, PreparedRows, contrast_rows
-from dualselect.training.references import check_pool, without_dropout
+from dualselect.training.references import without_dropout
+from dualselect.training.sides import check_pool
 from dualselect.training.start import check_warmup
 from dualselect.training.trainer import DualSelectTrainer
 

@@ -29,7 +29,7 @@ from dualselect.training.hardware import check_hardware
 from dualselect.training.packages import check_packages
 from dualselect.training.packing import loader_rows
 from dualselect.training.preparation import PreparedRows, contrast_rows, prepare_rows
-from dualselect.training.references import check_pool
+from dualselect.training.sides import check_pool
 from dualselect.training.start import check_warmup
 
 

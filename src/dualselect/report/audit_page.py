@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dualselect.auditing.aggregates import BIN_WIDTH
+from dualselect.auditing.aggregates import BIN_WIDTH, LOWEST
 from dualselect.auditing.output_files import REFERENCES, ROWS, read_lines
 from dualselect.auditing.pool import NO_CATEGORY
 from dualselect.auditing.rows import TaskRows
@@ -72,7 +72,7 @@ def write_audit_page(folder: Path, output: Path, *, quiet: bool = False) -> Path
             without_detection=without_detection(summary.detection) if summary.detection else "",
             missing=missing,
             tables={table.name: table for table in tables},
-            cosines=_cosines(summary, kinds),
+            conflicts=_conflicts(summary, kinds),
             categories=_categories(summary, kinds),
             kept=_kept(kinds),
             **table_scripts(tables),
@@ -125,7 +125,9 @@ def _row_table(summary: AuditSummary, lines: list[dict[str, Any]], texts: dict[i
             Column("Strongest conflicts", rank=2, width=150),
             Column("Prompt", "text", rank=5, width=170),
             Column("Score", "number", rank=2, width=90),
-            Column("Cosine", "number", rank=1, width=90),
+            Column("Conflict score", "number", rank=1, width=110),
+            Column("Cosine", "number", rank=5, width=90),
+            Column("Probe", "number", rank=5, width=90),
             Column("Loss", "number", rank=4, width=85),
             Column("Smallest budget that keeps it", "number", rank=6, width=130, filters=True),
             Column("Labeled risky", rank=7, width=100, filters=True),
@@ -139,8 +141,9 @@ def _row_table(summary: AuditSummary, lines: list[dict[str, Any]], texts: dict[i
             {
                 "cells": [
                     line["id"], line["rank"], line["kind"], line["category"], _yes_no(line["conflict"]),
-                    ", ".join(categories[:CONFLICTS_SHOWN]), 0, _short(line["score"]), _short(line["cosine"]),
-                    _short(line["loss"]), min((float(it) for it, kept in line["kept"].items() if kept), default=None),
+                    ", ".join(categories[:CONFLICTS_SHOWN]), 0,
+                    *(_short(line[name]) for name in ("score", "conflict_score", "cosine", "probe", "loss")),
+                    min((float(it) for it, kept in line["kept"].items() if kept), default=None),
                     _yes_no(line["risky"]) if "risky" in line else None,
                 ],
                 "texts": texts.get(line["row"], []),
@@ -185,14 +188,14 @@ def _reference_table(references: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _cosines(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
+def _conflicts(summary: AuditSummary, kinds: dict[str, Any]) -> Any:
     counts = {
-        kind: {int(bin_) * BIN_WIDTH - 1: count for bin_, count in entry["histogram"].items()}
+        kind: {int(bin_) * BIN_WIDTH + LOWEST: count for bin_, count in entry["histogram"].items()}
         for kind, entry in kinds.items()
     }
     if not counts:
         return None
-    across = "cosine of a row's gradient to the reference direction"
+    across = "conflict score, in standard deviations of harmless rows"
     return figures.counted_histogram(counts, BIN_WIDTH, across=across, line_at=summary.conflict["threshold"])
 
 

@@ -41,8 +41,8 @@ def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[s
                 across="optimizer step",
                 up="loss of the kept rows",
             ),
-            cosines=figures.histogram(
-                _cosines(steps), across="cosine of a row's gradient to the reference direction", line_at=threshold
+            conflicts=figures.histogram(
+                _conflicts(steps), across="conflict score, in standard deviations of harmless rows", line_at=threshold
             ),
             dropped=_dropped(steps),
             rows=_rows(evaluations, models),
@@ -68,12 +68,12 @@ def _losses(folder: Path) -> list[tuple[float, float]]:
     return [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
 
 
-def _cosines(steps: list[dict[str, Any]]) -> dict[str, list[float]]:
-    cosines: dict[str, list[float]] = defaultdict(list)
+def _conflicts(steps: list[dict[str, Any]]) -> dict[str, list[float]]:
+    conflicts: dict[str, list[float]] = defaultdict(list)
     for line in steps:
-        for kind, cosine in zip(line["kinds"], line["cosines"], strict=True):
-            cosines[kind].append(cosine)
-    return dict(cosines)
+        for kind, conflict in zip(line["kinds"], line["conflicts"], strict=True):
+            conflicts[kind].append(conflict)
+    return dict(conflicts)
 
 
 def _dropped(steps: list[dict[str, Any]]) -> list[tuple[str, int, int]]:

@@ -29,10 +29,10 @@ def verdict(evaluations: Evaluations) -> str:
         _direction(evaluations, TASK, "plain")
     ]
     return (
-        f"{safety}: it refuses {ours[HARMFUL]} of the harmful requests, plain fine-tuning {plain[HARMFUL]}, the start "
-        f"model {start[HARMFUL]}, and fine-tuning without the risky rows {oracle[HARMFUL]}. Of harmless look-alikes it "
-        f"refuses {ours[HARMLESS]} (plain {plain[HARMLESS]}, start {start[HARMLESS]}). It learned the task {task} plain "
-        f"fine-tuning: {ours[TASK]} against {plain[TASK]} exactly right."
+        f"{safety}: it refuses {ours[HARMFUL]} of the harmful requests, plain fine-tuning {plain[HARMFUL]}, the "
+        f"start model {start[HARMFUL]}, and fine-tuning without the risky rows {oracle[HARMFUL]}. Of harmless "
+        f"look-alikes it refuses {ours[HARMLESS]} (plain {plain[HARMLESS]}, start {start[HARMLESS]}). It learned the "
+        f"task {task} plain fine-tuning: {ours[TASK]} against {plain[TASK]} exactly right."
     )
 
 

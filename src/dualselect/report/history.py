@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dualselect.runs.summary import UNKNOWN_KIND
 
@@ -20,6 +20,7 @@ class Occurrence(NamedTuple):
         kept: Whether the row was kept; None during warm-up, which has no selection.
         loss: Its loss.
         cosine: Cosine of its gradient to the reference direction; None during warm-up.
+        conflict: Its conflict score; None during warm-up and with a fixed budget.
         score: Its task score; None during warm-up.
         reason: Why it was kept or dropped.
     """
@@ -28,6 +29,7 @@ class Occurrence(NamedTuple):
     kept: bool | None
     loss: float
     cosine: float | None
+    conflict: float | None
     score: float | None
     reason: str
 
@@ -78,7 +80,7 @@ class RefreshChange:
         n_added: Number of references selected now and not before.
         n_removed: Number of references selected before and not now.
         jaccard: Jaccard index with the previous selection; None at the first refresh.
-        conflict_threshold: A task row with a lower cosine conflicts; None unless the budget is `auto`.
+        conflict_threshold: A task row with a higher conflict score is dropped; None unless the budget is `auto`.
         task_direction_cosine: Cosine of the task direction to that of the previous refresh.
         reference_direction_cosine: Cosine of the previous reference direction to the new one.
         same_references_cosine: Cosine of the previous reference direction to that of the same references recomputed
@@ -137,13 +139,19 @@ def task_rows(log: Iterable[dict[str, Any]]) -> list[TaskRow]:
         count = len(line["ids"])
         kinds, categories = _labels(line)
         kept = line.get("kept") or [None] * count
-        cosines, scores = line.get("cosines") or [None] * count, line.get("scores") or [None] * count
+        cosines, conflicts, scores = (line.get(name) or [None] * count for name in ("cosines", "conflicts", "scores"))
         reasons = [WARMUP] * count if line["event"] == "warmup" else _reasons(line, threshold)
         for index, name in enumerate(line["ids"]):
             row = rows.setdefault(name, TaskRow(name, kinds[index], categories[index]))
             row.occurrences.append(
                 Occurrence(
-                    line["step"], kept[index], line["losses"][index], cosines[index], scores[index], reasons[index]
+                    line["step"],
+                    kept[index],
+                    line["losses"][index],
+                    cosines[index],
+                    conflicts[index],
+                    scores[index],
+                    reasons[index],
                 )
             )
     return list(rows.values())
@@ -157,8 +165,8 @@ def _reasons(line: dict[str, Any], threshold: float | None) -> list[str]:
         rank = {index: number for number, index in enumerate(by_score, 1)}
         return [f"score rank {rank[index]} of {count}, lowest first" for index in range(count)]
     return [
-        f"cosine {cosine:.3f} {'below' if cosine < threshold else 'not below'} threshold {threshold:.3f}"
-        for cosine in line["cosines"]
+        f"conflict score {conflict:.2f} {'above' if conflict > threshold else 'not above'} threshold {threshold:.2f}"
+        for conflict in line["conflicts"]
     ]
 
 
@@ -254,16 +262,19 @@ def references(log: Iterable[dict[str, Any]]) -> list[Reference]:
     return list(by_id.values())
 
 
-def cosines_by_kind(rows: Sequence[TaskRow]) -> dict[str, list[tuple[float, float]]]:
-    """Mean cosine of the rows of each kind at each step, as (step, cosine)."""
-    cosines: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+def means_by_kind(
+    rows: Sequence[TaskRow], number: Literal["cosine", "conflict"]
+) -> dict[str, list[tuple[float, float]]]:
+    """Mean of a number over the rows of each kind at each step, as (step, mean); empty if the log does not have it."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         for it in row.occurrences:
-            if it.cosine is not None:
-                cosines[row.kind][it.step].append(it.cosine)
+            value = getattr(it, number)
+            if value is not None:
+                found[row.kind][it.step].append(value)
     return {
         kind: [(step, sum(values) / len(values)) for step, values in sorted(steps.items())]
-        for kind, steps in sorted(cosines.items())
+        for kind, steps in sorted(found.items())
     }
 
 

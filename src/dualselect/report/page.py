@@ -23,9 +23,9 @@ from dualselect.report import figures
 from dualselect.report.folders import Evaluation, RunFiles, read_folders
 from dualselect.report.headline import Measure, Numbers, by_category, compared, headline, overall
 from dualselect.report.history import (
-    cosines_by_kind,
     final_same_references_cosine,
     harmless_if_left_out,
+    means_by_kind,
     refresh_changes,
     strengths,
     task_drift,
@@ -209,7 +209,9 @@ def _selection(run: RunFiles) -> dict[str, Any]:
         counts["occurrences"] += sum(it.kept is not None for it in row.occurrences)
         counts["dropped"] += row.dropped
         counts[row.selection_status] = counts.get(row.selection_status, 0) + 1
-    curves, rhos = cosines_by_kind(rows), strengths(run.selection)
+    conflicts, rhos = means_by_kind(rows, "conflict"), strengths(run.selection)
+    curves = conflicts or means_by_kind(rows, "cosine")
+    up = "mean conflict score" if conflicts else "mean cosine to the references"
     thresholds = [(it.step, it.conflict_threshold) for it in changes if it.conflict_threshold is not None]
     return {
         "name": run.name,
@@ -222,9 +224,7 @@ def _selection(run: RunFiles) -> dict[str, Any]:
         if drift
         else None,
         "kinds": dict(sorted(kinds.items())),
-        "cosines": figures.lines(curves, across="optimizer step", up="mean cosine to the references", steps=thresholds)
-        if curves
-        else None,
+        "curves": figures.lines(curves, across="optimizer step", up=up, steps=thresholds) if curves else None,
         "has_threshold": bool(thresholds),
         "left_out": harmless_if_left_out(run.selection),
         "strengths": figures.lines(rhos, across="optimizer step", up="rho; excess loss in nats") if rhos else None,

@@ -95,13 +95,14 @@ def task_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Table:
             Column("Kept or dropped", rank=2, width=120),
             Column("Selection", rank=1, width=155, filters=True),
             Column("Times dropped", "number", rank=4, width=105),
-            Column("Cosine", "number", width=95),
+            Column("Conflict score", "number", width=95),
+            Column("Cosine", "number", rank=8, width=95),
             Column("Score", "number", rank=4, width=95),
             Column("Loss", "number", rank=4, width=95),
             Column("Last reason", rank=7, width=180),
         ],
         ["Prompt", "Response"],
-        ["Step", "", "Loss", "Cosine", "Score", "Reason"],
+        ["Step", "", "Loss", "Conflict score", "Cosine", "Score", "Reason"],
     )
     rows = [(run, row) for run in runs for row in task_rows(run.selection)]
     for run, row in table.limited(sorted(rows, key=lambda it: _conflict(it[1]))):
@@ -110,7 +111,8 @@ def task_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Table:
             {
                 "cells": [
                     row.id, run.name if len(runs) > 1 else "", row.kind, row.category, 0, _marks(row),
-                    row.selection_status, row.dropped, _short(last.cosine), _short(last.score), _short(last.loss),
+                    row.selection_status, row.dropped,
+                    *map(_short, (last.conflict, last.cosine, last.score, last.loss)),
                     last.reason,
                 ],
                 "texts": _texts_of(texts, run, "task_data", row.id),
@@ -119,7 +121,7 @@ def task_table(runs: Sequence[RunFiles], texts: dict[str, RowTexts]) -> Table:
                     [
                         it.step,
                         {True: "kept", False: "dropped", None: WARMUP}[it.kept],
-                        *map(_short, (it.loss, it.cosine, it.score)),
+                        *map(_short, (it.loss, it.conflict, it.cosine, it.score)),
                         it.reason if it.kept is not None else "",
                     ]
                     for it in row.occurrences
@@ -229,8 +231,8 @@ def _value(row: dict[str, Any], column: Column, index: int) -> Any:
 
 def _conflict(row: TaskRow) -> tuple[bool, float]:
     """Sort key: rows in conflict first, rows that were never compared last."""
-    cosine = row.last.cosine
-    return cosine is None, cosine or 0.0
+    last = row.last
+    return last.cosine is None, (last.cosine or 0.0) if last.conflict is None else -last.conflict
 
 
 def _prompt_key(response: dict[str, Any]) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """The rows of a run by role: task data, reference pool, held-out data."""
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from transformers import (
 
 from dualselect.data.checks import check_overlap, references_apart
 from dualselect.data.source_rows import SourceRows, absolute_source, check_columns, mapped_sources, read_sources
-from dualselect.errors import ConfigError
+from dualselect.errors import ConfigError, DataError
 from dualselect.models.earlier_adapters import adapter_folder
 from dualselect.runs.audited import with_audit, without_conflicts
 from dualselect.runs.settings import RunSettings
@@ -77,6 +78,21 @@ def read_run_rows(settings: RunSettings, *, with_pool: bool) -> dict[str, Source
     return rows
 
 
+def reference_losses(path: str | None) -> dict[str, float]:
+    """The losses of references by row id; empty without a file.
+
+    Raises:
+        DataError: The file is not a JSON object of numbers.
+    """
+    if path is None:
+        return {}
+    try:
+        found = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        return {str(name): float(value) for name, value in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"reference_losses: {path} is not a JSON object of losses by row id ({error})") from error
+
+
 def with_absolute_paths(settings: RunSettings) -> RunSettings:
     """The settings with absolute paths, and without a filter of their own if they follow an audit."""
     data, columns = settings.data, settings.data.columns
@@ -86,7 +102,8 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
         reference_data=[absolute_source(source) for source in mapped_sources(data.reference_data, columns)],
         eval_data=[absolute_source(source) for source in mapped_sources(data.eval_data, columns)],
         harmless_data=[absolute_source(source) for source in mapped_sources(data.harmless_data, columns)],
-        audit=None if data.audit is None else str(Path(data.audit).expanduser().absolute()),
+        audit=_absolute(data.audit),
+        reference_losses=_absolute(data.reference_losses),
         columns=None,  # each source now contains its own mapping
     )
     name = settings.model.model_name_or_path
@@ -99,3 +116,7 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
         merged_adapters=[str(adapter_folder(one).absolute()) for one in settings.model.merged_adapters],
     )
     return with_audit(RunSettings(data, settings.training, model))
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())

@@ -57,11 +57,18 @@ class TrainArguments:
             "in the data. For a single source: FILE?prompt=body,completion=reply."
         },
     )
+    reference_losses: str | None = field(
+        default=None,
+        metadata={
+            "help": "JSON file of losses by row id that preservation_loss excess is measured from, such as the loss "
+            "of past tasks when learned; not set: the loss at the start."
+        },
+    )
     max_row_bytes: int = field(
         default=MAX_ROW_BYTES,
         metadata={
-            "help": "Largest row of a data file, in bytes. A larger row is an error, before it fills the memory. JSON "
-            "and CSV files are read as a whole and may have 64 times this size."
+            "help": "Largest row of a data file, in bytes; a larger one is an error. JSON and CSV files, which are "
+            "read as a whole, may have 64 times this size."
         },
     )
     eval_data: list[str] = field(
@@ -238,27 +245,23 @@ WRITTEN_OF_TRAINING = [
 ]
 # Settings of one call, which do not belong to the run, and secrets.
 # (activation_checkpointing is transformers' new name of gradient_checkpointing and always equal to it.)
-NOT_WRITTEN = {
-    "output_dir",
-    "resume",
-    "overwrite",
-    "allow_changed_data",
-    "allow_changed_model",
-    "resume_from_checkpoint",
-    "hub_token",
-    "local_rank",
-    "activation_checkpointing",
-    "activation_checkpointing_kwargs",
-}
+NOT_WRITTEN = set(
+    "output_dir resume overwrite allow_changed_data allow_changed_model resume_from_checkpoint hub_token local_rank "
+    "activation_checkpointing activation_checkpointing_kwargs".split()
+)
+
+
+IF_SET = {"eval_data", "harmless_data", "audit", "reference_losses", "start_adapter", "merged_adapters"}
+"""Settings of this project that are written only if they are set."""
 
 
 def settings_to_write(settings: RunSettings) -> dict[str, Any]:
     """The settings as plain values: all settings of this project, and others that differ from their default."""
     written: dict[str, Any] = {}
     always = {
-        TrainArguments: set(TrainArguments.__annotations__) - {"eval_data", "harmless_data", "audit"},
+        TrainArguments: set(TrainArguments.__annotations__) - IF_SET,
         DualSelectConfig: set(DualSelectConfig.__annotations__) | set(WRITTEN_OF_TRAINING),
-        LoraModelConfig: set(LoraModelConfig.__annotations__),
+        LoraModelConfig: set(LoraModelConfig.__annotations__) - IF_SET,
     }
     for part in (settings.data, settings.model, settings.training):
         kind = type(part)

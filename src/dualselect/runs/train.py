@@ -34,7 +34,7 @@ from dualselect.runs.model import adapted, load_run_model
 from dualselect.runs.plan_text import log_plan
 from dualselect.runs.record import check_data, check_weights, data_record, run_record, warn_of_differences
 from dualselect.runs.resuming import Claim, claim, record_of_same_run
-from dualselect.runs.rows import check_evaluation, read_run_rows, with_absolute_paths
+from dualselect.runs.rows import check_evaluation, read_run_rows, reference_losses, with_absolute_paths
 from dualselect.runs.settings import RunSettings, settings_to_write
 from dualselect.runs.summary import RunSummary, summarize
 from dualselect.system.lock import ADVICE, folder_lock, held
@@ -268,6 +268,7 @@ def dualselect_trainer(
         settings.training,
         train_dataset=rows["task_data"].dataset,
         reference_dataset=rows["reference_data"].dataset,
+        reference_losses=reference_losses(settings.data.reference_losses),
         harmless_dataset=rows["harmless_data"].dataset if "harmless_data" in rows else None,
         eval_dataset=rows["eval_data"].dataset if "eval_data" in rows else None,
         choose_references=choose_references,

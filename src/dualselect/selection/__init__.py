@@ -12,15 +12,19 @@ from dualselect.selection.choose import (
     spread,
     token_surplus,
 )
+from dualselect.selection.conflict import ConflictFilter
 from dualselect.selection.conformal import HarmlessScores, rows_needed
 from dualselect.selection.correction import conflict_direction, corrected, project_conflict, without_components
+from dualselect.selection.probe import Probe
 from dualselect.selection.refresh import refresh_due
 from dualselect.selection.scores import reference_scores, task_scores
 
 
 __all__ = [
     "Choice",
+    "ConflictFilter",
     "HarmlessScores",
+    "Probe",
     "choose_all",
     "choose_by_tokens",
     "choose_compatible",

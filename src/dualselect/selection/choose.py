@@ -93,27 +93,25 @@ def token_surplus(kept: float, offered: float, share: float) -> float:
 
 
 def choose_compatible(
-    scores: Tensor, cosines: Tensor, threshold: float, *, temperature: float | None = None
+    scores: Tensor, conflicts: Tensor, threshold: float, *, temperature: float | None = None
 ) -> Choice:
-    """Keep the examples whose cosine with the reference direction is at least `threshold`; the others conflict.
-
-    If every example conflicts, none is kept.
+    """Keep the examples whose conflict score is at most `threshold`. If every example conflicts, none is kept.
 
     Args:
         scores: Shape (n,), finite.
-        cosines: Shape (n,), in [-1, 1].
-        threshold: In [-1, 1].
+        conflicts: Shape (n,); high means conflict.
+        threshold: The largest conflict score that is kept.
         temperature: As for `choose_lowest`.
     """
-    kept = (cosines >= threshold).nonzero().flatten()
+    kept = (conflicts <= threshold).nonzero().flatten()
     return _weigh(scores, kept, temperature)
 
 
 def choose_task_rows(
     scores: Tensor,
-    cosines: Tensor,
     tokens: Tensor,
     *,
+    conflicts: Tensor | None,
     top_k: int | None,
     token_share: float | None,
     conflict_threshold: float | None,
@@ -124,11 +122,11 @@ def choose_task_rows(
 
     Args:
         scores: Task scores, shape (n,).
-        cosines: Cosine between each gradient and the reference direction, shape (n,).
         tokens: Number of supervised tokens of each example, shape (n,).
+        conflicts: Conflict score of each example, shape (n,); used only if `top_k` and `token_share` are None.
         top_k: Number of examples to keep; None to use one of the other two rules.
         token_share: Share of the tokens to keep, in (0, 1]; None to drop the examples in conflict.
-        conflict_threshold: Cosine below which an example is in conflict; used only if the other two are None.
+        conflict_threshold: The largest conflict score that is kept.
         surplus: As for `choose_by_tokens`.
         temperature: As for `choose_lowest`.
     """
@@ -136,8 +134,9 @@ def choose_task_rows(
         return choose_lowest(scores, top_k, temperature=temperature)
     if token_share is not None:
         return choose_by_tokens(scores, tokens, token_share, surplus=surplus, temperature=temperature)
+    assert conflicts is not None
     assert conflict_threshold is not None
-    return choose_compatible(scores, cosines, conflict_threshold, temperature=temperature)
+    return choose_compatible(scores, conflicts, conflict_threshold, temperature=temperature)
 
 
 def draw(count: int, size: int, *, generator: torch.Generator) -> list[int]:

@@ -1,14 +1,66 @@
 """The choice among the examples of one optimizer step."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor
 
-from dualselect.selection import Choice, choose_all, choose_task_rows, task_scores
+from dualselect.selection import Choice, ConflictFilter, choose_all, choose_task_rows, task_scores
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.state import LoopState
 from dualselect.training.step import ExampleStats
 
 
-def choose_rows(stats: ExampleStats, loop: LoopState | None, config: DualSelectConfig) -> tuple[Tensor, Choice]:
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about the n examples of a step.
+
+    Attributes:
+        choice: The examples kept, and their weights.
+        scores: Task scores, shape (n,); lower means more compatible.
+        conflicts: Conflict scores, shape (n,); None unless the token budget is `auto`.
+    """
+
+    choice: Choice
+    scores: Tensor
+    conflicts: Tensor | None = None
+
+    def fields(self, stats: ExampleStats, found: ConflictFilter | None) -> dict[str, Any]:
+        """Selection-log fields of a step after the warm-up; one entry per example.
+
+        `probe_scores`, `conflicts` and `p_values` are there if the filter is calibrated on harmless rows.
+
+        Args:
+            stats: Statistics of the examples.
+            found: The filter; None unless the token budget is `auto`.
+        """
+        by_filter: dict[str, Any] = {}
+        if found is not None and self.conflicts is not None:
+            by_filter = {} if found.probe is None else {"probe_scores": stats.probe_scores.tolist()}
+            by_filter |= {
+                "conflicts": self.conflicts.tolist(),
+                "p_values": found.harmless.p_values(self.conflicts).tolist(),
+            }
+        return {
+            "cosines": stats.cosines.tolist(),
+            "scores": self.scores.tolist(),
+            "tokens": [int(count) for count in stats.tokens.tolist()],
+            "kept": (self.choice.weights > 0).tolist(),
+            "weights": self.choice.weights.tolist(),
+            **by_filter,
+        }
+
+    def metrics(self, stats: ExampleStats) -> dict[str, float]:
+        """Metrics of a step for trackers: means and fractions over its examples."""
+        kept = self.choice.weights > 0
+        return {
+            "task_cosine": float(stats.cosines.mean()),
+            "kept_fraction": float(kept.double().mean()),
+            "kept_token_fraction": float((stats.tokens * kept).sum() / stats.tokens.sum()),
+        }
+
+
+def decide(stats: ExampleStats, loop: LoopState | None, config: DualSelectConfig) -> Decision:
     """Score the n examples of a step and choose among them, within the token budget.
 
     Args:
@@ -16,21 +68,21 @@ def choose_rows(stats: ExampleStats, loop: LoopState | None, config: DualSelectC
         loop: The state of the run after its first refresh; the choice is added to its totals. None during the
             warm-up, which keeps all examples.
         config: Settings.
-
-    Returns:
-        The scores, shape (n,), where lower means more compatible; and the choice.
     """
     scores = task_scores(
         stats.losses, stats.cosines, loss_weight=config.task_loss_weight, conflict_weight=config.conflict_weight
     )
     if loop is None:
-        return scores, choose_all(len(scores))
+        return Decision(choose_all(len(scores)), scores)
     assert loop.refresh is not None
-    share = config.task_token_share
+    share, conflict_filter = config.task_token_share, loop.refresh.conflict_filter
+    conflicts = None
+    if conflict_filter is not None:
+        conflicts = conflict_filter.conflicts(stats.cosines, stats.probe_scores)
     choice = choose_task_rows(
         scores,
-        stats.cosines,
         stats.tokens,
+        conflicts=conflicts,
         top_k=config.task_top_k,
         token_share=share,
         conflict_threshold=loop.refresh.conflict_threshold(config.harmless_drop_rate),
@@ -38,4 +90,4 @@ def choose_rows(stats: ExampleStats, loop: LoopState | None, config: DualSelectC
         temperature=config.task_temperature if config.selection_mode == "soft" else None,
     )
     loop.totals.add(choice, stats.tokens)
-    return scores, choice
+    return Decision(choice, scores, conflicts)

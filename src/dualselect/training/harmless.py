@@ -13,7 +13,7 @@ from dualselect.data import as_conversations
 from dualselect.data.builtin import rows_up_to
 from dualselect.data.checks import normalized_prompt
 from dualselect.errors import ConfigError, DataError
-from dualselect.selection import HarmlessScores, rows_needed
+from dualselect.selection import ConflictFilter, Probe, rows_needed
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.nonfinite import check_non_finite
 from dualselect.training.preparation import PreparedRows, prepare_rows
@@ -54,18 +54,18 @@ class HarmlessRows:
         """`input_ids` and `labels` of the n rows."""
         return self.prepared.tokens
 
-    def scores(self, model: nn.Module, pool: ReferencePool, directions: Directions) -> HarmlessScores:
-        """Scores by kind: minus the cosine to the score direction, so that a high score means conflict.
-
-        Rows whose gradient is not finite are left out.
+    def calibrated(
+        self, model: nn.Module, pool: ReferencePool, directions: Directions, probe: Probe | None
+    ) -> ConflictFilter:
+        """The filter, calibrated on these rows; rows whose gradient is not finite are left out.
 
         Raises:
             GradientError: More than `max_nonfinite_fraction` of the rows are not finite.
         """
-        cosines = pool.cosines(model, self.tokens, directions, "Calibrating on harmless rows")
+        cosines, probed = pool.scores_of(model, self.tokens, directions, probe, "Calibrating on harmless rows")
         ids = self.prepared.ids_of(self.prepared.indices)
         check_non_finite(cosines, ids, "the loss or gradient of harmless rows", at_most=self.max_nonfinite)
-        return HarmlessScores.of(-cosines, self.kinds)
+        return ConflictFilter.calibrated(probe, cosines, probed, self.kinds)
 
 
 def harmless_rows(

@@ -20,14 +20,16 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dualselect.data.token_columns import TokenRow, lengths_of, token_rows
-from dualselect.errors import ConfigError, DataError
+from dualselect.errors import ConfigError
 from dualselect.gradients import GradientLayout, Score, Sum
 from dualselect.models.losses import response_cross_entropy, response_kl
-from dualselect.selection import Choice, choose_highest, conflict_direction, draw, reference_scores
+from dualselect.models.response_states import ResponseStates
+from dualselect.selection import Choice, Probe, choose_highest, conflict_direction, draw, reference_scores
 from dualselect.system.processes import process_count, process_index, total_of
 from dualselect.system.progress import in_batches
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.nonfinite import check_non_finite
+from dualselect.training.probing import Probing, probed_positions
 from dualselect.training.refresh import Directions, PoolScores, Refresh, cosine_or_none
 from dualselect.training.step import RunGradients
 
@@ -75,6 +77,7 @@ class ReferencePool:
         self._filters = filters
         self._filter_weights = 1.0 / torch.bincount(self.sides).double()[self.sides]
         self._filter_weights[list(held_out)] = 0.0
+        self._probed = probed_positions(self.sides, held_out)
         self._collate, self._run, self._layout, self._config = collate, run, layout, config
         lengths = lengths_of(rows)
         if contrast_rows is not None and len(contrast_rows) == len(rows):
@@ -99,13 +102,21 @@ class ReferencePool:
         """K, the number of references kept at a refresh; at most the size of the pool."""
         return sum(self.quotas)
 
-    def start_losses(self, model: nn.Module) -> Tensor:
-        """Response cross-entropy of every reference under the current model, shape (N,); forward passes only."""
-        losses = torch.zeros(len(self), dtype=torch.float64)
+    def start_losses(self, model: nn.Module, known: Mapping[str, float] | None = None) -> Tensor:
+        """Response cross-entropy of every reference at the start, shape (N,); forward passes only.
+
+        Args:
+            model: The current model.
+            known: Losses by row id that are taken as they are.
+        """
+        known, losses = known or {}, torch.zeros(len(self), dtype=torch.float64)
+        measured = [position for position in self._by_length if self.ids[position] not in known]
         with without_dropout(model), torch.no_grad():
-            for positions in self._batches(self._by_length, "Reference losses at the start"):
+            for positions in self._batches(measured, "Reference losses at the start"):
                 losses[positions] = response_cross_entropy(model, self._batch(positions)).cpu().double()
         losses = total_of(losses)
+        for position, name in enumerate(self.ids):
+            losses[position] = known.get(name, losses[position])
         self._check_finite(losses, "the references' loss at the start of training")
         return losses
 
@@ -135,10 +146,13 @@ class ReferencePool:
         # the directions of the previous choice, then those of the whole pool for the filter
         previous = 0 if before is None else len(self.quotas)
         sums = self._layout.zeros(previous + (len(self.quotas) if self._filters else 0))
+        probing = Probing(model, self._probed) if self._filters and self.contrast_rows is not None else None
         with without_dropout(model):
             for positions in self._batches(self._by_length, "Scoring references"):
                 score = Score(self._layout, len(positions), task_direction, pairs=self.contrast_rows is not None)
-                losses = self._score_and_sum(model, positions, score, self._sum_weights(positions, before), sums)
+                losses = self._score_and_sum(
+                    model, positions, score, self._sum_weights(positions, before), sums, probing
+                )
                 kl = (
                     response_kl(model, start_model, self._batch(positions))
                     if self._config.preservation_loss == "kl"
@@ -166,6 +180,7 @@ class ReferencePool:
             scores,
             direction_of_before=sums[:previous] if previous else None,
             filter_direction=conflict_direction(sums[previous:], task_direction) if self._filters else None,
+            probe=None if probing is None else probing.probe(self.sides),
         )
 
     def choose(self, scores: Tensor) -> Choice:
@@ -226,26 +241,34 @@ class ReferencePool:
                 self._run(model, self._batch(positions), response_cross_entropy, [sink])
         return cosine_or_none(total_of(now), refresh.directions.correction)
 
-    def cosines(self, model: nn.Module, rows: Dataset, directions: Directions, what: str) -> Tensor:
-        """The lowest cosine of the gradient of each of n other rows to a side's score direction.
+    def scores_of(
+        self, model: nn.Module, rows: Dataset, directions: Directions, probe: Probe | None, what: str
+    ) -> tuple[Tensor, Tensor]:
+        """What the filter reads of n other rows: the lowest cosine to a side's score direction, and the probe.
 
         Args:
             model: The current model.
             rows: `input_ids` and `labels`.
             directions: Directions of the selected references.
+            probe: The probe; None without one.
             what: Description for the progress bar.
 
         Returns:
-            Shape (n,), in [-1, 1], float64; NaN where a loss or gradient is not finite.
+            Cosines, shape (n,), in [-1, 1], float64, NaN where a loss or gradient is not finite; and values of the
+            probe, shape (n,), 0 without one.
         """
-        found, lengths = torch.zeros(len(rows), dtype=torch.float64), lengths_of(rows)
+        found, lengths = torch.zeros(2, len(rows), dtype=torch.float64), lengths_of(rows)
+        states = None if probe is None else ResponseStates(model)
+        losses_of = response_cross_entropy if states is None else states.during(response_cross_entropy)
         with without_dropout(model):
             for positions in self._batches(np.argsort(-lengths, kind="stable").tolist(), what, pairs=False):
                 score = Score(self._layout, len(positions), directions.score)
-                losses = self._run(model, self._collated(token_rows(rows, positions)), response_cross_entropy, [score])
+                losses = self._run(model, self._collated(token_rows(rows, positions)), losses_of, [score])
                 cosines = score.cosines.amin(0).masked_fill(~torch.isfinite(losses + score.norms), math.nan)
-                found[positions] = cosines.cpu().double()
-        return total_of(found)
+                found[0, positions] = cosines.cpu().double()
+                if states is not None and probe is not None:
+                    found[1, positions] = probe.scores(states.take())
+        return tuple(total_of(found))
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
         """A random subset of a choice, `count` of each side, without replacement and with renormalized weights."""
@@ -266,7 +289,13 @@ class ReferencePool:
         return choose_highest(scores, count, temperature=self._config.reference_temperature if soft else None)
 
     def _score_and_sum(
-        self, model: nn.Module, positions: list[int], score: Score, weights: Tensor, sums: Tensor
+        self,
+        model: nn.Module,
+        positions: list[int],
+        score: Score,
+        weights: Tensor,
+        sums: Tensor,
+        probing: Probing | None,
     ) -> Tensor:
         """Score a batch of references, and add weighted sums of their gradients to `sums`, shape (C, P).
 
@@ -278,16 +307,18 @@ class ReferencePool:
             score: Collects their cosines.
             weights: Weights of the rows of `_pairs` in each sum.
             sums: Changed.
+            probing: Collects the representations of the responses; None without a probe.
 
         Returns:
             Losses of the safe responses, shape (B,).
         """
         batch = self._pairs(positions)
+        losses_of = response_cross_entropy if probing is None else probing.during(response_cross_entropy, positions)
         if not weights.any():
-            losses = self._run(model, batch, response_cross_entropy, [score])
+            losses = self._run(model, batch, losses_of, [score])
         else:
             total = Sum(self._layout, weights)
-            losses = self._run(model, batch, response_cross_entropy, [score, total])
+            losses = self._run(model, batch, losses_of, [score, total])
             if not torch.isfinite(total.total).all():
                 finite = torch.isfinite(score.norms).cpu().repeat_interleave(weights.shape[1] // len(positions))
                 total = Sum(self._layout, weights * finite)
@@ -367,20 +398,3 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
-
-
-def check_pool(rows: Dataset, contrast: Dataset | None, wanted: int | None) -> None:
-    """Reject a pool that cannot be used, and warn if it is smaller than the number of references to keep.
-
-    Raises:
-        DataError: The pool is empty, or a reference has no contrast.
-    """
-    if not len(rows):
-        raise DataError("the reference pool is empty: pass a reference_dataset with at least one safe response")
-    if contrast is not None and len(contrast) != len(rows):
-        raise DataError(
-            f"{len(rows) - len(contrast)} of {len(rows)} references have no usable contrast response: raise max_length"
-            " or set reference_contrast: none"
-        )
-    if wanted and wanted > len(rows):
-        logger.warning("reference_top_k is %d but the pool has only %d rows: all are kept", wanted, len(rows))

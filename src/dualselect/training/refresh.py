@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dualselect.gradients import cosines
 from dualselect.gradients.layout import NORM_FLOOR
-from dualselect.selection import Choice, HarmlessScores
+from dualselect.selection import Choice, ConflictFilter, Probe
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Refresh:
         choice: Positions in the pool and weights of the selected references.
         task_direction: The task direction that the references were scored against, shape (P,).
         directions: Directions of the selected references at the time of the refresh.
-        harmless: Scores of the harmless rows that the filter is calibrated on; None unless the token budget is `auto`.
+        conflict_filter: What decides which task examples are dropped; None unless the token budget is `auto`.
     """
 
     step: int
@@ -54,18 +54,18 @@ class Refresh:
     choice: Choice
     task_direction: Tensor
     directions: Directions
-    harmless: HarmlessScores | None = None
+    conflict_filter: ConflictFilter | None = None
 
     def conflict_threshold(self, rate: float) -> float | None:
-        """A task example is dropped if its lowest cosine to a side's score direction is below this.
+        """The largest conflict score of a task example that is kept.
 
         Args:
             rate: `harmless_drop_rate`.
 
         Returns:
-            A cosine; None unless the token budget is `auto`.
+            None unless the token budget is `auto`.
         """
-        return None if self.harmless is None else -self.harmless.threshold(rate)
+        return None if self.conflict_filter is None else self.conflict_filter.threshold(rate)
 
     def facts(self, scores: "PoolScores", before: "Refresh | None", rate: float) -> dict[str, Any]:
         """The fields of its line in the selection log. Lists have one entry per reference with finite values.
@@ -94,16 +94,16 @@ class Refresh:
             "task_direction_norm": self.task_direction.norm().item(),
             "reference_direction_norm": self.directions.correction.norm().item(),
             "conflict_threshold": self.conflict_threshold(rate),
-            **({} if self.harmless is None else self._calibration(rate)),
+            **({} if self.conflict_filter is None else self._calibration(rate)),
             **drift,
         }
 
     def _calibration(self, rate: float) -> dict[str, Any]:
-        assert self.harmless is not None
-        by_kind = self.harmless.by_kind
+        assert self.conflict_filter is not None
+        harmless = self.conflict_filter.harmless
         return {
-            "harmless_cosines": {kind: (-scores).tolist() for kind, scores in by_kind.items()},
-            "dropped_if_left_out": self.harmless.dropped_if_left_out(rate),
+            "harmless_conflicts": {kind: scores.tolist() for kind, scores in harmless.by_kind.items()},
+            "dropped_if_left_out": harmless.dropped_if_left_out(rate),
         }
 
 
@@ -120,6 +120,7 @@ class PoolScores:
             current weights, shape (S, P). It separates drift from re-selection. None at the first refresh.
         filter_direction: What task examples are scored against with `task_token_budget: auto`, shape (P,); see
             `conflict_direction`. None without.
+        probe: The probe of `task_token_budget: auto`; None without it or without contrasts.
     """
 
     losses: Tensor
@@ -128,6 +129,7 @@ class PoolScores:
     scores: Tensor
     direction_of_before: Tensor | None = None
     filter_direction: Tensor | None = None
+    probe: Probe | None = None
 
     @property
     def finite(self) -> list[int]:

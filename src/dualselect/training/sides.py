@@ -18,7 +18,7 @@ from dualselect.gradients import GradientLayout
 from dualselect.judges import is_refusal
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.preparation import PreparedRows, contrast_rows
-from dualselect.training.references import ChooseReferences, ReferencePool, check_pool
+from dualselect.training.references import ChooseReferences, ReferencePool
 from dualselect.training.step import RunGradients
 
 
@@ -95,6 +95,23 @@ def reference_pool(
     ids = rows.ids_of(rows.indices)
     filters, sides = config.filters_by_conflict, references.sides
     return ReferencePool(rows.tokens, ids, contrast, collate, run, layout, config, choose, sides, filters)
+
+
+def check_pool(rows: Dataset, contrast: Dataset | None, wanted: int | None) -> None:
+    """Reject a pool that cannot be used, and warn if it is smaller than the number of references to keep.
+
+    Raises:
+        DataError: The pool is empty, or a reference has no contrast.
+    """
+    if not len(rows):
+        raise DataError("the reference pool is empty: pass a reference_dataset with at least one safe response")
+    if contrast is not None and len(contrast) != len(rows):
+        raise DataError(
+            f"{len(rows) - len(contrast)} of {len(rows)} references have no usable contrast response: raise max_length"
+            " or set reference_contrast: none"
+        )
+    if wanted and wanted > len(rows):
+        logger.warning("reference_top_k is %d but the pool has only %d rows: all are kept", wanted, len(rows))
 
 
 def sides_of(rows: PreparedRows, config: DualSelectConfig) -> list[int]:

@@ -20,7 +20,7 @@ from dualselect.data.template_dates import date_of, uses_date
 from dualselect.data.token_columns import tokens_sha256
 from dualselect.errors import ResumeError
 from dualselect.gradients import GradientLayout, cosines
-from dualselect.selection import Choice, HarmlessScores
+from dualselect.selection import Choice, ConflictFilter, Probe
 from dualselect.system.files import write_atomically
 from dualselect.training.checkpoints import STATE_FILE
 from dualselect.training.dial import DialState
@@ -32,8 +32,6 @@ from dualselect.training.totals import SelectionTotals
 
 
 DATE = "date of the chat template"
-HARMLESS = "harmless/"
-"""Prefix of the tensors with the scores of the harmless rows, one per kind."""
 
 
 @dataclass
@@ -63,6 +61,12 @@ class LoopState:
     dial: DialState | None = None
     totals: SelectionTotals = field(default_factory=SelectionTotals)
     logging: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def probe(self) -> Probe | None:
+        """The probe of the filter of the last refresh; None without one."""
+        found = None if self.refresh is None else self.refresh.conflict_filter
+        return None if found is None else found.probe
 
     def add_step(self, task_gradient: Tensor) -> None:
         """Count an optimizer step and add its task gradient, shape (P,), to the task direction."""
@@ -155,8 +159,9 @@ def save_state(
         }
         if not state.refresh.directions.same:
             tensors["score_direction"] = state.refresh.directions.score
-        if state.refresh.harmless is not None:
-            tensors |= {HARMLESS + kind: scores for kind, scores in state.refresh.harmless.by_kind.items()}
+        if (found := state.refresh.conflict_filter) is not None:
+            filter_tensors, facts["filter"] = found.as_values()
+            tensors |= filter_tensors
         facts["refresh"] = {
             "step": state.refresh.step,
             "epoch": state.refresh.epoch,
@@ -221,14 +226,9 @@ def load_state(
             Choice(facts["refresh"]["kept"], tensors["reference_weights"]),
             moved["task_direction"],
             Directions(correction, moved.get("score_direction", correction).reshape(-1, layout.size)),
-            _harmless(tensors),
+            ConflictFilter.of_values(tensors, facts["filter"]) if facts.get("filter") else None,
         )
     return state
-
-
-def _harmless(tensors: Mapping[str, Tensor]) -> HarmlessScores | None:
-    by_kind = {name.removeprefix(HARMLESS): it for name, it in tensors.items() if name.startswith(HARMLESS)}
-    return HarmlessScores(by_kind) if by_kind else None
 
 
 def _compared(layout: GradientLayout, fingerprint: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from dualselect.gradients import GradientLayout, Materialise, Score, Sink, Sum
 from dualselect.gradients.layout import ExampleLosses
 from dualselect.models.losses import response_cross_entropy
+from dualselect.models.response_states import ResponseStates
 from dualselect.models.segments import examples_of, supervised_counts
-from dualselect.selection import Choice, HarmlessScores, corrected
+from dualselect.selection import Probe, corrected
 from dualselect.system.processes import gathered, process_index, total_of
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.gradient_storage import Storage
@@ -28,6 +29,7 @@ class ExampleStats:
     Attributes:
         losses: Mean cross-entropy over the example's supervised tokens.
         cosines: Lowest cosine of the example's gradient to a side's reference direction; 0 during the warm-up.
+        probe_scores: What the filter's probe says of the example's response; 0 without a probe.
         gradient_norms: Norm of the example's gradient.
         tokens: Number of supervised tokens of the example.
         rows: Row index of the example, n integers.
@@ -35,6 +37,7 @@ class ExampleStats:
 
     losses: Tensor
     cosines: Tensor
+    probe_scores: Tensor
     gradient_norms: Tensor
     tokens: Tensor
     rows: list[int]
@@ -48,7 +51,9 @@ class ExampleStats:
         """The statistics of the examples at these positions, in the same order."""
         at = list(positions)
         rows = [self.rows[position] for position in at]
-        return ExampleStats(self.losses[at], self.cosines[at], self.gradient_norms[at], self.tokens[at], rows)
+        numbers = (self.losses, self.cosines, self.probe_scores, self.gradient_norms, self.tokens)
+        losses, cosines, probe_scores, norms, tokens = (values[at] for values in numbers)
+        return ExampleStats(losses, cosines, probe_scores, norms, tokens, rows)
 
 
 RunGradients = Callable[[nn.Module, Mapping[str, Any], ExampleLosses, Sequence[Sink]], Tensor]
@@ -61,6 +66,7 @@ class _MicroBatch:
 
     losses: Tensor
     score: Score
+    probe_scores: Tensor
     tokens: Tensor
     rows: Tensor
     gradients: Tensor | None
@@ -77,10 +83,19 @@ class StepExamples:
         run: The gradient engine.
         storage: Where gradients are kept until the choice (`choose_storage`).
         dtype: Precision of the gradients that are kept.
+        states: Reads the responses for the probe of the filter; None without one.
     """
 
-    def __init__(self, layout: GradientLayout, run: RunGradients, storage: Storage, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        layout: GradientLayout,
+        run: RunGradients,
+        storage: Storage,
+        dtype: torch.dtype,
+        states: ResponseStates | None = None,
+    ) -> None:
         self._layout, self._run, self._storage, self._dtype = layout, run, storage, dtype
+        self._states = states
         self._parts: list[_MicroBatch] = []
         self._own: list[Tensor] = []  # positions of the examples of each micro-batch in `stats`
 
@@ -94,6 +109,7 @@ class StepExamples:
         example_losses: ExampleLosses,
         rows: Tensor,
         direction: Tensor | None,
+        probe: Probe | None = None,
     ) -> None:
         """Forward and backward pass of a micro-batch of B examples.
 
@@ -103,17 +119,26 @@ class StepExamples:
             example_losses: Maps model and inputs to losses of shape (B,).
             rows: Row index of each example, shape (B,).
             direction: Reference directions for the cosines, shape (S, P); None during the warm-up.
+            probe: The probe of the filter; None during the warm-up or without one.
         """
+        if probe is not None and self._states is not None:
+            example_losses = self._states.during(example_losses)
         score = Score(self._layout, len(rows), direction)
         tokens = supervised_counts(inputs)
         if self._storage == "recompute":
             losses = self._run(model, inputs, example_losses, [score])
-            self._parts.append(_MicroBatch(losses, score, tokens, rows, None, inputs))
+            self._parts.append(_MicroBatch(losses, score, self._probed(probe, losses), tokens, rows, None, inputs))
             return
         device = torch.device("cpu") if self._storage == "host" else None
         kept = Materialise(self._layout, len(rows), dtype=self._dtype, device=device)
         losses = self._run(model, inputs, example_losses, [score, kept])
-        self._parts.append(_MicroBatch(losses, score, tokens, rows, kept.gradients, None))
+        probed = self._probed(probe, losses)
+        self._parts.append(_MicroBatch(losses, score, probed, tokens, rows, kept.gradients, None))
+
+    def _probed(self, probe: Probe | None, losses: Tensor) -> Tensor:
+        if probe is None or self._states is None:
+            return torch.zeros_like(losses)
+        return probe.scores(self._states.take()).to(losses)
 
     def stats(self, repeated: int = 0, packed: Sequence[Sequence[int]] | None = None) -> ExampleStats:
         """Concatenate the statistics of the examples of all processes, in the order of the data.
@@ -129,7 +154,8 @@ class StepExamples:
         numbers = []
         for part in self._parts:
             cosine = part.score.cosines.amin(0) if len(part.score.cosines) else torch.zeros_like(part.losses)
-            numbers.append(torch.stack([part.losses, cosine, part.score.norms, part.tokens.float()]))
+            values = [part.losses, cosine, part.probe_scores, part.score.norms, part.tokens.float()]
+            numbers.append(torch.stack(values))
         sizes = [len(part.rows) for part in self._parts]
         own = torch.cat(numbers, dim=1).cpu().double().split(sizes, dim=1)
         rows = torch.cat([part.rows for part in self._parts]).cpu().split(sizes)
@@ -146,8 +172,8 @@ class StepExamples:
             firsts = None if packed is None else {numbers[0] for numbers in packed}
             begins = [position for position, row in enumerate(all_rows) if firsts is None or row in firsts]
             count = begins[-repeated]
-        losses, cosine, norms, tokens = torch.cat(parts, dim=1)[:, :count]
-        return ExampleStats(losses, cosine, norms, tokens, all_rows[:count])
+        losses, cosine, probed, norms, counts = torch.cat(parts, dim=1)[:, :count]
+        return ExampleStats(losses, cosine, probed, norms, counts, all_rows[:count])
 
     def weighted_sum(self, model: nn.Module, weights: Tensor) -> Tensor:
         """Weighted sum of the gradients of all processes' examples, shape (P,). Call `stats` first.
@@ -201,30 +227,3 @@ def corrected_update(
         norms["reference_direction_norm"] = directions.correction.norm().item()
     norms["update_norm"] = update.norm().item()
     return update, norms
-
-
-def selection_fields(
-    stats: ExampleStats, scores: Tensor, choice: Choice, harmless: HarmlessScores | None
-) -> dict[str, Any]:
-    """Selection-log fields of a step after the warm-up; one entry per example.
-
-    `p_values` is there if the filter is calibrated on harmless rows.
-    """
-    return {
-        "cosines": stats.cosines.tolist(),
-        "scores": scores.tolist(),
-        "tokens": [int(count) for count in stats.tokens.tolist()],
-        "kept": (choice.weights > 0).tolist(),
-        "weights": choice.weights.tolist(),
-        **({} if harmless is None else {"p_values": harmless.p_values(-stats.cosines).tolist()}),
-    }
-
-
-def selection_metrics(stats: ExampleStats, choice: Choice) -> dict[str, float]:
-    """Metrics of a step for trackers: means and fractions over its examples."""
-    kept = choice.weights > 0
-    return {
-        "task_cosine": float(stats.cosines.mean()),
-        "kept_fraction": float(kept.double().mean()),
-        "kept_token_fraction": float((stats.tokens * kept).sum() / stats.tokens.sum()),
-    }

@@ -22,8 +22,9 @@ from dualselect.data.checks import check_embeddings
 from dualselect.gradients import GradientEngine, GradientLayout, Sink
 from dualselect.models.losses import mean_over_tokens, score_responses
 from dualselect.models.precision import with_float32_adapter
-from dualselect.selection import Choice, refresh_due
-from dualselect.training.choice import choose_rows
+from dualselect.models.response_states import ResponseStates
+from dualselect.selection import refresh_due
+from dualselect.training.choice import Decision, decide
 from dualselect.training.collator import RowIndexCollator, padding
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.dial import Dial
@@ -45,13 +46,7 @@ from dualselect.training.selection_log import SelectionLog
 from dualselect.training.sides import divided, reference_pool
 from dualselect.training.start import check_dense_text_model, check_warmup, default_config
 from dualselect.training.state import date_in_rows, empty_state, fingerprint_of, load_state, save_state
-from dualselect.training.step import (
-    ExampleStats,
-    StepExamples,
-    corrected_update,
-    selection_fields,
-    selection_metrics,
-)
+from dualselect.training.step import ExampleStats, StepExamples, corrected_update
 
 
 logger = logging.getLogger(__name__)
@@ -70,6 +65,7 @@ class DualSelectTrainer(ResumableTrainer):
             already tokenized (`input_ids`, `labels`). Logs name rows by their `id` column, or by a hash without one.
         reference_dataset: Safe responses, in any of the same formats.
         harmless_dataset: Harmless rows that calibrate `task_token_budget: auto` beside the built-in ones.
+        reference_losses: Losses by row id that `excess` is measured from; others are measured at the start.
         choose_references: Replaces the choice of the highest-scored references. It is called with the scores of the
             whole pool, shape (N,), and the number to keep.
         **sft: All other arguments of `SFTTrainer`: `eval_dataset`, `processing_class`, `peft_config`, `callbacks`, ...
@@ -100,6 +96,7 @@ class DualSelectTrainer(ResumableTrainer):
         train_dataset: Dataset | None = None,
         reference_dataset: Dataset | None = None,
         harmless_dataset: Dataset | None = None,
+        reference_losses: Mapping[str, float] | None = None,
         choose_references: ChooseReferences | None = None,
         **sft: Any,
     ) -> None:
@@ -108,6 +105,7 @@ class DualSelectTrainer(ResumableTrainer):
         if not isinstance(model, str) and isinstance(sft.get("processing_class"), PreTrainedTokenizerBase):
             check_embeddings(model, sft["processing_class"], pad_token=args.pad_token)
         self._rows: dict[str, PreparedRows] = {}
+        self._reference_losses = reference_losses
         self._role: str | None = "train"  # of the next data set in `_prepare_dataset`; None: evaluation
         self._max_length = args.max_length
         if args.padding_free and not args.packing:  # TRL rejects max_length; `_prepare_dataset` enforces it
@@ -136,6 +134,7 @@ class DualSelectTrainer(ResumableTrainer):
         self._harmless = harmless_rows(harmless_dataset, self._rows, self._tokenizer, args)
         self.data_collator = RowIndexCollator(self.data_collator)
         self.selection_log = SelectionLog(args.output_dir)
+        self._states = ResponseStates(self.model) if self._harmless is not None else None
         self._loop, self._examples = empty_state(self._layout), self._no_examples()
         self._directions: Directions | None = None
 
@@ -199,7 +198,7 @@ class DualSelectTrainer(ResumableTrainer):
             if not self._examples:
                 self._prepare_update(model)
             direction = self._directions.score if self._directions else None
-            self._examples.add(model, inputs, self._task_losses, rows, direction)
+            self._examples.add(model, inputs, self._task_losses, rows, direction, self._loop.probe)
             if not self.accelerator.sync_gradients:
                 return torch.zeros((), device=self.args.device)
             return self._update(model)
@@ -214,7 +213,8 @@ class DualSelectTrainer(ResumableTrainer):
         return self._engine(model, inputs, example_losses, sinks, step=self.state.global_step)
 
     def _no_examples(self) -> StepExamples:
-        return StepExamples(self._layout, self._run_gradients, self._storage, DTYPES[self.args.gradient_dtype])
+        kept = DTYPES[self.args.gradient_dtype]
+        return StepExamples(self._layout, self._run_gradients, self._storage, kept, self._states)
 
     def _task_losses(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         outputs = score_responses(model, inputs)
@@ -229,7 +229,7 @@ class DualSelectTrainer(ResumableTrainer):
     def _prepare_update(self, model: nn.Module) -> None:
         step = self.state.global_step
         if self.args.preservation_loss == "excess" and self._loop.start_losses is None:
-            self._loop.start_losses = self.pool.start_losses(model)
+            self._loop.start_losses = self.pool.start_losses(model, self._reference_losses)
         assert self._loop.warmup_steps is not None
         if self._dial is not None:
             self._loop.dial = self._dial.follow(self._loop.dial, model, selecting_for=step - self._loop.warmup_steps)
@@ -267,8 +267,9 @@ class DualSelectTrainer(ResumableTrainer):
         choice = self.pool.choose(scores.scores)
         directions = self.pool.directions(model, choice, scores.filter_direction)
         step, epoch = self.state.global_step, int(self.state.epoch or 0)
-        harmless = None if self._harmless is None else self._harmless.scores(model, self.pool, directions)
-        refresh = Refresh(step, epoch, choice, direction, directions, harmless)
+        rows = self._harmless
+        found = None if rows is None else rows.calibrated(model, self.pool, directions, scores.probe)
+        refresh = Refresh(step, epoch, choice, direction, directions, found)
         self._loop.refresh = refresh
         self._loop.direction_sum, self._loop.direction_steps = torch.zeros_like(direction), 0
         self._record_refresh(refresh, scores, before)
@@ -280,8 +281,8 @@ class DualSelectTrainer(ResumableTrainer):
         )
         finite, weights = self._finite(stats), torch.zeros(len(stats.rows), dtype=torch.float64)
         stats = stats.at(finite)
-        scores, choice = choose_rows(stats, self._loop if self._directions else None, self.args)
-        weights[finite] = choice.weights
+        decision = decide(stats, self._loop if self._directions else None, self.args)
+        weights[finite] = decision.choice.weights
         task_gradient = examples.weighted_sum(model, weights)
         self._loop.add_step(task_gradient)
         rhos = None if self._loop.dial is None else self._loop.dial.rho
@@ -289,13 +290,12 @@ class DualSelectTrainer(ResumableTrainer):
         self._layout.assign(model, update)
         if direction_cosine := self._loop.task_direction_cosine:
             norms["task_direction_cosine"] = direction_cosine
-        self._record_step(choice, stats, scores, norms)
-        return (choice.weights * stats.losses).sum().float().to(self.args.device)
+        self._record_step(decision, stats, norms)
+        return (decision.choice.weights * stats.losses).sum().float().to(self.args.device)
 
     def _finite(self, stats: ExampleStats) -> list[int]:
         """Positions of the rows whose loss and gradient are finite; the others are logged and counted."""
-        ids = self._rows["train"].ids_of(stats.rows)
-        step = self.state.global_step + 1
+        ids, step = self._rows["train"].ids_of(stats.rows), self.state.global_step + 1
         finite = check_non_finite(
             stats.losses + stats.gradient_norms,
             ids,
@@ -324,15 +324,15 @@ class DualSelectTrainer(ResumableTrainer):
             **refresh.facts(scores, before, self.args.harmless_drop_rate),
         )
 
-    def _record_step(self, choice: Choice, stats: ExampleStats, scores: Tensor, norms: dict[str, float]) -> None:
+    def _record_step(self, decision: Decision, stats: ExampleStats, norms: dict[str, float]) -> None:
         train, selecting = self._rows["train"], self._directions is not None
         fields = {"ids": train.ids_of(stats.rows), **train.labels_of(stats.rows), "losses": stats.losses.tolist()}
         if self._loop.refresh is not None and selecting:
-            fields |= selection_fields(stats, scores, choice, self._loop.refresh.harmless)
+            fields |= decision.fields(stats, self._loop.refresh.conflict_filter)
             fields |= {} if self._loop.dial is None else self._loop.dial.facts()
         self.selection_log.append("step" if selecting else "warmup", self._loop.step, **fields, **norms)
         if selecting:
-            metrics = selection_metrics(stats, choice) | norms
+            metrics = decision.metrics(stats) | norms
             metrics |= {} if self._loop.dial is None else self._loop.dial.metrics()
             metrics["dropped_token_fraction_of_run"] = self._loop.totals.dropped_token_fraction
             for name, value in metrics.items():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dualselect.continual.metrics import sequence_metrics
+from dualselect.sequences.metrics import sequence_metrics
 
 
 # rows: after task 0, 1, 2; columns: score on task 0, 1, 2

@@ -1,1 +1,0 @@
-"""Continual learning: one model learns a sequence of tasks and keeps what it has learned."""
