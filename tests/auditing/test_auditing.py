@@ -55,7 +55,7 @@ def test_conflicts_are_named_worst_first(whole):
     rows, summary, folder = whole
     pool = {json.loads(line)["id"] for line in (folder / "references.jsonl").read_text("utf-8").splitlines()}
     for row in rows:
-        assert row["conflict"] == (row["cosine"] < summary.conflict["threshold"])
+        assert row["conflict"] == (row["conflict_score"] > summary.conflict["threshold"])
         found = [it["cosine"] for it in row["conflict_references"]]
         assert len(found) <= 2  # as many as were selected: a tenth of 20
         assert found == sorted(found)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from models_for_tests import saved_model
 from safetensors.torch import load_file
