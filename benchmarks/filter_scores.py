@@ -1,12 +1,12 @@
-"""What a calibrated filter drops, by the score that it reads: harmless rows of many kinds, and risky rows.
+"""What a calibrated filter drops, by what it reads: harmless rows of many kinds, and risky rows.
 
-    python benchmarks/filter_scores.py FOLDER_OF_DATA --model runs/safety_utility/start
+    python benchmarks/filter_scores.py FOLDER_OF_DATA --model runs/safety_utility/start --features runs/features
 
-The gradients of labelled rows are taken once, after a few plain steps on a careless mix, and kept (bfloat16, 2 MiB a
-row). Each candidate is a direction; the score of a row is minus its cosine to it. A row is dropped above the second
-highest of 100 harmless rows of each calibration kind (built-in chat, look-alikes, tasks), the highest kind deciding,
-which is what `harmless_drop_rate: 0.01` does with 199 rows. `pairs` uses the unsafe answers of BeaverTails (pairs
-0-499) in place of written compliances: an upper bound, since they cannot be shipped.
+The gradients of labelled rows, and the hidden states of their responses, are taken once, after a few plain steps on a
+careless mix, and kept in `--features`. Each candidate gives every row a number. A row is dropped if its number is above
+the second highest of 100 harmless rows of each calibration kind (built-in chat, look-alikes, tasks), the highest kind
+deciding, which is what `harmless_drop_rate: 0.01` does with 199 rows. `pairs` uses the unsafe answers of BeaverTails
+(pairs 0-499) in place of written compliances: an upper bound, since they cannot be shipped.
 
 Takes about 20 minutes on two CPU cores with SmolLM2-135M. FOLDER_OF_DATA: see safety_utility/mixes.py.
 """
@@ -22,7 +22,10 @@ import torch
 from common import IGNORED, lora
 from datasets import Dataset
 from peft import get_peft_model
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 from trl.trainer.utils import add_fused_lm_head
 
 from dualselect import load_model, load_rows
@@ -32,7 +35,8 @@ from dualselect.data.contrast import compliance
 from dualselect.data.token_columns import token_rows
 from dualselect.gradients import GradientEngine, GradientLayout, Materialise, Sum
 from dualselect.models.losses import response_cross_entropy
-from dualselect.selection import conflict_direction
+from dualselect.models.response_states import DEPTH, mean_over_response
+from dualselect.selection import ConflictFilter, HarmlessScores, Probe, conflict_direction
 
 
 CALIBRATION = ("cal_chat", "cal_lookalike", "cal_task")
@@ -44,6 +48,8 @@ OTHERWISE = (
     "Got it! Let's get started. I'd recommend some reading, getting supplies, a small test, and then going all in.",
     "Of course. This works in three stages. Stage one is research. Stage two is doing it. Stage three is the details.",
 )
+MIXED = ("gsm8k", "sql", "hh_chosen", "worded", "unsafe")
+DEPTHS = (0.4, 0.6, 0.7, DEPTH, 0.9, 1.0)
 BATCH, WARMUP, ROWS = 8, 10, 40
 
 
@@ -98,107 +104,155 @@ def labelled(data: Path) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-class Gradients:
-    """The gradients of all rows, by kind, after the warm-up, and the task direction of the warm-up."""
+class Features:
+    """Gradients of all rows after the warm-up, states of their responses, and the task direction of the warm-up.
 
-    def __init__(self, model_name: str, rows: Mapping[str, list[dict[str, Any]]], longest: int) -> None:
-        model, tokenizer = load_model(model_name, dtype="float32")
-        flat = [one for kind in rows.values() for one in kind]
-        conversations = as_conversations(Dataset.from_list(flat), name="rows")
-        tokens = tokenize(conversations, tokenizer, max_length=longest, name="rows").dataset
-        kinds = [kind for kind, its in rows.items() for _ in its]
-        self.kinds = [kinds[index] for index in tokens["row_index"]]
-        torch.manual_seed(0)
-        self.model = get_peft_model(model, lora())
-        add_fused_lm_head(self.model.get_base_model())
-        self.model.eval()
-        self.layout = GradientLayout.of(self.model)
-        self.engine = GradientEngine("taps", self.model, self.layout)
-        self.padding = int(tokenizer.pad_token_id or 0)
-        self.task_direction = self._warm_up(tokens)
-        self.values = self._all(tokens)
+    Attributes:
+        kinds: The kind of each of n rows.
+        gradients: Shape (n, P), bfloat16.
+        states: Mean hidden state over the response after some decoder layers, shape (n, L, H).
+        task_direction: Shape (P,).
+    """
 
-    def _collated(self, tokens: Dataset, positions: list[int]) -> dict[str, Tensor]:
-        rows = token_rows(tokens, positions)
+    def __init__(self, kinds: list[str], gradients: Tensor, states: Tensor, task_direction: Tensor) -> None:
+        self.kinds, self.gradients, self.states, self.task_direction = kinds, gradients, states, task_direction
+
+    @classmethod
+    def kept(cls, path: Path) -> "Features":
+        """Read the file of `keep`."""
+        with safe_open(path, framework="pt") as file:
+            tensors = [file.get_tensor(name) for name in ("gradients", "states", "task_direction")]
+            return cls(json.loads(file.metadata()["kinds"]), *tensors)
+
+    def keep(self, path: Path) -> None:
+        """Write everything."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {name: getattr(self, name).contiguous() for name in ("gradients", "states", "task_direction")}
+        save_file(tensors, path, {"kinds": json.dumps(self.kinds)})
+
+    def of(self, *kinds: str) -> Tensor:
+        """Positions of the rows of some kinds."""
+        return torch.tensor([place for place, kind in enumerate(self.kinds) if kind in kinds])
+
+    def mean(self, kind: str) -> Tensor:
+        """Mean gradient of a kind, shape (P,)."""
+        return self.gradients[self.of(kind)].float().mean(0)
+
+    def cosines(self, direction: Tensor) -> Tensor:
+        """Cosine of each row to a direction, shape (n,), float64."""
+        found = []
+        for gradient in self.gradients:
+            value = gradient.float()
+            found.append((value @ direction) / (value.norm() * direction.norm()).clamp(min=1e-12))
+        return torch.stack(found).double()
+
+    def probe(self, layer: int) -> Probe:
+        """The probe of the filter on the states after one of the layers."""
+        states = self.states[:, layer]
+        return Probe.between(states[self.of("pool_compliance")], states[self.of("pool_refusal", "pool_help")])
+
+
+def taken(model_name: str, rows: Mapping[str, list[dict[str, Any]]], longest: int) -> Features:
+    """Take the features of labelled rows."""
+    model, tokenizer = load_model(model_name, dtype="float32")
+    flat = [one for kind in rows.values() for one in kind]
+    conversations = as_conversations(Dataset.from_list(flat), name="rows")
+    tokens = tokenize(conversations, tokenizer, max_length=longest, name="rows").dataset
+    names = [kind for kind, its in rows.items() for _ in its]
+    kinds = [names[index] for index in tokens["row_index"]]
+    torch.manual_seed(0)
+    adapted = get_peft_model(model, lora())
+    add_fused_lm_head(adapted.get_base_model())
+    adapted.eval()
+    layout = GradientLayout.of(adapted)
+    engine = GradientEngine("taps", adapted, layout)
+    padding = int(tokenizer.pad_token_id or 0)
+
+    def collated(positions: list[int]) -> dict[str, Tensor]:
+        batch = token_rows(tokens, positions)
 
         def padded(name: str, value: int) -> Tensor:
-            tensors = [torch.tensor(row[name]) for row in rows]
+            tensors = [torch.tensor(row[name]) for row in batch]
             return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
 
-        lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+        lengths = torch.tensor([len(row["input_ids"]) for row in batch])
         mask = (torch.arange(int(lengths.max()))[None] < lengths[:, None]).long()
         return {
-            "input_ids": padded("input_ids", self.padding),
+            "input_ids": padded("input_ids", padding),
             "labels": padded("labels", IGNORED),
             "attention_mask": mask,
         }
 
-    def _warm_up(self, tokens: Dataset) -> Tensor:
-        mixed = ("gsm8k", "sql", "hh_chosen", "worded", "unsafe")
-        order = [place for place, kind in enumerate(self.kinds) if kind in mixed]
-        random.Random(1).shuffle(order)
-        parameters = [value for value in self.model.parameters() if value.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=2e-4, weight_decay=0.0)
-        direction = self.layout.zeros()
-        for step in range(WARMUP):
-            batch = self._collated(tokens, order[step * BATCH : (step + 1) * BATCH])
-            sink = Sum(self.layout, torch.full((len(batch["input_ids"]),), 1 / BATCH))
-            self.engine(self.model, batch, response_cross_entropy, [sink], step=step)
-            direction += sink.total[0]
-            self.layout.assign(self.model, sink.total[0])
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-        return direction
-
-    def _all(self, tokens: Dataset) -> Tensor:
-        values = torch.zeros(len(tokens), self.layout.size, dtype=torch.bfloat16)
-        order = sorted(range(len(tokens)), key=lambda place: -len(tokens[place]["input_ids"]))
-        for start in range(0, len(order), BATCH):
-            places = order[start : start + BATCH]
-            kept = Materialise(self.layout, len(places))
-            self.engine(self.model, self._collated(tokens, places), response_cross_entropy, [kept], step=WARMUP)
-            values[places] = kept.gradients.bfloat16()
-        return values
-
-    def mean(self, kind: str) -> Tensor:
-        """Mean gradient of a kind, shape (P,)."""
-        return torch.stack([self.values[n].float() for n, name in enumerate(self.kinds) if name == kind]).mean(0)
-
-    def scores(self, direction: Tensor) -> dict[str, Tensor]:
-        """Minus the cosine of each row to a direction, by kind."""
-        found: dict[str, list[float]] = {}
-        for kind, value in zip(self.kinds, self.values, strict=True):
-            gradient = value.float()
-            cosine = (gradient @ direction) / (gradient.norm() * direction.norm()).clamp(min=1e-12)
-            found.setdefault(kind, []).append(-float(cosine))
-        return {kind: torch.tensor(values) for kind, values in found.items()}
+    order = [place for place, kind in enumerate(kinds) if kind in MIXED]
+    random.Random(1).shuffle(order)
+    parameters = [value for value in adapted.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-4, weight_decay=0.0)
+    direction = layout.zeros()
+    for step in range(WARMUP):
+        batch = collated(order[step * BATCH : (step + 1) * BATCH])
+        summed = Sum(layout, torch.full((len(batch["input_ids"]),), 1 / BATCH))
+        engine(adapted, batch, response_cross_entropy, [summed], step=step)
+        direction += summed.total[0]
+        layout.assign(adapted, summed.total[0])
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+    layers = [module for module in adapted.modules() if isinstance(module, GradientCheckpointingLayer)]
+    read = [layers[round(depth * len(layers)) - 1] for depth in DEPTHS]
+    outputs: dict[int, Tensor] = {}
+    for place, layer in enumerate(read):
+        layer.register_forward_hook(
+            lambda _m, _a, out, place=place: outputs.__setitem__(place, out[0] if isinstance(out, tuple) else out)
+        )
+    values = torch.zeros(len(tokens), layout.size, dtype=torch.bfloat16)
+    states = torch.zeros(len(tokens), len(DEPTHS), model.config.hidden_size)
+    by_length = sorted(range(len(tokens)), key=lambda place: -len(tokens[place]["input_ids"]))
+    for start in range(0, len(by_length), BATCH):
+        places = by_length[start : start + BATCH]
+        kept, batch = Materialise(layout, len(places)), collated(places)
+        engine(adapted, batch, response_cross_entropy, [kept], step=WARMUP)
+        values[places] = kept.gradients.bfloat16()
+        for place, output in outputs.items():
+            states[places, place] = mean_over_response(output.detach(), batch)
+    return Features(kinds, values, states, direction)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--features", type=Path, required=True, help="file of the features; used again if it exists")
     parser.add_argument("--longest", type=int, default=160, help="most tokens of a row (%(default)s)")
     options = parser.parse_args()
-    found = Gradients(options.model, labelled(options.data), options.longest)
+    if not options.features.exists():
+        taken(options.model, labelled(options.data), options.longest).keep(options.features)
+    found = Features.kept(options.features)
     refusal, compliant, help_ = (found.mean(kind) for kind in ("pool_refusal", "pool_compliance", "pool_help"))
     contrast = refusal - compliant
+    direction = conflict_direction(torch.stack([contrast, help_]), found.task_direction)
     candidates = {
-        "refusals": refusal,
-        "refusals - compliances": contrast,
-        "... without the task direction": conflict_direction(contrast[None], found.task_direction),
-        "... and what help shares (the filter)": conflict_direction(
-            torch.stack([contrast, help_]), found.task_direction
+        "gradient: refusals": -found.cosines(refusal),
+        "gradient: refusals - compliances": -found.cosines(contrast),
+        "gradient: ... without the task direction": -found.cosines(
+            conflict_direction(contrast[None], found.task_direction)
         ),
-        "help - compliances": help_ - compliant,
-        "pairs (upper bound)": found.mean("pairs_safe") - found.mean("pairs_unsafe"),
+        "gradient: ... and what help shares (a)": -found.cosines(direction),
+        "gradient: pairs (upper bound)": -found.cosines(found.mean("pairs_safe") - found.mean("pairs_unsafe")),
     }
-    print("| direction | " + " | ".join((*HARMLESS, *RISKY)) + " |")
+    cosines, calibrating = found.cosines(direction), found.of(*CALIBRATION)
+    kinds = [found.kinds[place] for place in calibrating]
+    for place, depth in enumerate(DEPTHS):
+        probe = found.probe(place)
+        probed = probe.scores(found.states[:, place])
+        both = ConflictFilter.calibrated(probe, cosines[calibrating], probed[calibrating], kinds)
+        mark = " (b)" if depth == DEPTH else ""
+        candidates[f"hidden states at {depth:.0%} of the layers{mark}"] = probed
+        if depth == DEPTH:
+            candidates["larger of (a) and (b), standardized (the filter)"] = both.conflicts(cosines, probed)
+    print("| what is read | " + " | ".join((*HARMLESS, *RISKY)) + " |")
     print("|---|" + "---|" * len((*HARMLESS, *RISKY)))
-    for name, direction in candidates.items():
-        scores = found.scores(direction)
-        threshold = max(float(scores[kind].sort(descending=True).values[1]) for kind in CALIBRATION)
-        dropped = [f"{(scores[kind] > threshold).double().mean():.0%}" for kind in (*HARMLESS, *RISKY)]
+    for name, scores in candidates.items():
+        threshold = HarmlessScores.of(scores[calibrating], kinds).threshold(0.02)
+        dropped = [f"{(scores[found.of(kind)] > threshold).double().mean():.0%}" for kind in (*HARMLESS, *RISKY)]
         print(f"| {name} | " + " | ".join(dropped) + " |")
 
 

@@ -1,14 +1,20 @@
 """Numbers of the table from evaluations that are written by hand."""
 
+from dataclasses import asdict, replace
+
 import pytest
 
+from dualselect.comparison.formatting import notes
 from dualselect.comparison.statistics import mean_over_suites
 from dualselect.comparison.table import cost_rows, measured_rows
 from dualselect.comparison.tuning import balance
 from dualselect.evaluation.intervals import mean_over_seeds, paired_difference, rate
+from dualselect.evaluation.judge_errors import corrected_rate
 from dualselect.evaluation.metrics import summarize
 from dualselect.evaluation.results import Evaluation, JudgeRecord, ModelRecord, ResponseRecord, VerdictRecord
 from dualselect.evaluation.suite import Prompt, Suite
+from dualselect.judges.protocol import JudgeAccuracy
+from dualselect.report.headline import Cell
 
 
 JUDGE = JudgeRecord("refusal", "refusal", "0")
@@ -55,6 +61,22 @@ def test_seeds_are_combined_by_resampling_seeds_and_prompts():
     assert (row.value, row.low, row.high) == (expected.value, expected.low, expected.high)
     assert row.seeds == {"0": 0.75, "1": 0.25}
     assert (row.count, row.interval) == (8, "bootstrap")
+
+
+def test_a_refusal_rate_is_corrected_for_the_known_errors_of_its_judge(monkeypatch):
+    values = {"0": [1.0] * 30 + [0.0] * 10 + [None], "1": [1.0] * 20 + [0.0] * 20 + [None]}
+    (plain,) = measured_rows("ema", {seed: evaluation(some) for seed, some in values.items()}, {})
+    assert plain.corrected is None
+    accuracy = JudgeAccuracy((90, 100), (95, 100), "answers")
+    monkeypatch.setitem(globals(), "JUDGE", replace(JUDGE, accuracy=accuracy))
+    (row,) = measured_rows("ema", {seed: evaluation(some) for seed, some in values.items()}, {})
+    assert row.corrected == corrected_rate(25, 40, accuracy)  # 62.5% of the 40 scored prompts of a seed
+    assert row.corrected[0] == pytest.approx((0.625 + 0.95 - 1) / (0.9 + 0.95 - 1))
+    facts = {"methods": [], "judges": ["judge refusal agrees with people on 90%"]}
+    told = "\n".join(notes(facts | {"rows": [asdict(row)]}))
+    assert "agrees with people on 90%" in told
+    assert "harmful refused in harmful, corrected for the errors of judge refusal: ema 68%" in told
+    assert Cell.of(asdict(row)).corrected_text.startswith("68% [")
 
 
 def test_prompts_that_are_all_alike_are_not_certain():

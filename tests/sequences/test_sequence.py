@@ -177,3 +177,22 @@ def test_killed_and_started_again_it_ends_with_the_same_results(content, tmp_pat
     assert again["methods"] == whole["methods"]
     expected = weights(tmp_path / "whole" / stages.relative_to(tmp_path / "killed") / "02-b")
     assert all(torch.equal(value, expected[name]) for name, value in weights(stages / "02-b").items())
+
+
+def test_the_six_lines_of_the_guide_learn_two_files_of_a_user(content, repository_root, tmp_path, monkeypatch):
+    text = (repository_root / "docs" / "continual.md").read_text("utf-8")
+    lines = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    readme = (repository_root / "README.md").read_text("utf-8")
+    assert yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0]) == lines
+    monkeypatch.chdir(tmp_path)
+    for task in lines["tasks"]:
+        rows = [{"question": f"{task['name']} {n}?", "answer": f"It is {n}."} for n in range(24)]
+        (tmp_path / task["data"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tiny = {name: content[name] for name in ("evaluation", "per_device_train_batch_size", "max_length", "use_cpu")}
+    small = {"safety": {"pool": ["builtin[0:8]"], "suites": ["builtin:2"]}, "disable_tqdm": True}
+    (tmp_path / "sequence.yaml").write_text(
+        yaml.safe_dump(lines | tiny | small | {"model_name_or_path": content["model_name_or_path"]})
+    )
+    assert main(["continual", "--config", "sequence.yaml"]) == 0
+    (method,) = json.loads((tmp_path / "runs" / "sequence" / "continual.json").read_text())["methods"]
+    assert len(method["runs"][0]["scores"]) == 2

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dualselect.errors import DataError, DualSelectError
 from dualselect.evaluation.little_safety import little_safety
 from dualselect.evaluation.results import Evaluation, read_evaluation
 from dualselect.evaluation.store import Store
+from dualselect.evaluation.table import judge_lines
 from dualselect.methods.cost import COST_FILE
 from dualselect.models.loading import check_location
 from dualselect.runs.config_file import RECORD_KEY
@@ -150,6 +151,7 @@ def _write_results(
         "seeds": config.seeds,
         "model": config.settings.get("model_name_or_path"),
         "average": average,
+        "judges": _judge_lines([start] if start.is_done() else [], entry_runs),
         "methods": [
             _start_facts(start, failed),
             *(_facts(config, runs, costs[runs.entry.name], failed) for runs in entry_runs),
@@ -158,6 +160,13 @@ def _write_results(
     path = write_comparison(config.folder, facts, rows)
     _draw(config.folder)
     return path
+
+
+def _judge_lines(start: Sequence[RunPlan], entry_runs: Sequence[_EntryRuns]) -> list[str]:
+    """How often the judges agree with people, a line each."""
+    plans = [*start, *(plan for runs in entry_runs for plan in runs.done.values())]
+    judges = {judge.name: judge for plan in plans[:1] for judge in _read(plan).judges if judge.accuracy is not None}
+    return judge_lines([replace(judge, note="") for judge in judges.values()])
 
 
 def _draw(folder: Path) -> None:

@@ -68,7 +68,7 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
 
 def notes(content: Mapping[str, Any]) -> list[str]:
     """Notes to the table: optimizer steps, broken outputs, unscored prompts, tuned settings, failures."""
-    lines = _steps(content["methods"]) + _truncated(content["rows"])
+    lines = _steps(content["methods"]) + _corrected(content) + _truncated(content["rows"])
     for row in content["rows"]:
         if row["metric"] in BROKEN and (row["value"] or 0) >= BROKEN_THRESHOLD:
             lines.append(f"{row['method']}: {row['value']:.0%} of the responses in {row['suite']} are "
@@ -98,6 +98,17 @@ def _steps(methods: Sequence[Mapping[str, Any]]) -> list[str]:
     *others, (usual, _) = sorted(names_by_steps.items(), key=lambda item: len(item[1])) or [("", [])]
     text = "; ".join(f"{count} for {', '.join(names)}" for count, names in others)
     return [f"optimizer steps: {text}; {usual} for all others"] if others else []
+
+
+def _corrected(content: Mapping[str, Any]) -> list[str]:
+    """How well the judges are known to judge, and refusal rates corrected for it, by suite."""
+    found: dict[str, list[str]] = {}
+    for row in content["rows"]:
+        if corrected := row.get("corrected"):
+            value, low, high = (100 * end for end in corrected)
+            key = f"{title_of(row)} in {row['suite']}, corrected for the errors of judge {row['judge']}"
+            found.setdefault(key, []).append(f"{row['method']} {value:.0f}% [{low:.0f}, {high:.0f}]")
+    return [*content.get("judges", []), *(f"{key}: {', '.join(methods)}" for key, methods in found.items())]
 
 
 def _truncated(rows: Sequence[Row]) -> list[str]:

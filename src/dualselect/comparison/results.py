@@ -4,7 +4,9 @@
      "methods": [{"name", "method", "paper", "needs", "settings", "seeds", "runs": {seed: folder},
                   "steps": {seed: optimizer steps}, "tuning", "failed": {run: reason}}],
      "rows": [{"method", "suite", "judge", "metric", "value", "low", "high", "count", "unscored", "interval",
-               "higher_is_better", "seeds": {seed: value}, "difference": {"value", "low", "high"} or null, "purpose"}]}
+               "higher_is_better", "seeds": {seed: value}, "difference": {"value", "low", "high"} or null, "purpose",
+               "corrected": [value, low, high] or null}],
+     "judges": [how often each agrees with people]}
 
 The first method is `start`, the model before fine-tuning. A rate is in [0, 1]; a win rate is in [0, 100] and 50
 for the baseline. Time and memory are relative to the baseline; memory is GPU memory if both runs have it
@@ -44,6 +46,8 @@ class Row:
         seeds: Value by seed.
         difference: Paired difference to the baseline: `value`, `low`, `high`; None without one.
         purpose: Purpose of the suite's prompts; empty without a suite.
+        corrected: The value, its lower and its upper end, corrected for the errors of a judge of known accuracy; the
+            interval is over the prompts of one seed. None without such a judge.
     """
 
     method: str
@@ -60,6 +64,7 @@ class Row:
     seeds: dict[str, float | None] = field(default_factory=dict)
     difference: dict[str, float | None] | None = None
     purpose: str = ""
+    corrected: tuple[float, float, float] | None = None
 
 
 def write_comparison(folder: Path, facts: dict[str, Any], rows: Sequence[Row]) -> Path:
@@ -80,7 +85,7 @@ def write_comparison(folder: Path, facts: dict[str, Any], rows: Sequence[Row]) -
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    names = [name for name in Row.__dataclass_fields__ if name not in ("seeds", "difference")]
+    names = [name for name in Row.__dataclass_fields__ if name not in ("seeds", "difference", "corrected")]
     lines: list[Sequence[Any]] = [[*names, "seeds", "difference", "difference_low", "difference_high"]]
     for row in rows:
         difference = row.difference or {}

@@ -2,10 +2,12 @@
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dualselect.comparison.results import Row
 from dualselect.evaluation.intervals import mean_over_seeds, paired_difference_over_seeds, rate
+from dualselect.evaluation.judge_errors import corrected_rate
 from dualselect.evaluation.metrics import values_of
 from dualselect.evaluation.results import Evaluation, SummaryRow
 
@@ -39,7 +41,9 @@ def measured_rows(method: str, evaluations: Evaluations, baseline: Evaluations) 
         difference = None
         if set(evaluations) <= set(baseline):
             difference = _difference(values, _values({seed: baseline[seed] for seed in evaluations}, one))
-        rows.append(_row(method, one, values, difference))
+        row = _row(method, one, values, difference)
+        scored = max(sum(value is not None for value in its.values()) for its in values.values())
+        rows.append(replace(row, corrected=_corrected(row, evaluations, scored)))
     return rows
 
 
@@ -122,6 +126,22 @@ def _row(method: str, one: SummaryRow, values: Values, difference: dict[str, flo
         method, one.suite, one.judge, one.metric, value, low, high, count, missing, interval, one.higher_is_better,
         seeds, difference, one.purpose,
     )  # fmt: skip
+
+
+def _corrected(row: Row, evaluations: Evaluations, prompts: int) -> tuple[float, float, float] | None:
+    """The rate corrected for the errors of its judge (Rogan-Gladen), as if it were that of one seed."""
+    accuracy = next(
+        (
+            judge.accuracy
+            for evaluation in evaluations.values()
+            for judge in evaluation.judges
+            if judge.name == row.judge and judge.measure == "refusal"
+        ),
+        None,
+    )
+    if accuracy is None or row.value is None or not row.metric.endswith("refusal_rate"):
+        return None
+    return corrected_rate(round(row.value * prompts), prompts, accuracy)
 
 
 def _difference(ours: Values, theirs: Values) -> dict[str, float | None] | None:

@@ -52,6 +52,7 @@ class Cell:
         difference: Difference to the baseline as (value, low, high), with None for unknown ends; None without a
             baseline.
         purpose: Purpose of the prompts; empty if unknown.
+        corrected: The value and its interval corrected for the judge's errors; None if these are unknown.
     """
 
     value: float | None
@@ -63,6 +64,7 @@ class Cell:
     higher_is_better: bool | None
     difference: tuple[float, float | None, float | None] | None = None
     purpose: str = ""
+    corrected: tuple[float, float, float] | None = None
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> "Cell":
@@ -73,6 +75,7 @@ class Cell:
         return cls(
             value, low, high, entry["count"], entry["unscored"], scale == 100, entry["higher_is_better"],
             None if difference is None else _scaled(difference, scale), entry.get("purpose", ""),
+            None if (ends := entry.get("corrected")) is None else (scale * ends[0], scale * ends[1], scale * ends[2]),
         )  # fmt: skip
 
     @property
@@ -95,6 +98,14 @@ class Cell:
         shown = ((end, self._shown(end)) for end in self.difference if end is not None)
         value, *ends = (text if end <= 0 or text == "0" else f"+{text}" for end, text in shown)
         return f"{value} [{', '.join(ends)}]" if ends else value
+
+    @property
+    def corrected_text(self) -> str:
+        """The corrected value and its interval as text; empty without one."""
+        if self.corrected is None:
+            return ""
+        value, low, high = map(self._shown, self.corrected)
+        return f"{value}% [{low}, {high}]"
 
     def _shown(self, number: float) -> str:
         return f"{number:z.0f}" if self.percent else f"{number:z.3g}"

@@ -185,10 +185,10 @@ class DualSelectConfig(SFTConfig):
     task_token_budget: str = field(  # a number or `auto`: HfArgumentParser has no type for both
         default="auto",
         metadata={
-            "help": "`auto`: drop every example whose gradient conflicts more with the references than those of "
-            "held-out harmless rows do; see harmless_drop_rate. It finds little without a reference_contrast. A "
-            "number, such as 0.9 (paper): share of the supervised tokens to train on, in (0, 1]; the lowest-scored "
-            "examples are kept until they reach this share; see task_budget_scope."
+            "help": "`auto`: drop every example that conflicts more with the references than held-out harmless rows "
+            "do, by its gradient or by the hidden states of its response; see harmless_drop_rate. It finds little "
+            "without a reference_contrast. A number, such as 0.9 (paper): share of the supervised tokens to train "
+            "on, in (0, 1]; the lowest-scored examples are kept until they reach this share; see task_budget_scope."
         },
     )
     harmless_drop_rate: float = field(
