@@ -135,7 +135,7 @@ def _better(purpose: str) -> str:
 
 
 def filtered(folder: Path) -> str:
-    """What DualSelect's filter dropped after the warm-up, by category and share of risky rows."""
+    """What DualSelect's filter dropped, by category and share of risky rows."""
     seen: Counter[tuple[str, int]] = Counter()
     dropped: Counter[tuple[str, int]] = Counter()
     left_out: dict[str, float] = {}
@@ -145,7 +145,7 @@ def filtered(folder: Path) -> str:
             if event["event"] == "refresh":
                 for kind, part in (event.get("dropped_if_left_out") or {}).items():
                     left_out[kind] = max(part, left_out.get(kind, 0.0))
-            if event["event"] == "step":
+            if "kept" in event and event["event"] != "refresh":
                 for kind, category, kept in zip(event["kinds"], event["categories"], event["kept"], strict=True):
                     for name in (category, "all risky" if kind == "risky" else "all harmless"):
                         seen[name, share] += 1

@@ -3,13 +3,17 @@
 import logging
 
 import pytest
+import torch
 from datasets import Dataset
 from rows_for_tests import conversation_rows, events, small_trainer, trained
 
 from dualselect.data import builtin_rows
 from dualselect.data.checks import normalized_prompt
 from dualselect.errors import ConfigError, DataError
+from dualselect.models.losses import response_cross_entropy
+from dualselect.models.response_states import ResponseStates
 from dualselect.training.harmless import YOURS
+from dualselect.training.preparation import ROW
 
 
 AUTO = {"task_token_budget": "auto", "reference_contrast": "compliance"}
@@ -90,6 +94,39 @@ def test_a_step_whose_rows_all_conflict_learns_nothing_of_them(tmp_path, monkeyp
     assert dropped
     for line in dropped:
         assert line["task_gradient_norm"] == 0.0
-    assert trainer._loop.totals.rows_dropped == sum(
-        len(line["kept"]) - sum(line["kept"]) for line in events(trainer, "step")
-    )
+    lines = [*events(trainer, "warmup"), *events(trainer, "step")]
+    assert trainer._loop.totals.rows_dropped == sum(len(line["kept"]) - sum(line["kept"]) for line in lines)
+
+
+def test_the_warmup_drops_what_the_probe_finds(tmp_path):
+    trainer = trained(tmp_path, max_steps=4, selection_warmup_steps=3, learning_rate=0.0, **AUTO)
+    (opening,), rate = events(trainer, "filter"), trainer.args.harmless_drop_rate
+    threshold = opening["conflict_threshold"]
+    assert set(opening["harmless_conflicts"]) == {"chat", "lookalike", "task"}
+    for conflicts in opening["harmless_conflicts"].values():
+        assert sum(conflict > threshold for conflict in conflicts) <= rate * (len(conflicts) + 1)
+    warmup = events(trainer, "warmup")
+    assert len(warmup) == 3
+    for line in warmup:
+        assert line["kept"] == [conflict <= threshold for conflict in line["conflicts"]]
+        assert line["kept"] == [p_value > rate for p_value in line["p_values"]]
+        assert "cosines" not in line  # there is no direction yet
+    # with a learning rate of 0 the model is the same later, and so is what the probe says of a row
+    states = ResponseStates(trainer.model)
+    with torch.no_grad():
+        probe = trainer.pool.first_probe(trainer.model)
+        for line in warmup:
+            by_row = {row[ROW]: row for row in trainer.train_dataset}
+            ids = trainer._rows["train"].ids
+            batch = trainer.data_collator([by_row[ids.index(name)] for name in line["ids"]])
+            batch.pop(ROW)
+            states.during(response_cross_entropy)(trainer.model, batch)
+            torch.testing.assert_close(
+                probe.scores(states.take()), torch.tensor(line["probe_scores"]).double(), atol=1e-3, rtol=1e-3
+            )
+
+
+def test_without_contrasts_the_warmup_keeps_every_row(tmp_path):
+    trainer = trained(tmp_path, max_steps=3, **(AUTO | {"reference_contrast": "none"}))
+    assert not events(trainer, "filter")
+    assert all("kept" not in line for line in events(trainer, "warmup"))

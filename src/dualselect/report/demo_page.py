@@ -25,7 +25,7 @@ def write_demo_page(folder: Path, models: Mapping[str, str], measures: Mapping[s
     """
     evaluations = _evaluations(folder, models)
     log = SelectionLog(folder / "dualselect").read()
-    steps = [line for line in log if line["event"] == "step"]
+    steps = [line for line in log if "conflicts" in line]
     threshold = next((line["conflict_threshold"] for line in log if line["event"] == "refresh"), None)
     rates = {name: [it["measures"][kind] for kind in measures] for name, it in evaluations.items()}
     page = (

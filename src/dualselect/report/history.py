@@ -17,10 +17,10 @@ class Occurrence(NamedTuple):
 
     Attributes:
         step: Optimizer step, from 1.
-        kept: Whether the row was kept; None during warm-up, which has no selection.
+        kept: Whether the row was kept; None in a warm-up without a filter.
         loss: Its loss.
         cosine: Cosine of its gradient to the reference direction; None during warm-up.
-        conflict: Its conflict score; None during warm-up and with a fixed budget.
+        conflict: Its conflict score; None with a fixed budget.
         score: Its task score; None during warm-up.
         reason: Why it was kept or dropped.
     """
@@ -132,15 +132,15 @@ def task_rows(log: Iterable[dict[str, Any]]) -> list[TaskRow]:
     rows: dict[str, TaskRow] = {}
     threshold = None
     for line in log:
-        if line["event"] == "refresh":
+        if line["event"] in ("filter", "refresh"):
             threshold = line.get("conflict_threshold")
-        if line["event"] in ("refresh", "end"):
+        if line["event"] in ("filter", "refresh", "end"):
             continue
         count = len(line["ids"])
         kinds, categories = _labels(line)
         kept = line.get("kept") or [None] * count
         cosines, conflicts, scores = (line.get(name) or [None] * count for name in ("cosines", "conflicts", "scores"))
-        reasons = [WARMUP] * count if line["event"] == "warmup" else _reasons(line, threshold)
+        reasons = [WARMUP] * count if "kept" not in line else _reasons(line, threshold)
         for index, name in enumerate(line["ids"]):
             row = rows.setdefault(name, TaskRow(name, kinds[index], categories[index]))
             row.occurrences.append(
@@ -160,8 +160,8 @@ def task_rows(log: Iterable[dict[str, Any]]) -> list[TaskRow]:
 def _reasons(line: dict[str, Any], threshold: float | None) -> list[str]:
     """Why each row of a step was kept or dropped."""
     count = len(line["ids"])
-    by_score = sorted(range(count), key=lambda index: line["scores"][index])
     if threshold is None:
+        by_score = sorted(range(count), key=lambda index: line["scores"][index])
         rank = {index: number for number, index in enumerate(by_score, 1)}
         return [f"score rank {rank[index]} of {count}, lowest first" for index in range(count)]
     return [

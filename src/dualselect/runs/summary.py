@@ -94,19 +94,19 @@ def summarize(
 
 
 def dropped_tokens(lines: list[dict[str, Any]]) -> float | None:
-    """Share of the supervised tokens dropped over all selection steps, in [0, 1]; None without one."""
-    steps = [line for line in lines if line["event"] == "step" and "tokens" in line]
+    """Share of the supervised tokens dropped over all steps with a selection, in [0, 1]; None without one."""
+    steps = [line for line in lines if line["event"] in ("warmup", "step") and "tokens" in line]
     offered = sum(sum(line["tokens"]) for line in steps)
     kept = sum(count for line in steps for count, keep in zip(line["tokens"], line["kept"], strict=True) if keep)
     return 1.0 - kept / offered if offered else None
 
 
 def count_kinds(lines: list[dict[str, Any]]) -> list[KindCount]:
-    """Offered and dropped rows by kind over all selection steps. A row counts each time it is offered."""
+    """Offered and dropped rows by kind over all steps with a selection. A row counts each time it is offered."""
     seen: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for line in lines:
-        if line["event"] != "step":
+        if line["event"] not in ("warmup", "step") or "kept" not in line:
             continue
         for kind, kept in zip(line.get("kinds") or [""] * len(line["ids"]), line["kept"], strict=True):
             seen[kind or UNKNOWN_KIND] += 1

@@ -75,6 +75,13 @@ class ConflictFilter:
         """The largest conflict score that is kept; see `HarmlessScores.threshold`."""
         return self.harmless.threshold(rate)
 
+    def facts(self, rate: float) -> dict[str, Any]:
+        """Facts for the selection log: scores of the harmless rows, and what an unknown kind would suffer."""
+        return {
+            "harmless_conflicts": {kind: scores.tolist() for kind, scores in self.harmless.by_kind.items()},
+            "dropped_if_left_out": self.harmless.dropped_if_left_out(rate),
+        }
+
     def as_values(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, and plain values, to be stored."""
         tensors = {HARMLESS + kind: scores for kind, scores in self.harmless.by_kind.items()}

@@ -1,24 +1,33 @@
 """Held-out harmless rows, which calibrate what the filter drops (`task_token_budget: auto`)."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from datasets import Dataset, concatenate_datasets
-from torch import nn
+from torch import Tensor, nn
 
 from dualselect.data import as_conversations
 from dualselect.data.builtin import rows_up_to
 from dualselect.data.checks import normalized_prompt
+from dualselect.data.token_columns import lengths_of, token_rows
 from dualselect.errors import ConfigError, DataError
+from dualselect.gradients import Score
+from dualselect.models.losses import response_cross_entropy
+from dualselect.models.response_states import ResponseStates
 from dualselect.selection import ConflictFilter, Probe, rows_needed
+from dualselect.system.processes import total_of
 from dualselect.training.config import DualSelectConfig
 from dualselect.training.nonfinite import check_non_finite
 from dualselect.training.preparation import PreparedRows, prepare_rows
-from dualselect.training.references import ReferencePool
+from dualselect.training.references import ReferencePool, without_dropout
 from dualselect.training.refresh import Directions
+from dualselect.training.selection_log import SelectionLog
 
 
 logger = logging.getLogger(__name__)
@@ -62,10 +71,66 @@ class HarmlessRows:
         Raises:
             GradientError: More than `max_nonfinite_fraction` of the rows are not finite.
         """
-        cosines, probed = pool.scores_of(model, self.tokens, directions, probe, "Calibrating on harmless rows")
+        numbers = self._read(model, pool, directions, probe, "Calibrating on harmless rows")
+        return ConflictFilter.calibrated(probe, *numbers, self.kinds)
+
+    def opening(self, model: nn.Module, pool: ReferencePool, log: SelectionLog, rate: float) -> ConflictFilter | None:
+        """The filter of the warm-up, before there is a task direction: the probe alone, by forward passes only.
+
+        Args:
+            model: The model before the first step.
+            pool: The references.
+            log: Gets a line of its own.
+            rate: `harmless_drop_rate`.
+
+        Returns:
+            None without contrasts in the pool.
+        """
+        probe = pool.first_probe(model)
+        if probe is None:
+            return None
+        numbers = self._read(model, pool, None, probe, "Reading the harmless rows")
+        found = ConflictFilter.calibrated(probe, *numbers, self.kinds)
+        log.append("filter", 1, conflict_threshold=found.threshold(rate), **found.facts(rate))
+        return found
+
+    def _read(
+        self, model: nn.Module, pool: ReferencePool, directions: Directions | None, probe: Probe | None, what: str
+    ) -> tuple[Tensor, Tensor]:
+        """What the filter reads of the n rows: the lowest cosine to a side's score direction, and the probe.
+
+        Args:
+            model: The current model.
+            pool: Makes batches.
+            directions: Directions of the selected references; None to read the probe only.
+            probe: The probe; None without one.
+            what: Description for the progress bar.
+
+        Returns:
+            Cosines, shape (n,), float64, 0 without directions and NaN where a loss or gradient is not finite; and
+            values of the probe, shape (n,), 0 without one.
+        """
+        found, lengths = torch.zeros(2, len(self.tokens), dtype=torch.float64), lengths_of(self.tokens)
+        states = None if probe is None else ResponseStates(model)
+        losses_of = response_cross_entropy if states is None else states.during(response_cross_entropy)
+        order = np.argsort(-lengths, kind="stable").tolist()
+        with without_dropout(model):
+            for positions in pool.batches(order, what, pairs=False):
+                batch = pool.collated(token_rows(self.tokens, positions))
+                if directions is None:
+                    with torch.no_grad():
+                        losses_of(model, batch)
+                else:
+                    score = Score(pool.layout, len(positions), directions.score)
+                    losses = pool.run(model, batch, losses_of, [score])
+                    cosines = score.cosines.amin(0).masked_fill(~torch.isfinite(losses + score.norms), math.nan)
+                    found[0, positions] = cosines.cpu().double()
+                if states is not None and probe is not None:
+                    found[1, positions] = probe.scores(states.take())
+        cosine, probed = total_of(found)
         ids = self.prepared.ids_of(self.prepared.indices)
-        check_non_finite(cosines, ids, "the loss or gradient of harmless rows", at_most=self.max_nonfinite)
-        return ConflictFilter.calibrated(probe, cosines, probed, self.kinds)
+        check_non_finite(cosine, ids, "the loss or gradient of harmless rows", at_most=self.max_nonfinite)
+        return cosine, probed
 
 
 def harmless_rows(

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from peft import PeftModel
@@ -23,7 +22,6 @@ from dualselect.data.token_columns import TokenRow, lengths_of, token_rows
 from dualselect.errors import ConfigError
 from dualselect.gradients import GradientLayout, Score, Sum
 from dualselect.models.losses import response_cross_entropy, response_kl
-from dualselect.models.response_states import ResponseStates
 from dualselect.selection import Choice, Probe, choose_highest, conflict_direction, draw, reference_scores
 from dualselect.system.processes import process_count, process_index, total_of
 from dualselect.system.progress import in_batches
@@ -78,7 +76,7 @@ class ReferencePool:
         self._filter_weights = 1.0 / torch.bincount(self.sides).double()[self.sides]
         self._filter_weights[list(held_out)] = 0.0
         self._probed = probed_positions(self.sides, held_out)
-        self._collate, self._run, self._layout, self._config = collate, run, layout, config
+        self._collate, self.run, self.layout, self._config = collate, run, layout, config
         lengths = lengths_of(rows)
         if contrast_rows is not None and len(contrast_rows) == len(rows):
             lengths = lengths.clip(min=lengths_of(contrast_rows))
@@ -112,7 +110,7 @@ class ReferencePool:
         known, losses = known or {}, torch.zeros(len(self), dtype=torch.float64)
         measured = [position for position in self._by_length if self.ids[position] not in known]
         with without_dropout(model), torch.no_grad():
-            for positions in self._batches(measured, "Reference losses at the start"):
+            for positions in self.batches(measured, "Reference losses at the start"):
                 losses[positions] = response_cross_entropy(model, self._batch(positions)).cpu().double()
         losses = total_of(losses)
         for position, name in enumerate(self.ids):
@@ -145,11 +143,11 @@ class ReferencePool:
         stats = torch.zeros(3, len(self), dtype=torch.float64)
         # the directions of the previous choice, then those of the whole pool for the filter
         previous = 0 if before is None else len(self.quotas)
-        sums = self._layout.zeros(previous + (len(self.quotas) if self._filters else 0))
+        sums = self.layout.zeros(previous + (len(self.quotas) if self._filters else 0))
         probing = Probing(model, self._probed) if self._filters and self.contrast_rows is not None else None
         with without_dropout(model):
-            for positions in self._batches(self._by_length, "Scoring references"):
-                score = Score(self._layout, len(positions), task_direction, pairs=self.contrast_rows is not None)
+            for positions in self.batches(self._by_length, "Scoring references"):
+                score = Score(self.layout, len(positions), task_direction, pairs=self.contrast_rows is not None)
                 losses = self._score_and_sum(
                     model, positions, score, self._sum_weights(positions, before), sums, probing
                 )
@@ -212,14 +210,14 @@ class ReferencePool:
         """
         kept, sides = set(choice.kept), len(self.quotas)
         contrasted = self.contrast_rows is not None and filter_direction is None
-        total = self._layout.zeros(2 * sides if contrasted else sides)
+        total = self.layout.zeros(2 * sides if contrasted else sides)
         with without_dropout(model):
-            for positions in self._batches([p for p in self._by_length if p in kept], "Reference direction"):
+            for positions in self.batches([p for p in self._by_length if p in kept], "Reference direction"):
                 weights = self._by_side(choice.weights, positions, pairs=contrasted)
                 if contrasted:
                     weights = torch.cat([weights, weights - weights.roll(1, 1)])
                 batch = self._pairs(positions) if contrasted else self._batch(positions)
-                self._run(model, batch, response_cross_entropy, [Sum(self._layout, weights, total)])
+                self.run(model, batch, response_cross_entropy, [Sum(self.layout, weights, total)])
         total = total_of(total)
         correction = total[:sides]
         if filter_direction is not None:
@@ -234,41 +232,22 @@ class ReferencePool:
         Returns:
             In [-1, 1]; None if the norm of either is below `NORM_FLOOR`.
         """
-        now, kept = self._layout.zeros(len(self.quotas)), set(refresh.choice.kept)
+        now, kept = self.layout.zeros(len(self.quotas)), set(refresh.choice.kept)
         with without_dropout(model):
-            for positions in self._batches([p for p in self._by_length if p in kept], "References at the end"):
-                sink = Sum(self._layout, self._by_side(refresh.choice.weights, positions, pairs=False), now)
-                self._run(model, self._batch(positions), response_cross_entropy, [sink])
+            for positions in self.batches([p for p in self._by_length if p in kept], "References at the end"):
+                sink = Sum(self.layout, self._by_side(refresh.choice.weights, positions, pairs=False), now)
+                self.run(model, self._batch(positions), response_cross_entropy, [sink])
         return cosine_or_none(total_of(now), refresh.directions.correction)
 
-    def scores_of(
-        self, model: nn.Module, rows: Dataset, directions: Directions, probe: Probe | None, what: str
-    ) -> tuple[Tensor, Tensor]:
-        """What the filter reads of n other rows: the lowest cosine to a side's score direction, and the probe.
-
-        Args:
-            model: The current model.
-            rows: `input_ids` and `labels`.
-            directions: Directions of the selected references.
-            probe: The probe; None without one.
-            what: Description for the progress bar.
-
-        Returns:
-            Cosines, shape (n,), in [-1, 1], float64, NaN where a loss or gradient is not finite; and values of the
-            probe, shape (n,), 0 without one.
-        """
-        found, lengths = torch.zeros(2, len(rows), dtype=torch.float64), lengths_of(rows)
-        states = None if probe is None else ResponseStates(model)
-        losses_of = response_cross_entropy if states is None else states.during(response_cross_entropy)
-        with without_dropout(model):
-            for positions in self._batches(np.argsort(-lengths, kind="stable").tolist(), what, pairs=False):
-                score = Score(self._layout, len(positions), directions.score)
-                losses = self._run(model, self._collated(token_rows(rows, positions)), losses_of, [score])
-                cosines = score.cosines.amin(0).masked_fill(~torch.isfinite(losses + score.norms), math.nan)
-                found[0, positions] = cosines.cpu().double()
-                if states is not None and probe is not None:
-                    found[1, positions] = probe.scores(states.take())
-        return tuple(total_of(found))
+    def first_probe(self, model: nn.Module) -> Probe | None:
+        """The probe of the filter before the first step, by forward passes only; None without contrasts."""
+        if self.contrast_rows is None:
+            return None
+        probing, fitted_on = Probing(model, self._probed), set(self._probed)
+        with without_dropout(model), torch.no_grad():
+            for positions in self.batches([p for p in self._by_length if p in fitted_on], "Reading the references"):
+                probing.during(response_cross_entropy, positions)(model, self._pairs(positions))
+        return probing.probe(self.sides)
 
     def draw(self, choice: Choice, count: int, *, seed: int) -> Choice:
         """A random subset of a choice, `count` of each side, without replacement and with renormalized weights."""
@@ -315,14 +294,14 @@ class ReferencePool:
         batch = self._pairs(positions)
         losses_of = response_cross_entropy if probing is None else probing.during(response_cross_entropy, positions)
         if not weights.any():
-            losses = self._run(model, batch, losses_of, [score])
+            losses = self.run(model, batch, losses_of, [score])
         else:
-            total = Sum(self._layout, weights)
-            losses = self._run(model, batch, losses_of, [score, total])
+            total = Sum(self.layout, weights)
+            losses = self.run(model, batch, losses_of, [score, total])
             if not torch.isfinite(total.total).all():
                 finite = torch.isfinite(score.norms).cpu().repeat_interleave(weights.shape[1] // len(positions))
-                total = Sum(self._layout, weights * finite)
-                self._run(model, batch, response_cross_entropy, [total])
+                total = Sum(self.layout, weights * finite)
+                self.run(model, batch, response_cross_entropy, [total])
             sums += total.total
         return losses[:: len(losses) // len(positions)]
 
@@ -352,15 +331,16 @@ class ReferencePool:
         if self.contrast_rows is None:
             return self._batch(positions)
         pairs = zip(token_rows(self.rows, positions), token_rows(self.contrast_rows, positions), strict=True)
-        return self._collated([row for pair in pairs for row in pair])
+        return self.collated([row for pair in pairs for row in pair])
 
     def _batch(self, positions: list[int]) -> dict[str, Any]:
-        return self._collated(token_rows(self.rows, positions))
+        return self.collated(token_rows(self.rows, positions))
 
-    def _collated(self, rows: list[TokenRow]) -> dict[str, Any]:
-        return {name: value.to(self._layout.device) for name, value in self._collate(rows).items()}
+    def collated(self, rows: list[TokenRow]) -> dict[str, Any]:
+        """A padded batch of rows on the model's device."""
+        return {name: value.to(self.layout.device) for name, value in self._collate(rows).items()}
 
-    def _batches(self, positions: Sequence[int], what: str, *, pairs: bool = True) -> Iterator[list[int]]:
+    def batches(self, positions: Sequence[int], what: str, *, pairs: bool = True) -> Iterator[list[int]]:
         """Batches of this process's share of some positions."""
         positions = positions[process_index() :: process_count()]
         size, quiet = self._config.reference_micro_batch_size, self._config.disable_tqdm

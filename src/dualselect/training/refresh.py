@@ -94,16 +94,8 @@ class Refresh:
             "task_direction_norm": self.task_direction.norm().item(),
             "reference_direction_norm": self.directions.correction.norm().item(),
             "conflict_threshold": self.conflict_threshold(rate),
-            **({} if self.conflict_filter is None else self._calibration(rate)),
+            **({} if self.conflict_filter is None else self.conflict_filter.facts(rate)),
             **drift,
-        }
-
-    def _calibration(self, rate: float) -> dict[str, Any]:
-        assert self.conflict_filter is not None
-        harmless = self.conflict_filter.harmless
-        return {
-            "harmless_conflicts": {kind: scores.tolist() for kind, scores in harmless.by_kind.items()},
-            "dropped_if_left_out": harmless.dropped_if_left_out(rate),
         }
 
 

@@ -43,6 +43,7 @@ class LoopState:
         direction_steps: Number of steps in that sum.
         start_losses: Response cross-entropy of each reference at the start, shape (N,); None until it is needed.
         refresh: The last choice of references; None before the first refresh.
+        opening: The filter of the warm-up; None without one.
         step: Optimizer steps done.
         warmup_steps: Warm-up steps of the selection in this run; None before the run has begun.
         gradient_storage: Where the gradients of a step are kept in this run; None before the run has begun.
@@ -55,6 +56,7 @@ class LoopState:
     direction_steps: int = 0
     start_losses: Tensor | None = None
     refresh: Refresh | None = None
+    opening: ConflictFilter | None = None
     step: int = 0
     warmup_steps: int | None = None
     gradient_storage: Storage | None = None
@@ -63,10 +65,14 @@ class LoopState:
     logging: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def conflict_filter(self) -> ConflictFilter | None:
+        """The filter of the last refresh, before it that of the warm-up; None unless the token budget is `auto`."""
+        return self.opening if self.refresh is None else self.refresh.conflict_filter
+
+    @property
     def probe(self) -> Probe | None:
-        """The probe of the filter of the last refresh; None without one."""
-        found = None if self.refresh is None else self.refresh.conflict_filter
-        return None if found is None else found.probe
+        """The probe of the filter; None without one."""
+        return None if self.conflict_filter is None else self.conflict_filter.probe
 
     def add_step(self, task_gradient: Tensor) -> None:
         """Count an optimizer step and add its task gradient, shape (P,), to the task direction."""
@@ -151,6 +157,9 @@ def save_state(
     }
     if state.start_losses is not None:
         tensors["start_losses"] = state.start_losses
+    if state.conflict_filter is not None:
+        filter_tensors, facts["filter"] = state.conflict_filter.as_values()
+        tensors |= filter_tensors
     if state.refresh is not None:
         tensors |= {
             "task_direction": state.refresh.task_direction,
@@ -159,9 +168,6 @@ def save_state(
         }
         if not state.refresh.directions.same:
             tensors["score_direction"] = state.refresh.directions.score
-        if (found := state.refresh.conflict_filter) is not None:
-            filter_tensors, facts["filter"] = found.as_values()
-            tensors |= filter_tensors
         facts["refresh"] = {
             "step": state.refresh.step,
             "epoch": state.refresh.epoch,
@@ -217,7 +223,10 @@ def load_state(
     state.gradient_storage = facts["gradient_storage"]
     state.dial = DialState(**facts["dial"]) if facts.get("dial") else None
     state.totals, state.logging = SelectionTotals(**facts["totals"]), facts["logging"]
-    if facts["refresh"] is not None:
+    found = ConflictFilter.of_values(tensors, facts["filter"]) if facts.get("filter") else None
+    if facts["refresh"] is None:
+        state.opening = found
+    else:
         moved = {name: tensors[name].to(layout.device) for name in tensors if name.endswith("_direction")}
         correction = moved["correction_direction"].reshape(-1, layout.size)
         state.refresh = Refresh(
@@ -226,7 +235,7 @@ def load_state(
             Choice(facts["refresh"]["kept"], tensors["reference_weights"]),
             moved["task_direction"],
             Directions(correction, moved.get("score_direction", correction).reshape(-1, layout.size)),
-            ConflictFilter.of_values(tensors, facts["filter"]) if facts.get("filter") else None,
+            found,
         )
     return state
 

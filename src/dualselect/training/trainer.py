@@ -233,6 +233,9 @@ class DualSelectTrainer(ResumableTrainer):
         assert self._loop.warmup_steps is not None
         if self._dial is not None:
             self._loop.dial = self._dial.follow(self._loop.dial, model, selecting_for=step - self._loop.warmup_steps)
+        if step == 0 < self._loop.warmup_steps and self._harmless is not None:
+            rate = self.args.harmless_drop_rate
+            self._loop.opening = self._harmless.opening(model, self.pool, self.selection_log, rate)
         if step < self._loop.warmup_steps:
             return
         if self._refresh_due():
@@ -281,7 +284,7 @@ class DualSelectTrainer(ResumableTrainer):
         )
         finite, weights = self._finite(stats), torch.zeros(len(stats.rows), dtype=torch.float64)
         stats = stats.at(finite)
-        decision = decide(stats, self._loop if self._directions else None, self.args)
+        decision = decide(stats, self._loop, self.args, selecting=self._directions is not None)
         weights[finite] = decision.choice.weights
         task_gradient = examples.weighted_sum(model, weights)
         self._loop.add_step(task_gradient)
@@ -316,20 +319,14 @@ class DualSelectTrainer(ResumableTrainer):
         finite, references = scores.finite, self._rows["reference"]
         labels = references.labels_of([references.indices[position] for position in finite])
         ids = [self.pool.ids[position] for position in finite]
-        self.selection_log.append(
-            "refresh",
-            refresh.step + 1,
-            ids=ids,
-            **labels,
-            **refresh.facts(scores, before, self.args.harmless_drop_rate),
-        )
+        facts = refresh.facts(scores, before, self.args.harmless_drop_rate)
+        self.selection_log.append("refresh", refresh.step + 1, ids=ids, **labels, **facts)
 
     def _record_step(self, decision: Decision, stats: ExampleStats, norms: dict[str, float]) -> None:
         train, selecting = self._rows["train"], self._directions is not None
         fields = {"ids": train.ids_of(stats.rows), **train.labels_of(stats.rows), "losses": stats.losses.tolist()}
-        if self._loop.refresh is not None and selecting:
-            fields |= decision.fields(stats, self._loop.refresh.conflict_filter)
-            fields |= {} if self._loop.dial is None else self._loop.dial.facts()
+        fields |= decision.fields(stats, self._loop.conflict_filter, selecting=selecting)
+        fields |= self._loop.dial.facts() if self._loop.dial is not None and selecting else {}
         self.selection_log.append("step" if selecting else "warmup", self._loop.step, **fields, **norms)
         if selecting:
             metrics = decision.metrics(stats) | norms
