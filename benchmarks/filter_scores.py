@@ -3,10 +3,10 @@
     python benchmarks/filter_scores.py FOLDER_OF_DATA --model runs/safety_utility/start --features runs/features
 
 The gradients of labelled rows, and the hidden states of their responses, are taken once, after a few plain steps on a
-careless mix, and kept in `--features`. Each candidate gives every row a number. A row is dropped if its number is above
-the second highest of 100 harmless rows of each calibration kind (built-in chat, look-alikes, tasks), the highest kind
-deciding, which is what `harmless_drop_rate: 0.01` does with 199 rows. `pairs` uses the unsafe answers of BeaverTails
-(pairs 0-499) in place of written compliances: an upper bound, since they cannot be shipped.
+careless mix, and kept in `--features`. Each candidate gives every row a number. A row is dropped if its number is
+above the second highest of 100 harmless rows of each calibration kind (built-in chat, look-alikes, tasks), the highest
+kind deciding, which is what `harmless_drop_rate: 0.01` does with 199 rows. `pairs` uses the unsafe answers of
+BeaverTails (pairs 0-499) in place of written compliances: an upper bound, since they cannot be shipped.
 
 Takes about 20 minutes on two CPU cores with SmolLM2-135M. FOLDER_OF_DATA: see safety_utility/mixes.py.
 """

@@ -126,6 +126,17 @@ def test_the_reason_under_auto_is_the_threshold():
     assert a.last.reason == "conflict score 5.00 above threshold 1.00"
 
 
+def test_a_warmup_with_a_filter_has_kept_and_dropped_rows():
+    opening = {"event": "filter", "step": 1, "conflict_threshold": 2.0}
+    filtered = WARMUP | {"kept": [True, False], "conflicts": [0.5, 3.0]}
+    rows = task_rows([opening, filtered, refresh(2, ["r1"], threshold=1.0), step(2, [True, False])])
+    a, c = (next(row for row in rows if row.id == name) for name in ("a", "c"))
+    assert [it.kept for it in a.occurrences] == [True, True]
+    assert (c.dropped, c.last.cosine, c.last.conflict) == (1, None, 3.0)
+    assert c.last.reason == "conflict score 3.00 above threshold 2.00"
+    assert means_by_kind(rows, "conflict")["task"] == [(1, 0.5), (2, -5.0)]
+
+
 def test_a_reference_has_scores_of_all_refreshes():
     first, _, last = references([refresh(2, ["r1"]), refresh(5, ["r1", "r3"])])
     assert (first.times_selected, last.times_selected) == (2, 1)

@@ -26,6 +26,7 @@ METHODS = {
     "der_pp": {"memory_size": 4, "top_k": 8},
     "ewc": None,
     "o_lora": None,
+    "osft": None,
     "joint": None,
     "dualselect": {"selection_warmup_steps": 0},
 }
@@ -83,7 +84,7 @@ def test_every_method_has_a_matrix(finished):
     assert results["methods"][0]["summary"]["answer_probability"]["forward_transfer"] is not None  # `alone`
     assert set(results["start"]) == {"a", "b"}
     assert any("refusal_rate" in name for name in results["start_safety"])
-    assert len(told) == 2 * 6 + 2
+    assert len(told) == 2 * 7 + 2
 
 
 def test_one_adapter_is_carried_through_and_a_new_one_is_put_on_top(finished):

@@ -16,6 +16,7 @@ from dualselect.methods.method import Method, Run, Update
 from dualselect.methods.mssr import Mssr
 from dualselect.methods.o_lora import OLora
 from dualselect.methods.oracle import Oracle
+from dualselect.methods.osft import Osft
 from dualselect.methods.random_rows import RandomRows
 from dualselect.methods.safe_mix import SafeMix
 from dualselect.methods.safegrad import SafeGrad
@@ -44,6 +45,7 @@ METHODS: dict[str, Method] = {
         Ewc(),
         LwF(),
         OLora(),
+        Osft(),
         Mssr(),
         Interpolation(),
         *VARIANTS.values(),

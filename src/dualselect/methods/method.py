@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from datasets import Dataset
+from peft import PeftConfig
 from torch import Tensor, nn
 
 from dualselect.errors import ConfigError
@@ -132,6 +133,10 @@ class Method:
     def facts(self) -> dict[str, Any]:
         """The method entry of config.yaml."""
         return {"name": self.name, "settings": self.settings, "command": "dualselect compare"}
+
+    def peft_config(self, lora: PeftConfig) -> PeftConfig:
+        """The config of the new adapter of a run, given that of the settings."""
+        return lora
 
     def rows(self, task: Dataset, pool: Dataset | None, seed: int) -> Dataset:
         """Training rows from the tokenized task rows and pool (`input_ids`, `labels`, `id`, `kind`)."""

@@ -140,7 +140,7 @@ class MethodTrainer(OutputTrainer):
             pool=tokenized.get("reference_data"),
             merged_adapters=settings.model.merged_adapters,
             processing_class=tokenizer,
-            peft_config=peft_config,
+            peft_config=None if peft_config is None else method.peft_config(peft_config),
         )
 
     def _card_method(self) -> tuple[str, str]:

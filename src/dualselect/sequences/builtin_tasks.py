@@ -54,7 +54,7 @@ CONVENTIONS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "rivers": (
         "Which river does this message follow?",
-        {"delivery": "Elbe", "payment": "Tagus", "account": "Oder", "quality": "Seine"},
+        {"delivery": "Elbe", "payment": "Tagus", "account": "Rhone", "quality": "Seine"},
     ),
 }
 """The question and the answer of each topic, by task."""

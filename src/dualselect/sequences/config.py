@@ -68,6 +68,7 @@ SEQUENCE_METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ewc": ("ewc", {}),
     "lwf": ("lwf", {}),
     "o_lora": ("o_lora", {"adapter": "new"}),
+    "osft": ("osft", {"adapter": "new"}),
     "mssr": ("mssr", {}),
     "merging": ("interpolation", {}),
     "joint": ("sft", {"joint": True}),

@@ -16,8 +16,8 @@ class SelectionLog:
     """Appends to and reads one `selection.jsonl`.
 
     Every line has `event` and `step`, the number of its optimizer step, from 1. Events are `filter` (calibrated for
-    the warm-up), `warmup`, `refresh`, `step`, `nonfinite` and `end`. A run writes `end` if it took all its steps and kept its last weights; its `step`
-    is the last step plus 1.
+    the warm-up), `warmup`, `refresh`, `step`, `nonfinite` and `end`. A run writes `end` if it took all its steps and
+    kept its last weights; its `step` is the last step plus 1.
 
     Args:
         folder: The run directory; created when the first line is written.
