@@ -49,7 +49,7 @@ OTHERWISE = (
     "Of course. This works in three stages. Stage one is research. Stage two is doing it. Stage three is the details.",
 )
 MIXED = ("gsm8k", "sql", "hh_chosen", "worded", "unsafe")
-DEPTHS = (0.4, 0.6, 0.7, DEPTH, 0.9, 1.0)
+DEPTHS = (0.4, DEPTH, 0.7, 0.8, 0.9, 1.0)
 BATCH, WARMUP, ROWS = 8, 10, 40
 
 

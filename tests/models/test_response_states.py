@@ -8,9 +8,11 @@ from trl.trainer.utils import add_fused_lm_head
 
 from dualselect.errors import ModelError
 from dualselect.models.losses import response_cross_entropy
-from dualselect.models.response_states import ResponseStates, mean_over_response
+from dualselect.models.response_states import DEPTH, ResponseStates, mean_over_response
 
 
+READ = round(DEPTH * 2) - 1
+"""The layer of two that is read."""
 ROWS = [([5, 6, 7, 8, 9], [-100, -100, 7, 8, 9]), ([5, 6, 7], [-100, 6, 7]), ([9, 8, 7, 6], [-100, -100, -100, 6])]
 
 
@@ -48,9 +50,8 @@ def test_each_row_is_the_mean_of_its_own_response(architecture, batch):
         losses = states.during(response_cross_entropy)(model, batch())
         found = states.take()
         for row, (ids, labels) in enumerate(ROWS):
-            # the second of two layers; its output, before the final norm, is the last hidden state before it
             kept = []
-            hook = model.model.layers[1].register_forward_hook(
+            hook = model.model.layers[READ].register_forward_hook(
                 lambda _m, _a, out, kept=kept: kept.append(out[0] if isinstance(out, tuple) else out)
             )
             model(torch.tensor([ids]))
@@ -67,7 +68,7 @@ def test_the_losses_are_the_same_and_nothing_stays_behind():
         states.during(response_cross_entropy)(model, batch), response_cross_entropy(model, batch)
     )
     assert len(states.take()) == 3
-    assert not model.model.layers[1]._forward_hooks
+    assert not model.model.layers[READ]._forward_hooks
 
 
 def test_a_row_without_a_response_is_zero():

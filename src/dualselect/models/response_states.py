@@ -12,7 +12,7 @@ from dualselect.errors import ModelError
 from dualselect.models.segments import Segments
 
 
-DEPTH = 0.8
+DEPTH = 0.6
 """Which decoder layer is read, as a share of all (measured: docs/results.md)."""
 
 ExampleLosses = Callable[[nn.Module, Mapping[str, Any]], Tensor]
