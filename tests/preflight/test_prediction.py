@@ -47,6 +47,14 @@ def test_every_part_is_scaled_by_what_it_grows_with():
     assert found.total == pytest.approx(found.start + 200 + 25 + 0.75)
 
 
+def test_the_harmless_rows_of_a_refresh_are_as_many_as_the_run_needs(monkeypatch):
+    monkeypatch.setattr("dualselect.preflight.prediction.rows_of_a_kind", lambda rows, rate: 200 if rows else 100)
+    found = measured([2.0] * 6, [40] * 6)
+    plain = whole(config(), found, [10] * 400, [20] * 20).refresh
+    found.calls.extend([PoolCall("collated", 2, 0.5), PoolCall("run", 2, 2.5), PoolCall("run", 2, 3.0)])
+    assert whole(config(), found, [10] * 400, [20] * 20).refresh == pytest.approx(plain + 2 * 6.0)
+
+
 def test_longer_rows_than_those_of_the_timed_steps_take_longer():
     lengths = [10] * 200 + [30] * 200
     short = measured([1.0, 1.0, 1.0, 1.0, 1.1, 0.9], [40, 40, 40, 40, 44, 36])

@@ -83,7 +83,8 @@ def predict(
     directions = _seconds_of(measured, "directions", first=True) * by_selected
     rate = config.harmless_drop_rate
     by_harmless = rows_of_a_kind(len(task.tokens), rate) / rows_of_a_kind(0, rate)  # the sample is a short run
-    refresh = _seconds_of(measured, "score") * by_pool + directions + _seconds_of(measured, "cosines") * by_harmless
+    calibrating = sum(_seconds_of(measured, name) for name in ("collated", "run"))  # of the harmless rows
+    refresh = _seconds_of(measured, "score") * by_pool + directions + calibrating * by_harmless
     selecting = max(0, length.steps - length.warmup_steps)
     replay = _replay_seconds(measured) * _replayed(config, selected) / _replayed(config, measured.slice_selected)
     # the direction of a refresh has contrasts, unless the filter has a direction of its own; that of the end has none
