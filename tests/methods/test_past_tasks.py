@@ -176,8 +176,8 @@ def test_der_keeps_the_logits_of_the_time_when_a_row_was_stored(method_trainer, 
     first = method_trainer(Der(memory_size=4, top_k=5), folder="first")
     first.train()
     second = method_trainer(Der(memory_size=4, top_k=5, earlier_run=str(tmp_path / "first")), folder="second")
-    for name, (values, _) in first.update._stored.items():
-        assert torch.equal(second.update._stored[name][0], values)
+    for name, (values, _) in first.update.stored.items():
+        assert torch.equal(second.update.stored[name][0], values)
     with pytest.raises(ConfigError, match="top_k"):
         method_trainer(Der(top_k=6, earlier_run=str(tmp_path / "first")), folder="third")
 
@@ -206,7 +206,7 @@ def test_ewc_with_a_pool_protects_what_safe_responses_need(method_trainer):
     trainer = method_trainer(Ewc(), folder="safety")
     rows = list(trainer.update.run.pool)
     fisher = sum(gradient(trainer, [example_loss(trainer.model, row)]) ** 2 for row in rows) / len(rows)
-    torch.testing.assert_close(trainer.update._fisher, fisher, **TOLERANCE)
+    torch.testing.assert_close(trainer.update.fisher, fisher, **TOLERANCE)
 
 
 def test_a_missing_state_is_named(method_trainer, tmp_path):

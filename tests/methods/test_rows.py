@@ -140,7 +140,8 @@ def test_settings_out_of_range_are_refused_by_name(name, setting, value):
 
 def test_every_method_says_where_it_is_from_and_what_it_needs():
     assert {name for name, method in METHODS.items() if not method.needs_pool} == {
-        "sft", "sft_tuned", "oracle", "random", "ema", "constrained_sft",
+        "sft", "sft_tuned", "oracle", "random", "ema", "constrained_sft", "ewc", "lwf", "o_lora", "osft",
+        "interpolation",
     }  # fmt: skip
     for name, method in METHODS.items():
         assert method.name == name

@@ -148,6 +148,7 @@ def test_the_verb_prints_a_table_and_the_report_is_a_page(content, tmp_path, cap
     assert main(["report", str(tmp_path / "out")]) == 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert "After 2 tasks" in page
+    assert "points)" in page
     assert page.count("<svg") >= 4
     assert main(["continual", "--methods"]) == 0
     assert "dualselect_filter" in capsys.readouterr().out

@@ -52,7 +52,8 @@ def test_too_few_rows_to_hold_some_out(tmp_path):
 
 
 def test_an_evaluation_prompt_that_another_task_trains_on_is_refused(tmp_path):
-    first = {"name": "a", "data": written(tmp_path / "a.jsonl", 30)}
+    apart = written(tmp_path / "e.jsonl", 3, "apart")
+    first = {"name": "a", "data": written(tmp_path / "a.jsonl", 30), "evaluation": apart}
     second = {
         "name": "b",
         "data": written(tmp_path / "b.jsonl", 30, "other"),

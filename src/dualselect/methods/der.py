@@ -1,5 +1,6 @@
 """DER and DER++: the model keeps the logits that it had on the memory when the memory was written."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,6 +14,10 @@ from dualselect.methods.memory import Memory, load_method_state, save_method_sta
 from dualselect.methods.method import Method, Need, Run, Update, check_count, check_range
 from dualselect.models.losses import mean_per_example, response_cross_entropy, response_logits
 from dualselect.training.references import without_dropout
+
+
+Logits = dict[str, tuple[Tensor, Tensor]]
+"""The largest logits of each row and their tokens, (S_i, top_k) each, by row id."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class _DerUpdate(Update):
         super().__init__(run)
         self._method, self._memory = method, Memory(run, method.memory_size)
         self._labels = Memory(run, method.memory_size)
-        self._stored = self._stored_logits(method)
+        self._earlier = self._earlier_logits(method)
         self._batch: list[int] = []
 
     def gradient(self, gradient: Tensor, step: int, steps: int) -> Tensor:
@@ -75,8 +80,8 @@ class _DerUpdate(Update):
 
     def finish(self) -> None:
         """Write the stored logits, for the next run."""
-        ids = list(self._stored)
-        values, indices = ([self._stored[name][part] for name in ids] for part in (0, 1))
+        ids = list(self.stored)
+        values, indices = ([self.stored[name][part] for name in ids] for part in (0, 1))
         save_method_state(
             self.run.folder,
             {"values": torch.cat(values), "indices": torch.cat(indices)},
@@ -86,32 +91,35 @@ class _DerUpdate(Update):
     def _distances(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         """Mean squared difference to the stored logits of the batch, shape (B,)."""
         ids = [self.run.pool_ids[position] for position in self._batch]
-        values, indices = (torch.cat([self._stored[name][part] for name in ids]) for part in (0, 1))
+        values, indices = (torch.cat([self.stored[name][part] for name in ids]) for part in (0, 1))
         logits = response_logits(model, inputs)
         now = logits.gather(1, indices.to(logits.device).long())
         return mean_per_example((now - values.to(logits.device)).square().mean(1), inputs)
 
-    def _stored_logits(self, method: Der) -> dict[str, tuple[Tensor, Tensor]]:
-        """The largest logits of each pool row and their tokens, (S_i, top_k) each, by row id."""
-        found: dict[str, tuple[Tensor, Tensor]] = {}
-        if method.earlier_run:
-            tensors, facts = load_method_state(method.earlier_run)
-            split = zip(
-                tensors["values"].split(facts["tokens"]), tensors["indices"].split(facts["tokens"]), strict=True
-            )
-            found = dict(zip(facts["ids"], split, strict=True))
+    @functools.cached_property
+    def stored(self) -> Logits:
+        """The stored logits of the pool; those of rows without any are computed at the first step."""
+        return {
+            name: self._earlier.get(name) or self._logits_now(position, self._method.top_k)
+            for position, name in enumerate(self.run.pool_ids)
+        }
+
+    def _earlier_logits(self, method: Der) -> Logits:
+        """The stored logits of an earlier run for the rows of the pool."""
+        if not method.earlier_run:
+            return {}
+        tensors, facts = load_method_state(method.earlier_run)
+        split = zip(tensors["values"].split(facts["tokens"]), tensors["indices"].split(facts["tokens"]), strict=True)
+        found = dict(zip(facts["ids"], split, strict=True))
         assert self.run.pool is not None
-        stored = {}
         for position, name in enumerate(self.run.pool_ids):
-            one = found.get(name) or self._logits_now(position, method.top_k)
             tokens = sum(label != IGNORED_LABEL for label in self.run.pool[position]["labels"][1:])
-            if one[0].shape != (tokens, method.top_k):
+            if name in found and found[name][0].shape != (tokens, method.top_k):
                 raise ConfigError(
-                    f"{method.name}: the stored logits of memory row {name} are {tuple(one[0].shape)}, but it has "
-                    f"{tokens} response tokens and top_k is {method.top_k}: keep top_k and max_length as they were"
+                    f"{method.name}: the stored logits of memory row {name} are {tuple(found[name][0].shape)}, but it "
+                    f"has {tokens} response tokens and top_k is {method.top_k}: keep top_k and max_length as they were"
                 )
-            stored[name] = one
-        return stored
+        return found
 
     def _logits_now(self, position: int, top_k: int) -> tuple[Tensor, Tensor]:
         assert self.run.pool is not None

@@ -1,5 +1,6 @@
 """EWC: weights that earlier tasks depend on stay close to where they were."""
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,25 +52,29 @@ class Ewc(Method):
 class _EwcUpdate(Update):
     def __init__(self, run: Run, method: Ewc) -> None:
         super().__init__(run)
-        self._method = method
-        self._fisher: Tensor | None = None
-        self._anchor = weights_of(run)
+        self._method, self._anchor = method, weights_of(run)
+        self._earlier: Tensor | None = None
         if method.earlier_run:
             state, _ = load_method_state(method.earlier_run)
-            self._fisher, self._anchor = (state[name].to(run.layout.device) for name in ("fisher", "weights"))
-        elif run.pool is not None:
-            self._fisher = fisher_information(run, run.pool, method.fisher_rows)
+            self._earlier, self._anchor = (state[name].to(run.layout.device) for name in ("fisher", "weights"))
+
+    @functools.cached_property
+    def fisher(self) -> Tensor | None:
+        """F of what was learned before; estimated at the first step if it is that of the pool."""
+        if self._earlier is not None or self.run.pool is None:
+            return self._earlier
+        return fisher_information(self.run, self.run.pool, self._method.fisher_rows)
 
     def gradient(self, gradient: Tensor, step: int, steps: int) -> Tensor:
-        if self._fisher is None or not self._method.strength:
+        if not self._method.strength or self.fisher is None:
             return gradient
-        return gradient + self._method.strength * self._fisher * (weights_of(self.run) - self._anchor)
+        return gradient + self._method.strength * self.fisher * (weights_of(self.run) - self._anchor)
 
     def finish(self) -> None:
         """Add the Fisher information of this run's task and write both, for the next run."""
         found = fisher_information(self.run, self.run.task, self._method.fisher_rows)
-        if self._fisher is not None:
-            found = self._method.decay * self._fisher + found
+        if self.fisher is not None:
+            found = self._method.decay * self.fisher + found
         save_method_state(self.run.folder, {"fisher": found, "weights": weights_of(self.run)})
 
 

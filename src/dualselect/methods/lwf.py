@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from dualselect.data.tokens import IGNORED_LABEL
 from dualselect.methods.method import Method, Need, Run, Update, check_range, set_weights, weights_of
 from dualselect.models.losses import kl_per_token, mean_per_example, response_cross_entropy, response_logits
 
@@ -52,6 +53,8 @@ class _LwFUpdate(Update):
         with torch.no_grad():
             start = (response_logits(model, inputs) / heat).log_softmax(-1)
         set_weights(self.run, now)
-        current = (response_logits(model, inputs) / heat).log_softmax(-1)
-        kept = mean_per_example(kl_per_token(current, start), inputs)
-        return response_cross_entropy(model, inputs) + self._method.strength * heat**2 * kept
+        logits = response_logits(model, inputs)
+        kept = mean_per_example(kl_per_token((logits / heat).log_softmax(-1), start), inputs)
+        targets = inputs["labels"][:, 1:]
+        losses = nn.functional.cross_entropy(logits, targets[targets != IGNORED_LABEL], reduction="none")
+        return mean_per_example(losses, inputs) + self._method.strength * heat**2 * kept

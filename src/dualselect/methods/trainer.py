@@ -152,12 +152,6 @@ class MethodTrainer(OutputTrainer):
     def _card_rows(self) -> dict[str, int]:
         return self._row_counts
 
-    def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train as `SFTTrainer`, then apply the final weights of the method."""
-        result = super().train(*arguments, **options)
-        self.update.finish()
-        return result
-
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
@@ -232,3 +226,6 @@ class _StepEnd(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._update.after_step()
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._update.finish()

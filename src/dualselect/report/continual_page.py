@@ -9,7 +9,7 @@ from dualselect.errors import DataError
 from dualselect.report import figures
 from dualselect.report.page import page_environment, write_page
 from dualselect.sequences.results import FORMAT, RESULTS_FILE
-from dualselect.sequences.table import METRIC_TITLES, table_cells
+from dualselect.sequences.table import table_cells
 
 
 HEADINGS = {
@@ -19,6 +19,8 @@ HEADINGS = {
     "FWT": "mean gain over learning a task alone",
 }
 """What the columns of the table mean."""
+NAMES = {"exact_match": "answers exactly right", "answer_probability": "answer probability"}
+"""The metrics in the pictures."""
 MOST_MATRICES = 12
 """Matrices that are drawn; further methods are only in the table."""
 
@@ -52,7 +54,7 @@ def write_continual_page(folder: Path, output: Path) -> Path:
         .render(
             name=folder.resolve().name,
             content=content,
-            metric=METRIC_TITLES[metric],
+            metric=NAMES[metric],
             verdict=verdict(content, metric),
             table=table_cells(content),
             headings=HEADINGS,
@@ -88,7 +90,7 @@ def metric_of(content: Mapping[str, Any]) -> str:
 
 
 def verdict(content: Mapping[str, Any], metric: str) -> str:
-    """What was kept, in a sentence for each method beside the first one."""
+    """What was kept: the average score and the forgetting of each method."""
     known = [method for method in content["methods"] if method["summary"][metric]["average"]]
     if not known:
         return "No sequence is complete yet."
@@ -99,10 +101,11 @@ def verdict(content: Mapping[str, Any], metric: str) -> str:
         forgotten = numbers["forgetting"]
         parts.append(
             f"{method['name']} {_percent(numbers['average'])}"
-            + ("" if forgotten is None else f" (forgot {_percent(forgotten)} of what it had learned)")
+            + ("" if forgotten is None else f" (forgetting {100 * forgotten['value']:.0f} points)")
         )
-    tasks = len(content["tasks"])
-    return f"After {tasks} tasks, {best['name']} knows most. Average score on all tasks: {', '.join(parts)}."
+    opening = f"After {len(content['tasks'])} tasks"
+    opening += f", {best['name']} knows most" if len(known) > 1 else ""
+    return f"{opening}. Average score on all tasks: {', '.join(parts)}."
 
 
 def _percent(number: Mapping[str, float]) -> str:
@@ -115,7 +118,7 @@ def _matrix(content: Mapping[str, Any], method: Mapping[str, Any], metric: str) 
         order = content["orders"][run["order"]]
         rows = [[scores.get(name, {}).get(metric) for name in order] for scores in run["scores"]]
         if len(rows) == len(order) and all(value is not None for row in rows for value in row):
-            label = f"{METRIC_TITLES[metric]}, %"
+            label = f"{NAMES[metric]}, %"
             return figures.heat_map([f"after {name}" for name in order], order, rows, label=label)
     return None
 
@@ -135,7 +138,7 @@ def _curves(content: Mapping[str, Any], metric: str) -> Any:
             series[method["name"]] = points
     if not series:
         return None
-    return figures.lines(series, across="tasks learned", up=f"{METRIC_TITLES[metric]} on these tasks, %")
+    return figures.lines(series, across="tasks learned", up=f"{NAMES[metric]}, %")
 
 
 def _safety(content: Mapping[str, Any]) -> list[dict[str, Any]]:
