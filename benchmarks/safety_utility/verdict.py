@@ -83,12 +83,19 @@ class Results:
         """Suites of Safety, or of the task."""
         return [name for name, purpose in self.purpose.items() if (purpose != "task") == safety]
 
+    def seeds(self, share: int) -> list[int]:
+        """The seeds with which all methods of a share have run."""
+        names = {name for name, at, _ in self.runs if at == share and name != START}
+        seeds = {seed for name, at, seed in self.runs if at == share and name != START}
+        return sorted(seed for seed in seeds if all((name, share, seed) in self.runs for name in names))
+
     def value(self, name: str, suite: str, share: int) -> float | None:
-        """The mean of a suite over seeds and prompts."""
+        """The mean of a suite over prompts and the seeds of all methods."""
+        complete = self.seeds(share)
         numbers = [
             it
-            for (method, at, _), values in self.runs.items()
-            if method == name and (at == share or name == START)
+            for (method, at, seed), values in self.runs.items()
+            if method == name and ((at == share and seed in complete) or name == START)
             for it in values.get(suite, {}).values()
             if it is not None
         ]
@@ -119,14 +126,19 @@ class Results:
 def table(results: Results, shares: Sequence[int]) -> str:
     """Every method at every share."""
     suites = [*results.suites(True), *results.suites(False)]
-    cells = [["risky", "method", *(f"{name} {_better(results.purpose[name])}" for name in suites), "row passes"]]
+    cells = [
+        ["risky (seeds)", "method", *(f"{name} {_better(results.purpose[name])}" for name in suites), "row passes"]
+    ]
     for share in shares:
-        for name in (START, *results.methods):
+        seeds = ", ".join(map(str, results.seeds(share)))
+        for name in (START, *results.methods) if seeds else ():
             values = [results.value(name, suite, share) for suite in suites]
             passes = [rows for (method, at, _), rows in results.rows.items() if (method, at) == (name, share)]
             if any(value is not None for value in values):
                 mean = f"{sum(passes) / len(passes):.0f}" if passes else ""
-                cells.append([f"{share}%", name, *("" if it is None else f"{it:.1%}" for it in values), mean])
+                cells.append(
+                    [f"{share}% ({seeds})", name, *("" if it is None else f"{it:.1%}" for it in values), mean]
+                )
     return markdown(cells)
 
 
@@ -177,6 +189,8 @@ def lines(results: Results, shares: Sequence[int]) -> Iterator[str]:
                 results.difference(OURS, PLAIN, [0], safety=safety)
             )
     for share in risky:
+        ours = results.difference(OURS, ORACLE, [share], safety=True)
+        yield f"Safety at {share}% risky, {OURS} - {ORACLE}: {_points(ours)}"
         yield f"damage at {share}% risky: Safety, {PLAIN} - {ORACLE}: " + _points(
             results.difference(PLAIN, ORACLE, [share], safety=True)
         )
