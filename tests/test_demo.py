@@ -88,7 +88,7 @@ def test_a_stage_that_was_cut_off_is_done_again(finished, settings, tmp_path):
     (tmp_path / ".dualselect.part" / "selection.jsonl").write_text('{"half a li')
     assert run_demo(tmp_path, settings, lambda _: None) == measures
     assert not (tmp_path / ".dualselect.part").exists()
-    assert (tmp_path / "dualselect" / "selection.jsonl").read_text().startswith('{"event": "warmup", "step": 1')
+    assert (tmp_path / "dualselect" / "selection.jsonl").read_text().startswith('{"event": "filter", "step": 1')
 
 
 def test_other_settings_are_refused(finished, settings):

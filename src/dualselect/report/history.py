@@ -140,7 +140,7 @@ def task_rows(log: Iterable[dict[str, Any]]) -> list[TaskRow]:
         kinds, categories = _labels(line)
         kept = line.get("kept") or [None] * count
         cosines, conflicts, scores = (line.get(name) or [None] * count for name in ("cosines", "conflicts", "scores"))
-        reasons = [WARMUP] * count if "kept" not in line else _reasons(line, threshold)
+        reasons = _reasons(line, threshold) if line.get("kept") else [WARMUP] * count
         for index, name in enumerate(line["ids"]):
             row = rows.setdefault(name, TaskRow(name, kinds[index], categories[index]))
             row.occurrences.append(
