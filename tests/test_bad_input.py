@@ -293,7 +293,10 @@ def test_a_finished_run_is_not_overwritten(place, capsys):
     assert tree() == before
 
 
-@pytest.mark.parametrize("limit", [2_000, 20_000], ids=["before anything", "in the middle"])
+@pytest.mark.parametrize(
+    "limit",
+    [pytest.param(2_000, id="before anything", marks=pytest.mark.slow), pytest.param(20_000, id="in the middle")],
+)
 def test_a_full_disk_is_told_and_leaves_no_half_file(place, limit):
     """No file of the process may grow past the limit: a real refusal of the system, as a full disk is."""
     program = (

@@ -180,6 +180,7 @@ def test_an_adapter_and_a_config_for_another_one_are_refused(tmp_path):
         audited(tmp_path, of=get_peft_model(model(), LORA), peft_config=LORA)
 
 
+@pytest.mark.slow  # an audit with 200 references
 def test_without_references_the_pool_is_the_built_in_one(tmp_path):
     rows = Dataset.from_list(builtin_mix(4, 0, 0, 0))
     settings = config(tmp_path, max_length=512)

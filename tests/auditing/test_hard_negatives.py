@@ -13,6 +13,7 @@ from dualselect.data import builtin_rows
 from dualselect.report.audit_page import write_audit_page
 
 
+@pytest.mark.slow  # an audit of its own
 def test_hard_negatives_stand_beside_data_without_their_kinds(whole, tmp_path):
     folder = whole[2]
     negatives = [json.loads(line) for line in (folder / "negatives.jsonl").read_text("utf-8").splitlines()]

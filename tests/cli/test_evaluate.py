@@ -91,6 +91,7 @@ def test_errors_are_one_line_that_says_what_to_change(arguments, said, capsys):
     assert "Traceback" not in told
 
 
+@pytest.mark.slow  # several processes
 def test_killed_as_a_process_and_typed_again(folders, prompts, tmp_path, capsys):
     words = ["evaluate", "--model", str(folders / "start"), "--suite", f"chat:{prompts}", "--max_new_tokens", "80"]
     words += ["--batch_size", "1", "--output"]

@@ -45,6 +45,7 @@ def planned(tmp_path, *arguments):
     return json.loads((tmp_path / "plan.json").read_text())
 
 
+@pytest.mark.slow  # a training and a plan
 def test_counts_and_sizes_are_those_of_the_run_and_nothing_is_left(tmp_path, settings, scratch, capsys):
     plan = planned(tmp_path, *words(settings))
     told = capsys.readouterr().out

@@ -146,6 +146,7 @@ def test_a_killed_process_ends_all_and_the_run_resumes_on_two_and_on_one(tmp_pat
         torch.testing.assert_close(value, adapter[name.replace(".default.", ".")], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow  # two launches of torchrun
 def test_the_train_verb_writes_one_run_and_prints_once(tmp_path):
     saved_model(tmp_path / "model")
     rows = {
