@@ -24,7 +24,7 @@ from dualselect.methods import METHODS, Method
 from dualselect.methods.fine_tune import run_settings
 from dualselect.models.checking import check_model_packages
 from dualselect.models.embedded import EMBEDDED_MODEL
-from dualselect.runs.config_file import check_keys, read_mapping
+from dualselect.runs.config_file import check_keys, named_settings, read_mapping, seed_list
 from dualselect.runs.settings import setting_types, typed_value
 from dualselect.training.packages import check_packages
 
@@ -166,7 +166,7 @@ def read_comparison(path: str | Path, output_dir: str | None = None) -> Comparis
         raise ConfigError(f"{where}: output_dir is missing: set the folder of the comparison, such as runs/compare")
     settings = {name: value for name, value in content.items() if name not in (*OWN_KEYS, "output_dir")}
     settings = {name: typed_value(name, value, where) for name, value in settings.items()}
-    seeds = _seeds(content.get("seeds", [0]), where)
+    seeds = seed_list(content.get("seeds", [0]), where)
     entries = _entries(content.get("methods"), seeds, where)
     config = ComparisonConfig(
         Path(str(folder)).expanduser().absolute(),
@@ -187,24 +187,9 @@ def _refuse_fixed(content: Mapping[str, Any], fixed: Mapping[str, str], where: s
             raise ConfigError(f"{where}: {name} cannot be set {kind}: {instead}")
 
 
-def _seeds(value: Any, where: str) -> list[int]:
-    seeds = [value] if type(value) is int else value
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ConfigError(f"{where}: seeds is {value!r}; use a list of integers of 0 or more, such as [0, 1, 2]")
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{where}: seeds {value} contains a seed twice; the same seed gives the same run")
-    return seeds
-
-
 def _entries(value: Any, seeds: list[int], where: str) -> list[Entry]:
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        value = dict.fromkeys(value)
-    if not isinstance(value, dict) or not value:
-        raise ConfigError(
-            f"{where}: methods is {value!r}; use a list of names such as [sft, dualselect], or `name: settings` "
-            f"lines; known methods: {', '.join(METHODS)}"
-        )
-    return [_entry(str(name), settings or {}, seeds, where) for name, settings in value.items()]
+    named = named_settings(value, METHODS, where)
+    return [_entry(name, settings, seeds, where) for name, settings in named.items()]
 
 
 def _entry(name: str, content: Any, seeds: list[int], where: str) -> Entry:
@@ -220,7 +205,7 @@ def _entry(name: str, content: Any, seeds: list[int], where: str) -> Entry:
     check_keys(content, known, where)
     _refuse_fixed(content, NOT_PER_METHOD, where)
     settings = {key: value for key, value in content.items() if key not in ENTRY_KEYS}
-    own_seeds = _seeds(content["seeds"], where) if "seeds" in content else seeds
+    own_seeds = seed_list(content["seeds"], where) if "seeds" in content else seeds
     entry = Entry(name, base, method, {}, own_seeds).with_settings(settings)
     return replace(entry, candidates=_candidates(content.get("tune"), entry, known, where))
 

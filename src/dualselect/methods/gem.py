@@ -61,7 +61,9 @@ class _GemUpdate(Update):
 
 
 def projected(gradient: Tensor, past: Tensor, margin: float) -> Tensor:
-    """The closest gradient that opposes none of the past ones; the same tensor if it opposes none already.
+    """Project a gradient onto the vectors whose product with each past gradient is at least 0.
+
+    If each product is at least 0 already, the gradient is returned unchanged.
 
     Args:
         gradient: Shape (P,).

@@ -110,6 +110,36 @@ def check_keys(content: Mapping[Any, Any], known: Iterable[str], where: str) -> 
             raise ConfigError(f"{where}: {key} is not known here; {advice}{typed}")
 
 
+def seed_list(value: Any, where: str) -> list[int]:
+    """Seeds of a file: an integer, or a list of different ones.
+
+    Raises:
+        ConfigError: Something else, a negative seed, or a seed twice.
+    """
+    seeds = [value] if type(value) is int else value
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ConfigError(f"{where}: seeds is {value!r}; use a list of integers of 0 or more, such as [0, 1, 2]")
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{where}: seeds {value} contains a seed twice; the same seed gives the same run")
+    return seeds
+
+
+def named_settings(value: Any, known: Iterable[str], where: str) -> dict[str, Any]:
+    """The methods of a file, a list of names or `name: settings` lines, as a mapping of names to settings.
+
+    Raises:
+        ConfigError: Neither of the two, or empty.
+    """
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        value = dict.fromkeys(value)
+    if not isinstance(value, dict) or not value:
+        raise ConfigError(
+            f"{where}: methods is {value!r}; use a list of names such as [sft, dualselect], or `name: settings` "
+            f"lines; known methods: {', '.join(known)}"
+        )
+    return {str(name): settings or {} for name, settings in value.items()}
+
+
 def check_known(name: str, where: str, *, options: Iterable[str] = ()) -> None:
     """Reject a name that is not a setting, and suggest the nearest setting.
 

@@ -1,4 +1,4 @@
-"""A linear probe: does the model represent a response like the pool's compliances or like its safe responses?"""
+"""A linear probe that separates compliances from safe responses by the hidden states of the model."""
 
 from dataclasses import dataclass
 
@@ -54,7 +54,7 @@ class Probe:
         return cls(weights, float(weights @ (compliances.mean(0) + safe.mean(0)) / 2))
 
     def scores(self, states: Tensor) -> Tensor:
-        """Values of n representations, shape (n, H): above 0 for one that is closer to the compliances.
+        """Scores of n representations, shape (n, H); positive means closer to the compliances.
 
         Returns:
             Shape (n,), float64, on the CPU.

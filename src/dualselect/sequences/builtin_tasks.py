@@ -64,7 +64,7 @@ TRAIN_ROWS, TEST_ROWS = 160, 48
 def builtin_task(name: str, split: Literal["train", "test"]) -> list[dict[str, Any]]:
     """Rows of a built-in task: `id`, `prompt`, `completion`, `category` (the topic).
 
-    The two splits share no message. Topics are equally frequent.
+    The two splits share no message. Topics are equally frequent, up to messages that were drawn twice.
 
     Args:
         name: One of `CONVENTIONS`.

@@ -23,7 +23,7 @@ from dualselect.errors import ConfigError
 from dualselect.evaluation.generation_settings import GenerationSettings
 from dualselect.methods import METHODS, Method
 from dualselect.models.embedded import EMBEDDED_MODEL
-from dualselect.runs.config_file import check_keys, read_mapping
+from dualselect.runs.config_file import check_keys, named_settings, read_mapping, seed_list
 from dualselect.runs.settings import setting_types, typed_value
 from dualselect.sequences.builtin_tasks import CONVENTIONS
 from dualselect.sequences.instance_files import folder_tasks
@@ -216,7 +216,7 @@ def sequence_config(content: Mapping[str, Any], output_dir: str | None = None, *
         _methods(content.get("methods") or ["dualselect"], where),
         _dataclass(MemoryConfig, _part(content, "memory", where), f"{where}: memory"),
         _dataclass(SafetyConfig, _with_lists(_part(content, "safety", where), ("pool", "suites")), f"{where}: safety"),
-        _seeds(content.get("seeds", [0]), where),
+        seed_list(content.get("seeds", [0]), where),
         _orders(content.get("orders"), [task.name for task in tasks], where),
         evaluation.get("limit", 100),
         GenerationSettings(**{"max_new_tokens": 32} | {k: evaluation[k] for k in generation if k in evaluation}),
@@ -267,14 +267,8 @@ def _settings(content: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _methods(value: Any, where: str) -> list[SequenceMethod]:
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        value = dict.fromkeys(value)
-    if not isinstance(value, dict) or not value:
-        raise ConfigError(
-            f"{where}: methods is {value!r}; use a list of names, or `name: settings` lines; known: "
-            f"{', '.join(SEQUENCE_METHODS)}"
-        )
-    return [_method(str(name), settings or {}, f"{where}: methods: {name}") for name, settings in value.items()]
+    named = named_settings(value, SEQUENCE_METHODS, where)
+    return [_method(name, settings, f"{where}: methods: {name}") for name, settings in named.items()]
 
 
 def _method(name: str, content: Any, where: str) -> SequenceMethod:
@@ -303,13 +297,6 @@ def _orders(value: Any, names: Sequence[str], where: str) -> list[list[str]]:
         if sorted(map(str, order)) != sorted(names):
             raise ConfigError(f"{where}: orders: {order} does not name each of the tasks {', '.join(names)} once")
     return [[str(name) for name in order] for order in value]
-
-
-def _seeds(value: Any, where: str) -> list[int]:
-    seeds = [value] if type(value) is int else value
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ConfigError(f"{where}: seeds is {value!r}; use a list of integers of 0 or more, such as [0, 1, 2]")
-    return list(dict.fromkeys(seeds))
 
 
 def _part(content: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
